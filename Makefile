@@ -1,0 +1,57 @@
+# Everything runs from .venv, which `make install` makes and keeps up to date.
+PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3,$(shell command -v $(p) 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: help install demo test check style lint types imports test-zfs test-interop bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/bin/python:
+	@scripts/make-venv "$(PYTHON)" $(VENV)
+
+$(STAMP): $(VENV)/bin/python pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	@$(BIN)/python scripts/install-dev-group.py
+	@touch $@
+
+install: $(STAMP) ## make .venv and install zrepl-trio into it
+
+demo: $(STAMP) ## two daemons replicate over real OpenSSH on emulated pools
+	@$(BIN)/zrepl-trio demo
+
+test: $(DEV_STAMP) ## run the tests (no ZFS, no root needed)
+	$(BIN)/python -m pytest -q -n auto
+
+style: $(DEV_STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/flake8 --select ASYNC1 zrepl_trio
+
+types: $(DEV_STAMP)
+	$(BIN)/mypy
+
+imports: $(DEV_STAMP)
+	$(BIN)/lint-imports
+
+check: style lint types imports test ## all that CI runs, real ZFS aside
+
+test-zfs: $(DEV_STAMP) ## the same suites on real OpenZFS, in a virtual machine
+	scripts/test-zfs
+
+test-interop: $(DEV_STAMP) ## against a real zrepl 0.7.0: make test-interop ZREPL=/path/to/zrepl
+	ZREPL="$(ZREPL)" $(BIN)/python -m pytest -q -m interop tests/interop
+
+bench: $(DEV_STAMP) ## the figures of docs/performance.md, as ratios of one run
+	$(BIN)/python -m benches
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,153 @@
+"""`Endpoint`: one side of a replication, here in this process or at the other end of a wire.
+
+`endpoint.sender.Sender` and `endpoint.receiver.Receiver` do the work on a `Zfs`;
+`rpc.client.RemoteEndpoint` asks a peer; `rpc.server` serves one. The methods are zrepl's RPCs
+(protocol version 7). Paths are always the sender's dataset names. A side that does not play
+a role raises RemoteError-like text of zrepl ("receiver does not implement Send()") as
+`NotSupported`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+import trio
+
+from zrepl_trio.errors import ZreplError
+from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = [
+    "Endpoint",
+    "Filesystem",
+    "GuaranteeKind",
+    "NotSupported",
+    "Protection",
+    "ReceiveRequest",
+    "SendReply",
+    "SendRequest",
+    "StreamSource",
+]
+
+
+class NotSupported(ZreplError):
+    """This side does not play that role."""
+
+
+class GuaranteeKind(IntEnum):
+    """zrepl's ReplicationGuaranteeKind, numbered as on the wire."""
+
+    RESUMABILITY = 1
+    INCREMENTAL = 2
+    NOTHING = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """Which kind holds for a full step (`initial`) and for an incremental one."""
+
+    initial: GuaranteeKind = GuaranteeKind.RESUMABILITY
+    incremental: GuaranteeKind = GuaranteeKind.RESUMABILITY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filesystem:
+    """One filesystem of a side, under the sender's name.
+
+    `dataset_guid` on a sender is the dataset's own guid, on a receiver the guid of the
+    sender's dataset noted on the replica; None when unknown (a zrepl peer never tells).
+    """
+
+    path: DatasetPath
+    resume_token: str | None = None
+    is_placeholder: bool = False
+    dataset_guid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendRequest:
+    """One step: from `from_` (None: full) to `to`, or what `resume_token` still lacks of it."""
+
+    filesystem: DatasetPath
+    to: FilesystemVersion
+    from_: FilesystemVersion | None = None
+    resume_token: str | None = None
+    protection: Protection = Protection()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiveRequest:
+    """The receiver's half of that step.
+
+    `source_guid` is the sender's dataset guid, if known; it never crosses zrepl's wire.
+    """
+
+    filesystem: DatasetPath
+    to: FilesystemVersion
+    clear_resume_token: bool
+    protection: Protection = Protection()
+    source_guid: int | None = None
+
+
+class StreamSource(Protocol):
+    """The bytes of one send stream, whose end can be told from a failure."""
+
+    @property
+    def reader(self) -> trio.abc.ReceiveStream | None:
+        """The plain bytes, where there is a pipe of them (a local `zfs send`); else None."""
+
+    async def copy_into(self, sink: trio.abc.SendStream) -> int:
+        """Move all of it into `sink` (spliced where both have an fd), without closing it.
+
+        Gives the count of bytes moved. Raises SourceFailed when the sender failed,
+        TransportError when the link did, and the sink's own trio error when the sink broke.
+        """
+
+    async def finish(self) -> None:
+        """For a `reader` read to EOF by somebody else: SourceFailed if the sender failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendReply:
+    """Answer to a send: `expected_size` in bytes, None = unknown; `stream` is live."""
+
+    used_resume_token: bool
+    stream: StreamSource
+    expected_size: int | None = None
+
+
+class Endpoint(Protocol):
+    """All that the other side may ask. Errors are ZreplErrors; a text crosses the wire."""
+
+    async def ping(self, message: str) -> str:
+        """The same message."""
+
+    async def list_filesystems(self) -> list[Filesystem]:
+        """What this side has and shows, parents first."""
+
+    async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
+        """Its snapshots and bookmarks; an error when it does not exist."""
+
+    async def send_dry(self, request: SendRequest) -> int | None:
+        """Bytes the step would send, None = unknown (Sender only)."""
+
+    def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
+        """Protect the versions, start the stream (Sender only). Leaving the block ends it."""
+
+    async def send_completed(self, request: SendRequest) -> None:
+        """The receiver has confirmed that step: move the cursor, drop step holds."""
+
+    async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
+        """Take the stream to its end, verify, hold (Receiver only)."""
+
+    async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
+        """Guid of the newest cursor bookmark, None when there is none (Sender only)."""
+
+    async def destroy_snapshots(
+        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    ) -> list[DestroyResult]:
+        """One result a snapshot, in order."""

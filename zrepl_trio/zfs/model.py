@@ -1,0 +1,183 @@
+"""What zfs tells us and what we ask of it, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = [
+    "Dataset",
+    "DestroyResult",
+    "Features",
+    "FilesystemVersion",
+    "Hold",
+    "Property",
+    "PropertySource",
+    "ReceiveArgs",
+    "ResumeToken",
+    "SendArgs",
+    "SendFlags",
+    "VersionKind",
+]
+
+
+class VersionKind(Enum):
+    """Snapshot or bookmark; the value is the sign between dataset and name."""
+
+    SNAPSHOT = "@"
+    BOOKMARK = "#"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesystemVersion:
+    """One snapshot or bookmark of one filesystem or volume.
+
+    `name` is without dataset and sign. `creation` is in whole seconds since the epoch, as
+    zfs prints it. Two versions hold the same data exactly when their `guid` is equal.
+    `userrefs` counts holds; None for a bookmark or when it is unknown.
+    """
+
+    kind: VersionKind
+    name: str
+    guid: int
+    createtxg: int
+    creation: int
+    userrefs: int | None = None
+
+    @property
+    def is_snapshot(self) -> bool:
+        return self.kind is VersionKind.SNAPSHOT
+
+    @property
+    def relative(self) -> str:
+        """`@name` or `#name`."""
+        return f"{self.kind.value}{self.name}"
+
+    def full(self, dataset: str) -> str:
+        """`dataset@name` or `dataset#name`."""
+        return f"{dataset}{self.kind.value}{self.name}"
+
+
+class PropertySource(Enum):
+    """First word of zfs's `source` column."""
+
+    LOCAL = "local"
+    DEFAULT = "default"
+    INHERITED = "inherited"
+    NONE = "-"
+    TEMPORARY = "temporary"
+    RECEIVED = "received"
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A property's value, `-p` form, and where it comes from."""
+
+    value: str
+    source: PropertySource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A filesystem or volume as one listing shows it.
+
+    `guid` is the dataset's own (not a snapshot's); `is_placeholder` follows zrepl's rule
+    (zrepl:placeholder local and `on`, or 0.0.x's hash); `resume_token` is None when there is
+    no partly received state; `source_guid` is what our receiver noted of the sender's dataset.
+    """
+
+    path: DatasetPath
+    guid: int
+    is_volume: bool = False
+    is_placeholder: bool = False
+    resume_token: str | None = None
+    source_guid: int | None = None
+    encrypted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A user hold `tag` on `dataset@snapshot`."""
+
+    dataset: DatasetPath
+    snapshot: str
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyResult:
+    """What became of one snapshot: `error` is empty when it is gone."""
+
+    name: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeToken:
+    """A decoded receive_resume_token; `from_guid` None means a full stream."""
+
+    to_name: str
+    to_guid: int
+    from_guid: int | None = None
+    bytes_received: int | None = None
+    raw_ok: bool = False
+    compress_ok: bool = False
+    embed_ok: bool = False
+    large_block_ok: bool = False
+    saved_ok: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendFlags:
+    """The serving job's `send` options, in zrepl's terms."""
+
+    encrypted: bool = False
+    raw: bool = False
+    properties: bool = False
+    backup_properties: bool = False
+    large_blocks: bool = False
+    compressed: bool = False
+    embedded_data: bool = False
+    saved: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendArgs:
+    """One `zfs send`. With `token` nothing else reaches the command line."""
+
+    dataset: DatasetPath
+    to: FilesystemVersion
+    from_: FilesystemVersion | None = None
+    token: str | None = None
+    flags: SendFlags = field(default_factory=SendFlags)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiveArgs:
+    """One `zfs recv` into `dataset@snapshot`.
+
+    `force` is `-F` (over placeholders only), `resumable` `-s`, `unmounted` `-u`; `exclude`
+    becomes `-x NAME`, `override` `-o NAME=VALUE`.
+    """
+
+    dataset: DatasetPath
+    snapshot: str
+    force: bool = False
+    resumable: bool = True
+    unmounted: bool = True
+    exclude: tuple[str, ...] = ()
+    override: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """What the installed zfs can do; asked once a process."""
+
+    version: str = ""
+    encryption: bool = True
+    resumable_send: bool = True
+    resumable_receive: bool = True
+    comma_destroy: bool = True

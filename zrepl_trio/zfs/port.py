@@ -1,0 +1,131 @@
+"""`Zfs`: all that the rest of the code may ask of ZFS.
+
+Held by the `zfs` and `zpool` commands (`zfs.cli`), by an in-memory model (`zfs.memory`), and,
+through the commands, by the emulated executable. One conformance suite runs against all of
+them; real OpenZFS decides.
+
+Every call raises a `ZfsError` (or the subclass that says more) and names the dataset. Names are
+already checked values. Calls that say *idempotent* succeed when the wanted state is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import trio
+
+from zrepl_trio.zfs.model import (
+    Dataset,
+    DestroyResult,
+    Features,
+    FilesystemVersion,
+    Hold,
+    Property,
+    ReceiveArgs,
+    ResumeToken,
+    SendArgs,
+)
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = ["Zfs", "ZfsReceive", "ZfsSend"]
+
+
+class ZfsSend(Protocol):
+    """A running `zfs send`; belongs to the `async with` that opened it."""
+
+    @property
+    def reader(self) -> trio.abc.ReceiveStream:
+        """Its stdout. Has `fileno()` when a kernel pipe stands behind it."""
+
+    async def finish(self) -> None:
+        """Wait for the exit after EOF; ZfsError when it failed, so that a failed send is never
+        taken for a clean end."""
+
+
+class ZfsReceive(Protocol):
+    """A running `zfs recv`; belongs to the `async with` that opened it."""
+
+    @property
+    def writer(self) -> trio.abc.SendStream:
+        """Its stdin. Has `fileno()` when a kernel pipe stands behind it."""
+
+    async def finish(self) -> None:
+        """Close stdin and wait for the exit; ZfsError says how it failed."""
+
+
+class Zfs(Protocol):
+    """One host's ZFS."""
+
+    async def features(self) -> Features:
+        """What this zfs can do; asked once a process."""
+
+    async def datasets(self, roots: Sequence[DatasetPath] = ()) -> list[Dataset]:
+        """Filesystems and volumes at and below each root, parents first; no roots: of all
+        pools. One zfs process a root. A missing root: DatasetNotFound."""
+
+    async def dataset(self, path: DatasetPath) -> Dataset | None:
+        """That dataset alone, None when it does not exist."""
+
+    async def versions(self, path: DatasetPath) -> list[FilesystemVersion]:
+        """All its snapshots and bookmarks by createtxg, bookmark before snapshot on ties."""
+
+    async def versions_below(
+        self, roots: Sequence[DatasetPath]
+    ) -> dict[DatasetPath, list[FilesystemVersion]]:
+        """The same for every dataset at and below the roots; one zfs process a root.
+        Datasets without versions are absent."""
+
+    async def properties(self, path: DatasetPath, names: Sequence[str]) -> dict[str, Property]:
+        """Those properties of one dataset; unset user properties have value `-`."""
+
+    async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
+        """Set them locally, in one command."""
+
+    async def create_filesystem(self, path: DatasetPath, properties: Mapping[str, str]) -> None:
+        """Make it (parents must exist); DatasetExists when it is there."""
+
+    async def snapshot(self, path: DatasetPath, name: str) -> None:
+        """Take `path@name`; DatasetExists when it is there."""
+
+    async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
+        """Make `path#name` of a snapshot. Idempotent: the bookmark exists with the same guid;
+        with another guid: DatasetExists."""
+
+    async def destroy_bookmark(self, path: DatasetPath, name: str) -> None:
+        """Remove `path#name`. Idempotent."""
+
+    async def destroy_snapshots(
+        self, path: DatasetPath, names: Sequence[str]
+    ) -> list[DestroyResult]:
+        """Destroy them, batched; one result a name, in order; a held one reports its reason.
+        A missing one counts as destroyed."""
+
+    async def holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
+        """Holds on those snapshots, one command for all."""
+
+    async def hold(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
+        """Put `tag` on each. Idempotent."""
+
+    async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
+        """Take `tag` off each. Idempotent: a missing tag or snapshot is fine."""
+
+    async def rollback(self, path: DatasetPath, snapshot: str) -> None:
+        """`zfs rollback -r`: destroys what is newer. For placeholders only."""
+
+    async def abort_receive(self, path: DatasetPath) -> None:
+        """Drop partly received state (`zfs recv -A`). Idempotent."""
+
+    async def send_size(self, args: SendArgs) -> int | None:
+        """Bytes that the send will produce, by a dry run; None when zfs cannot say."""
+
+    async def decode_token(self, token: str) -> ResumeToken:
+        """What a resume token says; BadResumeToken when it is corrupt."""
+
+    def open_send(self, args: SendArgs) -> AbstractAsyncContextManager[ZfsSend]:
+        """Start `zfs send`. Leaving the block ends the child: it is killed if still running."""
+
+    def open_receive(self, args: ReceiveArgs) -> AbstractAsyncContextManager[ZfsReceive]:
+        """Start `zfs recv`. Leaving the block without `finish` closes its stdin first and gives
+        it time to save resumable state, then kills it."""
