@@ -9,14 +9,20 @@ a role raises RemoteError-like text of zrepl ("receiver does not implement Send(
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import trio
 
+from zrepl_trio.endpoint.model import (
+    Filesystem,
+    GuaranteeKind,
+    Protection,
+    ReceiveRequest,
+    SendRequest,
+)
 from zrepl_trio.errors import ZreplError
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
@@ -25,6 +31,7 @@ __all__ = [
     "Endpoint",
     "Filesystem",
     "GuaranteeKind",
+    "ListsInBulk",
     "NotSupported",
     "Protection",
     "ReceiveRequest",
@@ -38,63 +45,14 @@ class NotSupported(ZreplError):
     """This side does not play that role."""
 
 
-class GuaranteeKind(IntEnum):
-    """zrepl's ReplicationGuaranteeKind, numbered as on the wire."""
-
-    RESUMABILITY = 1
-    INCREMENTAL = 2
-    NOTHING = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Protection:
-    """Which kind holds for a full step (`initial`) and for an incremental one."""
-
-    initial: GuaranteeKind = GuaranteeKind.RESUMABILITY
-    incremental: GuaranteeKind = GuaranteeKind.RESUMABILITY
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filesystem:
-    """One filesystem of a side, under the sender's name.
-
-    `dataset_guid` on a sender is the dataset's own guid, on a receiver the guid of the
-    sender's dataset noted on the replica; None when unknown (a zrepl peer never tells).
-    """
-
-    path: DatasetPath
-    resume_token: str | None = None
-    is_placeholder: bool = False
-    dataset_guid: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendRequest:
-    """One step: from `from_` (None: full) to `to`, or what `resume_token` still lacks of it."""
-
-    filesystem: DatasetPath
-    to: FilesystemVersion
-    from_: FilesystemVersion | None = None
-    resume_token: str | None = None
-    protection: Protection = Protection()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiveRequest:
-    """The receiver's half of that step.
-
-    `source_guid` is the sender's dataset guid, if known; it never crosses zrepl's wire.
-    """
-
-    filesystem: DatasetPath
-    to: FilesystemVersion
-    clear_resume_token: bool
-    protection: Protection = Protection()
-    source_guid: int | None = None
-
-
 class StreamSource(Protocol):
-    """The bytes of one send stream, whose end can be told from a failure."""
+    """The bytes of one send stream, whose end can be told from a failure.
+
+    `on_progress` is called with the size of each piece as it moves, by `copy_into` or by
+    whoever drains `reader`; the one who wants to know sets it before the stream is moved.
+    """
+
+    on_progress: Callable[[int], None]
 
     @property
     def reader(self) -> trio.abc.ReceiveStream | None:
@@ -151,3 +109,13 @@ class Endpoint(Protocol):
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
         """One result a snapshot, in order."""
+
+
+@runtime_checkable
+class ListsInBulk(Protocol):
+    """A side that can list the versions of many filesystems at the price of a few."""
+
+    async def list_versions_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> dict[DatasetPath, list[FilesystemVersion]]:
+        """The versions of each; one that does not exist is absent, one without any is empty."""

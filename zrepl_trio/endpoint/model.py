@@ -1,0 +1,66 @@
+"""What the two sides of a replication tell and ask each other, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = ["Filesystem", "GuaranteeKind", "Protection", "ReceiveRequest", "SendRequest"]
+
+
+class GuaranteeKind(IntEnum):
+    """zrepl's ReplicationGuaranteeKind, numbered as on the wire."""
+
+    RESUMABILITY = 1
+    INCREMENTAL = 2
+    NOTHING = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protection:
+    """Which kind holds for a full step (`initial`) and for an incremental one."""
+
+    initial: GuaranteeKind = GuaranteeKind.RESUMABILITY
+    incremental: GuaranteeKind = GuaranteeKind.RESUMABILITY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filesystem:
+    """One filesystem of a side, under the sender's name.
+
+    `dataset_guid` on a sender is the dataset's own guid, on a receiver the guid of the
+    sender's dataset noted on the replica; None when unknown (a zrepl peer never tells).
+    """
+
+    path: DatasetPath
+    resume_token: str | None = None
+    is_placeholder: bool = False
+    dataset_guid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendRequest:
+    """One step: from `from_` (None: full) to `to`, or what `resume_token` still lacks of it."""
+
+    filesystem: DatasetPath
+    to: FilesystemVersion
+    from_: FilesystemVersion | None = None
+    resume_token: str | None = None
+    protection: Protection = Protection()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiveRequest:
+    """The receiver's half of that step.
+
+    `source_guid` is the sender's dataset guid, if known; it never crosses zrepl's wire.
+    """
+
+    filesystem: DatasetPath
+    to: FilesystemVersion
+    clear_resume_token: bool
+    protection: Protection = Protection()
+    source_guid: int | None = None
