@@ -1,0 +1,38 @@
+"""What needs something of the machine says so by a marker, and is skipped with a reason here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def _sshd_missing() -> bool:
+    if os.environ.get("ZREPL_TRIO_REQUIRE_SSHD"):
+        return False  # then a missing sshd fails the tests instead of skipping them
+    return (
+        shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") is None
+    )
+
+
+def _zfs_missing() -> bool:
+    return not os.path.exists("/dev/zfs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reasons = {
+        "sshd": ("no sshd here (Debian/Ubuntu: apt install openssh-server)", _sshd_missing()),
+        "zfs": (
+            "no real OpenZFS here: `make test-zfs` runs this in a virtual machine",
+            _zfs_missing(),
+        ),
+        "interop": (
+            "no real zrepl: make test-interop ZREPL=/path/to/zrepl",
+            not os.environ.get("ZREPL"),
+        ),
+    }
+    for item in items:
+        for marker, (reason, missing) in reasons.items():
+            if missing and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
