@@ -1,0 +1,179 @@
+"""Which holds and bookmarks a step makes and drops, for each kind of protection.
+
+The plans only name things; the endpoints carry them out in the order of the fields: what
+protects is made first, what is no longer needed goes last, so that a kill between any two
+commands leaves at least one base for the next increment. Only items of exactly one job are
+ever dropped, and never one that a running send uses. What is there already is not made again:
+each command costs a process and often a pool sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from zrepl_trio.endpoint.abstractions import (
+    CursorKind,
+    cursor_name,
+    cursors_of,
+    last_received_tag,
+    snapshots_held_by,
+    step_tag,
+    tentative_name,
+)
+from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from zrepl_trio.zfs.model import FilesystemVersion, Hold
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = [
+    "Bookmark",
+    "Changes",
+    "after_confirmation",
+    "after_receive",
+    "before_send",
+    "kind_for",
+    "snapshots_to_query",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """A bookmark to make of that snapshot."""
+
+    snapshot: FilesystemVersion
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What to do to one filesystem, in this order: hold, bookmark, release, destroy.
+
+    `tag` is the hold's; `hold` and `release` name snapshots, `destroy` bookmarks.
+    """
+
+    tag: str
+    hold: tuple[str, ...] = ()
+    bookmark: tuple[Bookmark, ...] = ()
+    release: tuple[str, ...] = ()
+    destroy: tuple[str, ...] = ()
+
+
+def kind_for(protection: Protection, *, initial: bool) -> GuaranteeKind:
+    """The kind that applies: a full step's or an incremental one's."""
+    return protection.initial if initial else protection.incremental
+
+
+def snapshots_to_query(versions: Sequence[FilesystemVersion]) -> list[str]:
+    """The snapshots that may carry holds (those with userrefs, or unknown ones)."""
+    return [v.name for v in versions if v.is_snapshot and v.userrefs != 0]
+
+
+def before_send(
+    *,
+    dataset: DatasetPath,
+    job: str,
+    kind: GuaranteeKind,
+    from_: FilesystemVersion | None,
+    to: FilesystemVersion,
+    versions: Sequence[FilesystemVersion],
+    holds: Sequence[Hold],
+    in_use: Collection[FilesystemVersion] = (),
+) -> Changes:
+    """What must be there before `zfs send` starts, and what earlier steps left behind.
+
+    `in_use` are the versions of the job's other running sends of this dataset: theirs stay.
+    """
+    step = [v for v in (from_, to) if v is not None]
+    hold: list[str] = []
+    bookmark: list[Bookmark] = []
+    match kind:
+        case GuaranteeKind.RESUMABILITY:
+            # a bookmark can't be held, and needs not be: nothing but us destroys it
+            hold = [v.name for v in step if v.is_snapshot]
+        case GuaranteeKind.INCREMENTAL:
+            # a `from` that is a bookmark can't be bookmarked by every zfs; it serves as it is
+            bookmark = [
+                Bookmark(v, tentative_name(dataset, v.guid, job)) for v in step if v.is_snapshot
+            ]
+        case GuaranteeKind.NOTHING:
+            pass
+    tag = step_tag(job)
+    held = snapshots_held_by(holds, tag)
+    used = [*step, *in_use]
+    keep_held = {*hold, *(v.name for v in in_use if v.is_snapshot)}
+    keep_bookmarks = {
+        *(b.name for b in bookmark),
+        *(v.name for v in used if not v.is_snapshot),
+        *(tentative_name(dataset, v.guid, job) for v in in_use),
+    }
+    return Changes(
+        tag=tag,
+        hold=tuple(name for name in hold if name not in held),
+        bookmark=_missing(bookmark, versions),
+        release=tuple(name for name in held if name not in keep_held),
+        destroy=tuple(
+            v.name
+            for v in cursors_of(versions, job, [CursorKind.TENTATIVE])
+            if v.name not in keep_bookmarks
+        ),
+    )
+
+
+def after_confirmation(
+    *,
+    dataset: DatasetPath,
+    job: str,
+    kind: GuaranteeKind,
+    to: FilesystemVersion,
+    versions: Sequence[FilesystemVersion],
+    holds: Sequence[Hold],
+    in_use: Collection[FilesystemVersion] = (),
+) -> Changes:
+    """What the sender does once the receiver has `to`: the cursor moves, the rest goes.
+
+    With NOTHING no cursor is made and existing ones are dropped too, as zrepl does.
+    """
+    bookmark: tuple[Bookmark, ...] = ()
+    if kind is not GuaranteeKind.NOTHING:
+        bookmark = (Bookmark(to, cursor_name(dataset, to.guid, job)),)
+    keep_held = {v.name for v in in_use if v.is_snapshot}
+    keep_bookmarks = {
+        *(b.name for b in bookmark),
+        *(v.name for v in in_use if not v.is_snapshot),
+        *(tentative_name(dataset, v.guid, job) for v in in_use),
+    }
+    tag = step_tag(job)
+    return Changes(
+        tag=tag,
+        bookmark=_missing(bookmark, versions),
+        release=tuple(s for s in snapshots_held_by(holds, tag) if s not in keep_held),
+        destroy=tuple(
+            v.name
+            for v in cursors_of(versions, job, [CursorKind.CURSOR, CursorKind.TENTATIVE])
+            if v.name not in keep_bookmarks
+        ),
+    )
+
+
+def after_receive(
+    *, job: str, kind: GuaranteeKind, received: FilesystemVersion, holds: Sequence[Hold]
+) -> Changes:
+    """What the receiver does once it has `received`: the hold moves there.
+
+    With NOTHING none is made and existing ones of the job are released, as zrepl does.
+    """
+    tag = last_received_tag(job)
+    held = snapshots_held_by(holds, tag)
+    hold = () if kind is GuaranteeKind.NOTHING else (received.name,)
+    return Changes(
+        tag=tag,
+        hold=tuple(name for name in hold if name not in held),
+        release=tuple(name for name in held if name not in hold),
+    )
+
+
+def _missing(
+    wanted: Sequence[Bookmark], versions: Sequence[FilesystemVersion]
+) -> tuple[Bookmark, ...]:
+    there = {(v.name, v.guid) for v in versions if not v.is_snapshot}
+    return tuple(b for b in wanted if (b.name, b.snapshot.guid) not in there)

@@ -1,0 +1,45 @@
+"""Lists the versions of many datasets with few zfs processes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from zrepl_trio.errors import DatasetNotFound
+from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
+from zrepl_trio.zfs.port import Zfs
+
+__all__ = ["covering_roots", "versions_of"]
+
+_FEW = 2
+"""Up to so many datasets are listed one by one, which reads nothing beside them."""
+
+
+def covering_roots(paths: Collection[DatasetPath]) -> list[DatasetPath]:
+    """The topmost of `paths`: every one is at or below exactly one of them."""
+    roots: list[DatasetPath] = []
+    for path in sorted(paths, key=lambda path: path.components):
+        if not roots or not path.is_at_or_below(roots[-1]):
+            roots.append(path)
+    return roots
+
+
+async def versions_of(
+    zfs: Zfs, paths: Collection[DatasetPath]
+) -> dict[DatasetPath, list[FilesystemVersion]]:
+    """The versions of each; one that does not exist (any more) is absent, unless it lies below
+    another of `paths`: then it is empty."""
+    listed: dict[DatasetPath, list[FilesystemVersion]] = {}
+    if len(paths) > _FEW:
+        try:
+            below = await zfs.versions_below(covering_roots(paths))
+        except DatasetNotFound:
+            pass  # one of the roots has gone: ask for each, and leave out that one
+        else:
+            return {path: below.get(path, []) for path in paths}
+    for path in paths:
+        try:
+            listed[path] = await zfs.versions(path)
+        except DatasetNotFound:
+            continue
+    return listed

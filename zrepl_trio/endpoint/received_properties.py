@@ -1,0 +1,77 @@
+"""What a received stream may not set on the receiving host.
+
+A stream sent with properties could mount itself over /etc, share itself, bring setuid programs
+or reserve the whole pool. Such properties are excluded (`zfs recv -x`) unless the job names
+them: in `recv.properties.inherit` or `override` as in zrepl, or as accepted from the sender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from zrepl_trio.errors import Refused
+
+__all__ = ["ACTING_ON_FILESYSTEMS", "ACTING_ON_VOLUMES", "ReceivedProperties"]
+
+ACTING_ON_FILESYSTEMS = (
+    "mountpoint",
+    "canmount",
+    "overlay",
+    "readonly",
+    "exec",
+    "setuid",
+    "devices",
+    "nbmand",
+    "sharenfs",
+    "sharesmb",
+    "vscan",
+    "context",
+    "fscontext",
+    "defcontext",
+    "rootcontext",
+    "reservation",
+    "refreservation",
+)
+"""zfsprops(7) properties of filesystems that act on the host: where and how it is mounted, who
+may run or reach what is in it, and what it takes from its neighbours."""
+
+ACTING_ON_VOLUMES = ("readonly", "volmode", "snapdev", "reservation", "refreservation")
+"""Those of volumes: `volmode` and `snapdev` let the host scan the volume's partitions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedProperties:
+    """The job's rules: `inherit` is always excluded, `override` set to a value of ours, `accept`
+    taken from the sender although it acts here. Raises Refused when they contradict."""
+
+    inherit: tuple[str, ...] = ()
+    override: Mapping[str, str] = field(default_factory=dict)
+    accept: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        rules: tuple[tuple[str, Collection[str]], ...] = (
+            ("inherit", self.inherit),
+            ("override", self.override),
+            ("accept", self.accept),
+        )
+        for index, (first, names) in enumerate(rules):
+            for second, others in rules[index + 1 :]:
+                if both := sorted(set(names) & set(others)):
+                    raise Refused(
+                        f"recv.properties: {', '.join(both)} stands in both `{first}` and "
+                        f"`{second}`: keep it in one"
+                    )
+
+    def excluded(self, *, is_volume: bool | None) -> tuple[str, ...]:
+        """The names for `-x`, for a filesystem, a volume, or (None) while that is unknown.
+
+        zfs warns about a name that does not apply to the dataset's type and goes on.
+        """
+        acting: tuple[str, ...]
+        if is_volume is None:
+            acting = tuple(dict.fromkeys(ACTING_ON_FILESYSTEMS + ACTING_ON_VOLUMES))
+        else:
+            acting = ACTING_ON_VOLUMES if is_volume else ACTING_ON_FILESYSTEMS
+        named = {*self.inherit, *self.override, *self.accept}
+        return (*self.inherit, *(name for name in acting if name not in named))

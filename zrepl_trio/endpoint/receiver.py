@@ -1,0 +1,272 @@
+"""The receiving side of a replication, on top of this host's ZFS."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+import trio
+
+from zrepl_trio.endpoint.blame import cause
+from zrepl_trio.endpoint.confine import Confinement
+from zrepl_trio.endpoint.destroy import destroy_listed
+from zrepl_trio.endpoint.guarantees import after_receive, kind_for
+from zrepl_trio.endpoint.listing import versions_of
+from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
+from zrepl_trio.endpoint.placeholders import (
+    NO_LONGER,
+    PlaceholderEncryption,
+    missing_parents,
+    placeholder_properties,
+)
+from zrepl_trio.endpoint.protect import carry_out, holds_on
+from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
+from zrepl_trio.endpoint.received_properties import ReceivedProperties
+from zrepl_trio.errors import (
+    DatasetBusy,
+    DatasetExists,
+    DatasetNotFound,
+    Refused,
+    ZfsError,
+    ZreplError,
+)
+from zrepl_trio.zfs.argv import PLACEHOLDER, SOURCE_GUID
+from zrepl_trio.zfs.model import Dataset, DestroyResult, FilesystemVersion, ReceiveArgs
+from zrepl_trio.zfs.names import DatasetPath, Identity
+from zrepl_trio.zfs.port import Zfs
+
+__all__ = ["Receiver"]
+
+log = structlog.get_logger()
+
+
+class Receiver:
+    """Endpoint of a `pull` (or sink) job: keeps what it is sent below `root[/identity]`.
+
+    `job` goes into the name of the last-received hold. With `unmounted` nothing received is
+    mounted; zrepl mounts as zfs decides.
+    """
+
+    def __init__(
+        self,
+        zfs: Zfs,
+        *,
+        job: str,
+        root: DatasetPath,
+        identity: Identity | None = None,
+        placeholder_encryption: PlaceholderEncryption = PlaceholderEncryption.UNSPECIFIED,
+        properties: ReceivedProperties = ReceivedProperties(),  # noqa: B008 - frozen
+        unmounted: bool = True,
+    ) -> None:
+        self._zfs = zfs
+        self._job = job
+        self._confined = Confinement(root, identity)
+        self._placeholder_encryption = placeholder_encryption
+        self._properties = properties
+        self._unmounted = unmounted
+        self._creating = trio.Lock()
+
+    async def ping(self, message: str) -> str:
+        return message
+
+    async def list_filesystems(self) -> list[Filesystem]:
+        root, client_root = self._confined.root, self._confined.client_root
+        try:
+            datasets = await self._zfs.datasets([client_root])
+        except DatasetNotFound:
+            if client_root == root or await self._zfs.dataset(root) is None:
+                raise Refused(
+                    f"root_fs {root} does not exist: create it (`zfs create {root}`) or import "
+                    "its pool"
+                ) from None
+            return []
+        return [
+            Filesystem(
+                path=wire,
+                resume_token=dataset.resume_token,
+                is_placeholder=dataset.is_placeholder,
+                dataset_guid=dataset.source_guid,
+            )
+            for dataset in datasets
+            if (wire := self._confined.wire(dataset.path)) is not None
+        ]
+
+    async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
+        return await self._zfs.versions(self._confined.local(filesystem))
+
+    async def list_versions_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> dict[DatasetPath, list[FilesystemVersion]]:
+        local = {self._confined.local(wire): wire for wire in filesystems}
+        listed = await versions_of(self._zfs, local)
+        return {local[path]: versions for path, versions in listed.items()}
+
+    async def send_dry(self, request: SendRequest) -> int | None:
+        raise NotSupported("receiver does not implement SendDry()")
+
+    def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
+        raise NotSupported("receiver does not implement Send()")
+
+    async def send_completed(self, request: SendRequest) -> None:
+        """Nothing to do on this side."""
+
+    async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
+        raise NotSupported("ReplicationCursor not implemented for Receiver")
+
+    async def destroy_snapshots(
+        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    ) -> list[DestroyResult]:
+        return await destroy_listed(self._zfs, self._confined.local(filesystem), snapshots)
+
+    async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
+        if not request.to.is_snapshot:
+            raise Refused(f"cannot receive {request.to.name!r}: it is not a snapshot")
+        path = self._confined.local_snapshot(request.filesystem, request.to.name)
+        target = await self._prepared(path, clear=request.clear_resume_token)
+        resuming = target is not None and target.resume_token is not None
+        over_placeholder = target is not None and target.is_placeholder
+        if over_placeholder and not resuming:
+            await self._empty(path)
+        args = ReceiveArgs(
+            dataset=path,
+            snapshot=request.to.name,
+            force=over_placeholder and not resuming,
+            resumable=(await self._zfs.features()).resumable_receive,
+            unmounted=self._unmounted,
+            exclude=self._properties.excluded(is_volume=target.is_volume if target else None),
+            override=self._local_properties(request, over_placeholder=over_placeholder),
+        )
+        await self._take(args, stream)
+        received, versions = await self._verified(path, request.to)
+        if resuming or over_placeholder:
+            await self._settle(path, args)
+        changes = after_receive(
+            job=self._job,
+            kind=kind_for(request.protection, initial=target is None),
+            received=received,
+            holds=await holds_on(self._zfs, path, versions),
+        )
+        await carry_out(self._zfs, path, changes)
+
+    async def _prepared(self, path: DatasetPath, *, clear: bool) -> Dataset | None:
+        """The target as it is once its parents exist and unwanted partial state is gone."""
+        target = await self._zfs.dataset(path)
+        if target is None:
+            await self._create_parents(path)
+        elif clear and target.resume_token is not None:
+            log.info("partly received state is dropped", filesystem=str(path))
+            await self._zfs.abort_receive(path)
+            # a replica that was never received whole goes away with its state
+            target = await self._zfs.dataset(path)
+        return target
+
+    async def _create_parents(self, path: DatasetPath) -> None:
+        async with self._creating:
+            known: dict[DatasetPath, Dataset] = {}
+            # upwards to the first that exists: mostly that is the parent itself
+            for ancestor in reversed(path.ancestors()):
+                dataset = await self._zfs.dataset(ancestor)
+                if dataset is not None:
+                    known[ancestor] = dataset
+                    break
+            existing = {a for top in known for a in (*top.ancestors(), top)}
+            root, client_root = self._confined.root, self._confined.client_root
+            for parent in missing_parents(root=root, target=path, existing=existing):
+                properties = placeholder_properties(
+                    parent, client_root=client_root, encryption=self._placeholder_encryption
+                )
+                log.info("placeholder is created", filesystem=str(parent))
+                try:
+                    await self._zfs.create_filesystem(parent, properties)
+                except DatasetExists:
+                    continue  # somebody else was faster; it is there, which is what we need
+
+    async def _empty(self, path: DatasetPath) -> None:
+        """Remove a placeholder's snapshots (of a recursive snapshot, say): `zfs recv -F` of a
+        full stream wants none. A held one stops us: data that somebody wants is no placeholder's.
+        """
+        snapshots = [v for v in await self._zfs.versions(path) if v.is_snapshot]
+        if held := [v.name for v in snapshots if v.userrefs]:
+            raise DatasetBusy(
+                f"{path} is marked as a placeholder but its snapshots are held: "
+                f"{', '.join(held)}; see `zfs holds`, and if it holds real data run "
+                f"`zfs set {PLACEHOLDER}={NO_LONGER} {path}`",
+                dataset=path,
+            )
+        if not snapshots:
+            return
+        results = await self._zfs.destroy_snapshots(path, [v.name for v in snapshots])
+        if failed := [result for result in results if result.error]:
+            raise DatasetBusy(
+                f"{path}: cannot receive over the placeholder: its snapshot "
+                f"{failed[0].name} cannot be destroyed: {failed[0].error}",
+                dataset=path,
+            )
+
+    def _local_properties(
+        self, request: ReceiveRequest, *, over_placeholder: bool
+    ) -> dict[str, str]:
+        override = dict(self._properties.override)
+        if over_placeholder:
+            # Set by the receive itself: set before, a kill would leave an empty filesystem that
+            # nothing can be received into; set after, real data that counts as a placeholder.
+            override[PLACEHOLDER] = NO_LONGER
+        if request.source_guid is not None:
+            override[SOURCE_GUID] = str(request.source_guid)
+        return override
+
+    async def _take(self, args: ReceiveArgs, stream: StreamSource) -> None:
+        """Feed the stream to `zfs recv`; raises what failed first."""
+        failed: ZreplError | None = None
+        refused: ZfsError | None = None
+        broken = False
+        async with self._zfs.open_receive(args) as running:
+            try:
+                await stream.copy_into(running.writer)
+            except trio.BrokenResourceError:
+                broken = True
+            except ZreplError as error:
+                failed = error
+            try:
+                # also after a failure: its EOF lets `zfs recv -s` save what it has
+                await running.finish()
+            except ZfsError as error:
+                refused = error
+        why = cause(args.dataset, stream=failed, sink_broken=broken, receive=refused)
+        if why is not None:
+            raise why
+
+    async def _verified(
+        self, path: DatasetPath, to: FilesystemVersion
+    ) -> tuple[FilesystemVersion, list[FilesystemVersion]]:
+        """What was really received, read back: a peer may have sent something else."""
+        versions = await self._zfs.versions(path)
+        for version in versions:
+            if version.is_snapshot and version.name == to.name:
+                if version.guid == to.guid:
+                    return version, versions
+                raise ZfsError(
+                    f"{path}@{to.name} was received with guid {version.guid:#x}, but the sender "
+                    f"announced {to.guid:#x}; it is left as it is: look at both sides",
+                    dataset=path,
+                )
+        raise ZfsError(
+            f"{path}@{to.name} does not exist although `zfs recv` succeeded: "
+            "the stream held another snapshot",
+            dataset=path,
+        )
+
+    async def _settle(self, path: DatasetPath, args: ReceiveArgs) -> None:
+        """Set what `zfs recv -o` did not: it skips properties on some resumed receives."""
+        dataset = await self._zfs.dataset(path)
+        if dataset is None:
+            raise DatasetNotFound(f"{path} vanished after it was received", dataset=path)
+        missing: dict[str, str] = {}
+        wanted = args.override.get(SOURCE_GUID)
+        if wanted is not None and str(dataset.source_guid) != wanted:
+            missing[SOURCE_GUID] = wanted
+        if dataset.is_placeholder:
+            missing[PLACEHOLDER] = NO_LONGER
+        if missing:
+            await self._zfs.set_properties(path, missing)

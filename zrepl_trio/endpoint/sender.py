@@ -1,0 +1,193 @@
+"""The sending side of a replication, on top of this host's ZFS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+from zrepl_trio.endpoint.abstractions import newest_cursor
+from zrepl_trio.endpoint.destroy import destroy_listed
+from zrepl_trio.endpoint.guarantees import after_confirmation, before_send, kind_for
+from zrepl_trio.endpoint.listing import versions_of
+from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
+from zrepl_trio.endpoint.protect import carry_out, holds_on
+from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
+from zrepl_trio.endpoint.requests import (
+    check_encryption,
+    check_features,
+    check_token,
+    check_token_text,
+    find_version,
+)
+from zrepl_trio.endpoint.source import ZfsSource
+from zrepl_trio.errors import DatasetNotFound, Refused
+from zrepl_trio.zfs.filter import FilesystemFilter
+from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, SendArgs, SendFlags
+from zrepl_trio.zfs.names import DatasetPath, InvalidName
+from zrepl_trio.zfs.port import Zfs
+
+__all__ = ["Sender"]
+
+
+class Sender:
+    """Endpoint of a `source` (or push) job: shows and sends what `filesystems` admits.
+
+    `job` goes into the names of holds and cursors. One object serves all connections of a
+    job, so that a send never drops what another one running beside it needs.
+    """
+
+    def __init__(
+        self,
+        zfs: Zfs,
+        *,
+        job: str,
+        filesystems: FilesystemFilter,
+        flags: SendFlags = SendFlags(),  # noqa: B008 - frozen
+    ) -> None:
+        self._zfs = zfs
+        self._job = job
+        self._filter = filesystems
+        self._flags = flags
+        self._in_use: list[SendRequest] = []
+
+    async def ping(self, message: str) -> str:
+        return message
+
+    async def list_filesystems(self) -> list[Filesystem]:
+        return [
+            Filesystem(
+                path=dataset.path,
+                is_placeholder=dataset.is_placeholder,
+                dataset_guid=dataset.guid,
+            )
+            for dataset in await self._zfs.datasets()
+            if self._filter.admits(dataset.path)
+        ]
+
+    async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
+        self._check_access(filesystem)
+        return await self._zfs.versions(filesystem)
+
+    async def list_versions_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> dict[DatasetPath, list[FilesystemVersion]]:
+        for filesystem in filesystems:
+            self._check_access(filesystem)
+        return await versions_of(self._zfs, filesystems)
+
+    async def send_dry(self, request: SendRequest) -> int | None:
+        args, _ = await self._validated(request)
+        if args.from_ is not None and not args.from_.is_snapshot and args.token is None:
+            return None  # zfs cannot estimate from a bookmark on all supported versions
+        return await self._zfs.send_size(args)
+
+    @asynccontextmanager
+    async def send(self, request: SendRequest) -> AsyncGenerator[SendReply]:
+        with self._using(request):
+            args, versions = await self._validated(request)
+            holds = await holds_on(self._zfs, args.dataset, versions)
+            changes = before_send(
+                dataset=args.dataset,
+                job=self._job,
+                kind=kind_for(request.protection, initial=args.from_ is None),
+                from_=args.from_,
+                to=args.to,
+                versions=versions,
+                holds=holds,
+                in_use=self._used_by_others(request),
+            )
+            await carry_out(self._zfs, args.dataset, changes)
+            async with self._zfs.open_send(args) as send:
+                yield SendReply(
+                    used_resume_token=args.token is not None,
+                    stream=ZfsSource(send, args.to.full(args.dataset)),
+                )
+
+    async def send_completed(self, request: SendRequest) -> None:
+        dataset = self._check_access(request.filesystem)
+        versions = await self._zfs.versions(dataset)
+        # `from_` is not looked for: the first, unheard answer to this may have dropped it
+        to = find_version(dataset, request.to, versions)
+        holds = await holds_on(self._zfs, dataset, versions)
+        changes = after_confirmation(
+            dataset=dataset,
+            job=self._job,
+            kind=kind_for(request.protection, initial=request.from_ is None),
+            to=to,
+            versions=versions,
+            holds=holds,
+            in_use=self._used_by_others(request),
+        )
+        await carry_out(self._zfs, dataset, changes)
+
+    async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
+        raise NotSupported("sender does not implement Receive()")
+
+    async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
+        dataset = self._check_access(filesystem)
+        cursor = newest_cursor(await self._zfs.versions(dataset), self._job)
+        return cursor.guid if cursor is not None else None
+
+    async def destroy_snapshots(
+        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    ) -> list[DestroyResult]:
+        return await destroy_listed(self._zfs, self._check_access(filesystem), snapshots)
+
+    def _check_access(self, filesystem: DatasetPath) -> DatasetPath:
+        try:
+            dataset = DatasetPath.parse(filesystem)
+        except InvalidName as error:
+            raise Refused(str(error)) from None
+        if not self._filter.admits(dataset):
+            raise Refused(
+                f"endpoint does not allow access to filesystem {dataset}: "
+                f"the `filesystems` of job {self._job!r} do not admit it"
+            )
+        return dataset
+
+    async def _validated(self, request: SendRequest) -> tuple[SendArgs, list[FilesystemVersion]]:
+        """The request as our own records have it, and all versions of the dataset."""
+        path = self._check_access(request.filesystem)
+        dataset = await self._zfs.dataset(path)
+        if dataset is None:
+            raise DatasetNotFound(f"dataset {path} does not exist", dataset=path)
+        versions = await self._zfs.versions(path)
+        to = find_version(path, request.to, versions)
+        if not to.is_snapshot:
+            raise Refused(f"{to.full(path)} is a bookmark; only a snapshot can be sent")
+        from_ = None if request.from_ is None else find_version(path, request.from_, versions)
+        check_encryption(path, self._flags, encrypted=dataset.encrypted)
+        check_features(
+            self._flags, await self._zfs.features(), resuming=request.resume_token is not None
+        )
+        if request.resume_token is not None:
+            token = check_token_text(path, request.resume_token)
+            check_token(
+                path,
+                await self._zfs.decode_token(token),
+                from_=from_,
+                to=to,
+                flags=self._flags,
+                encrypted=dataset.encrypted,
+            )
+        args = SendArgs(
+            dataset=path, to=to, from_=from_, token=request.resume_token, flags=self._flags
+        )
+        return args, versions
+
+    @contextmanager
+    def _using(self, request: SendRequest) -> Generator[None]:
+        self._in_use.append(request)
+        try:
+            yield
+        finally:
+            self._in_use = [other for other in self._in_use if other is not request]
+
+    def _used_by_others(self, request: SendRequest) -> list[FilesystemVersion]:
+        return [
+            version
+            for other in self._in_use
+            if other is not request and other.filesystem == request.filesystem
+            for version in (other.from_, other.to)
+            if version is not None
+        ]
