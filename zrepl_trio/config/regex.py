@@ -1,0 +1,55 @@
+"""Regexes of keep rules: RE2, as in zrepl, since Python's `re` differs where it hurts.
+
+`\\z` is unknown to `re`, `$` matches before a newline there, look-ahead is unknown to RE2; and RE2
+runs in linear time, so no pattern can stall the daemon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+import re2
+
+from zrepl_trio.config.scalars import ScalarError
+
+__all__ = ["REGEX_WORDS", "Regex"]
+
+REGEX_WORDS = "RE2 syntax: no look-around, no back-references"
+
+
+class _Compiled(Protocol):
+    def search(self, text: str, /) -> object | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """A compiled pattern, equal to another by its text."""
+
+    pattern: str
+    _compiled: _Compiled = field(compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, pattern: str) -> Self:
+        """The compiled pattern; ScalarError carries RE2's own words."""
+        options = re2.Options()
+        options.log_errors = False
+        try:
+            compiled: _Compiled = re2.compile(pattern, options)
+        except re2.error as error:
+            text = error.args[0] if error.args else error
+            words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+            raise ScalarError(f"{pattern!r} is not a regex: {words}", REGEX_WORDS) from None
+        return cls(pattern, compiled)
+
+    @staticmethod
+    def escape(text: str) -> str:
+        """`text` as a pattern that matches it alone."""
+        return str(re2.escape(text))
+
+    def search(self, name: str) -> bool:
+        """Whether the pattern is found anywhere in `name` (snapshot name without dataset and @)."""
+        return self._compiled.search(name) is not None
+
+    def __str__(self) -> str:
+        return self.pattern

@@ -1,0 +1,390 @@
+"""Sections that jobs share: snapshotting and its hooks, pruning, send, recv, replication."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+
+from zrepl_trio.config.base import FromDefaults, Section, bad
+from zrepl_trio.config.fields import (
+    Bits,
+    Count,
+    Cron,
+    Filesystems,
+    Flag,
+    GoTimeout,
+    Grid,
+    Interval,
+    Path,
+    PropertyName,
+    RequiredRegex,
+    RequiredText,
+    SearchRegex,
+    Text,
+    nonempty,
+    null_is_empty_list,
+    null_is_empty_map,
+)
+from zrepl_trio.config.regex import Regex
+from zrepl_trio.config.scalars import ScalarError
+from zrepl_trio.config.timestamps import SnapshotNaming
+from zrepl_trio.zfs.filter import FilesystemFilter
+
+__all__ = [
+    "BandwidthLimit",
+    "CommandHook",
+    "Concurrency",
+    "ConflictResolution",
+    "CronSnapshotting",
+    "Hook",
+    "KeepGrid",
+    "KeepLastN",
+    "KeepNotReplicated",
+    "KeepRegex",
+    "KeepRule",
+    "ManualSnapshotting",
+    "MysqlLockTables",
+    "PeriodicSnapshotting",
+    "Placeholder",
+    "PostgresCheckpoint",
+    "Protection",
+    "Pruning",
+    "RecvOptions",
+    "RecvProperties",
+    "Replication",
+    "SendOptions",
+    "SnapPruning",
+    "Snapshotting",
+]
+
+
+# Hooks
+
+
+class CommandHook(Section):
+    """Run a program before and after each snapshot."""
+
+    type: Literal["command"]
+    path: Path
+    """The program; it gets no arguments, only `ZREPL_…` variables."""
+    timeout: GoTimeout = 30.0
+    """Seconds after which it is killed."""
+    filesystems: Filesystems = FilesystemFilter.of({"<": True})
+    """Filesystems that it is run for."""
+    err_is_fatal: Flag = False
+    """Whether its failure forbids the snapshot."""
+
+
+class PostgresCheckpoint(Section):
+    """Run CHECKPOINT on a PostgreSQL server before each snapshot."""
+
+    type: Literal["postgres-checkpoint"]
+    dsn: RequiredText
+    """Connection string of the server."""
+    timeout: GoTimeout = 30.0
+    """Seconds for the checkpoint."""
+    filesystems: Filesystems
+    """Filesystems that hold the server's data."""
+    err_is_fatal: Flag = False
+    """Whether its failure forbids the snapshot."""
+
+
+class MysqlLockTables(Section):
+    """Hold FLUSH TABLES WITH READ LOCK on a MySQL server while a snapshot is taken."""
+
+    type: Literal["mysql-lock-tables"]
+    dsn: RequiredText
+    """Connection string of the server."""
+    timeout: GoTimeout = 30.0
+    """Seconds for taking the lock."""
+    filesystems: Filesystems
+    """Filesystems that hold the server's data."""
+    err_is_fatal: Flag = False
+    """Whether its failure forbids the snapshot."""
+
+
+Hook = Annotated[CommandHook | PostgresCheckpoint | MysqlLockTables, Field(discriminator="type")]
+_Hooks = Annotated[tuple[Hook, ...], BeforeValidator(null_is_empty_list)]
+
+
+# Snapshotting
+
+
+class ManualSnapshotting(Section):
+    """Take no snapshots; others do."""
+
+    type: Literal["manual"]
+
+
+class _NamedSnapshots(Section):
+    prefix: RequiredText
+    """Names start with it."""
+    hooks: _Hooks = ()
+    """What runs around each snapshot, in this order before and in reverse after."""
+    timestamp_format: Text = "dense"
+    """dense, human, iso-8601, unix-seconds, or a Go time layout."""
+    timestamp_location: Annotated[Text, Field(validate_default=True)] = "UTC"
+    """Zone of the time in names: UTC, Local or an IANA name."""
+
+    # On the last field, so that all that makes up the name is known by then.
+    @field_validator("timestamp_location")
+    @classmethod
+    def _name_is_legal(cls, location: str, info: ValidationInfo) -> str:
+        prefix, layout = info.data.get("prefix"), info.data.get("timestamp_format")
+        if prefix is not None and layout is not None:
+            try:
+                SnapshotNaming.checked(prefix, layout, location)
+            except ScalarError as error:
+                raise bad(error.message, error.accepted) from None
+        return location
+
+    @property
+    def naming(self) -> SnapshotNaming:
+        """How the snapshots are named."""
+        return SnapshotNaming(self.prefix, self.timestamp_format, self.timestamp_location)
+
+
+class PeriodicSnapshotting(_NamedSnapshots):
+    """Take snapshots at an interval."""
+
+    type: Literal["periodic"]
+    interval: Interval
+    """Time between snapshots."""
+
+
+class CronSnapshotting(_NamedSnapshots):
+    """Take snapshots at the times of a cron spec."""
+
+    type: Literal["cron"]
+    cron: Cron
+    """When."""
+
+
+Snapshotting = Annotated[
+    ManualSnapshotting | PeriodicSnapshotting | CronSnapshotting, Field(discriminator="type")
+]
+
+
+# Pruning
+
+
+class KeepNotReplicated(Section):
+    """Keep what has not been replicated yet."""
+
+    type: Literal["not_replicated"]
+    keep_snapshot_at_cursor: Flag = True
+    """Keep also the newest replicated snapshot."""
+
+
+class KeepLastN(Section):
+    """Keep the newest snapshots."""
+
+    type: Literal["last_n"]
+    count: Count
+    """How many."""
+    regex: SearchRegex = Regex.parse("")
+    """Of those whose name matches; empty matches all."""
+
+
+class KeepGrid(Section):
+    """Keep snapshots thinned out by age."""
+
+    type: Literal["grid"]
+    grid: Grid
+    """Buckets from young to old, such as `1x1h(keep=all) | 24x1h | 14x1d`."""
+    regex: RequiredRegex
+    """Names that the grid means; it keeps no others."""
+
+
+class KeepRegex(Section):
+    """Keep snapshots by name."""
+
+    type: Literal["regex"]
+    regex: RequiredRegex
+    """Searched for in the name, unanchored."""
+    negate: Flag = False
+    """Keep those that do not match."""
+
+
+KeepRule = Annotated[
+    KeepNotReplicated | KeepLastN | KeepGrid | KeepRegex, Field(discriminator="type")
+]
+_KeepRules = Annotated[
+    tuple[KeepRule, ...],
+    BeforeValidator(null_is_empty_list),
+    AfterValidator(nonempty),
+    Field(json_schema_extra={"minItems": 1}),
+]
+
+
+class Pruning(Section):
+    """What to keep on either side; a snapshot goes only if no rule of its side keeps it."""
+
+    keep_sender: _KeepRules
+    """Rules for the sending side."""
+    keep_receiver: _KeepRules
+    """Rules for the receiving side."""
+
+
+class SnapPruning(Section):
+    """What a snap job keeps."""
+
+    keep: _KeepRules
+    """A snapshot goes only if no rule keeps it."""
+
+    @field_validator("keep")
+    @classmethod
+    def _no_replication_here(cls, rules: tuple[KeepRule, ...]) -> tuple[KeepRule, ...]:
+        if any(isinstance(rule, KeepNotReplicated) for rule in rules):
+            raise bad("a snap job replicates nothing, so it takes no not_replicated rule")
+        return rules
+
+
+# Sending and receiving
+
+
+class BandwidthLimit(Section):
+    """A limit on the job's data streams together."""
+
+    max: Bits = -8.0
+    """Per second; negative is no limit."""
+    bucket_capacity: Bits = 128 * 1024 * 8.0
+    """Size of a burst."""
+
+    @field_validator("max")
+    @classmethod
+    def _useful_rate(cls, bits: float) -> float:
+        if 0 <= bits < 8:
+            raise bad("is less than 1 byte a second", "at least 1 B, or `-1 B` for no limit")
+        return bits
+
+    @field_validator("bucket_capacity")
+    @classmethod
+    def _useful_bucket(cls, bits: float) -> float:
+        if bits < 8:
+            raise bad("is less than 1 byte", "at least 1 B")
+        return bits
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit at all."""
+        return self.max >= 0
+
+
+_Bandwidth = Annotated[BandwidthLimit, FromDefaults]
+
+
+class SendOptions(Section):
+    """How the sending side runs `zfs send`."""
+
+    encrypted: Flag = False
+    """`-w`, and refuse filesystems that are not encrypted."""
+    raw: Flag = False
+    """`-w`; encrypted filesystems need `encrypted: true`."""
+    send_properties: Flag = False
+    """`-p`."""
+    backup_properties: Flag = False
+    """`-b`."""
+    large_blocks: Flag = False
+    """`-L`; do not change it once a filesystem has been replicated."""
+    compressed: Flag = False
+    """`-c`."""
+    embedded_data: Flag = False
+    """`-e`."""
+    saved: Flag = False
+    """`-S`."""
+    bandwidth_limit: _Bandwidth = BandwidthLimit()
+    """Limit on sending."""
+
+
+_Properties = Annotated[tuple[PropertyName, ...], BeforeValidator(null_is_empty_list)]
+
+
+class RecvProperties(Section):
+    """Properties of received filesystems."""
+
+    inherit: _Properties = ()
+    """Ignore what the sender says of these (`zfs recv -x`)."""
+    override: Annotated[dict[PropertyName, Text], BeforeValidator(null_is_empty_map)] = {}  # noqa: RUF012
+    """Set these whatever the sender says (`zfs recv -o`)."""
+    accept: _Properties = ()
+    """Take these from the sender although they can act on this host, such as mountpoint, canmount,
+    exec, setuid, sharenfs, which are otherwise left out. A key of zrepl-trio."""
+
+    @field_validator("override")
+    @classmethod
+    def _override_or_inherit(cls, override: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name in info.data.get("inherit", ()):
+            if name in override:
+                raise bad(f"{name} is also in `inherit`; zfs takes a property only once")
+        return override
+
+    @field_validator("accept")
+    @classmethod
+    def _accept_or_else(cls, accept: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for name in accept:
+            for key in ("inherit", "override"):
+                if name in info.data.get(key, ()):
+                    raise bad(f"{name} is also in `{key}`, which does not take it from the sender")
+        return accept
+
+
+class Placeholder(Section):
+    """Filesystems made only to be parents of received ones."""
+
+    encryption: Literal["unspecified", "inherit", "off"] = "unspecified"
+    """`unspecified` refuses to make one where it would matter."""
+
+
+class RecvOptions(Section):
+    """How the receiving side runs `zfs recv`."""
+
+    properties: Annotated[RecvProperties, FromDefaults] = RecvProperties()
+    """Properties of received filesystems."""
+    bandwidth_limit: _Bandwidth = BandwidthLimit()
+    """Limit on receiving."""
+    placeholder: Annotated[Placeholder, FromDefaults] = Placeholder()
+    """Filesystems made only to be parents of received ones."""
+    unmounted: Flag = True
+    """Receive with `zfs recv -u`, so that nothing gets mounted; false is zrepl's way.
+    A key of zrepl-trio."""
+
+
+# Replication
+
+ProtectionKind = Literal["guarantee_resumability", "guarantee_incremental", "guarantee_nothing"]
+
+
+class Protection(Section):
+    """What is held on both sides while a step runs."""
+
+    initial: ProtectionKind = "guarantee_resumability"
+    """For full sends."""
+    incremental: ProtectionKind = "guarantee_resumability"
+    """For incremental sends."""
+
+
+class Concurrency(Section):
+    """How much runs at once."""
+
+    steps: Count = 1
+    """Filesystems sent at once."""
+    size_estimates: Count = 4
+    """Size estimates asked for at once."""
+
+
+class Replication(Section):
+    """How replication runs."""
+
+    protection: Annotated[Protection, FromDefaults] = Protection()
+    """What is held on both sides while a step runs."""
+    concurrency: Annotated[Concurrency, FromDefaults] = Concurrency()
+    """How much runs at once."""
+
+
+class ConflictResolution(Section):
+    """What to do where the two sides do not fit."""
+
+    initial_replication: Literal["most_recent", "all", "fail"] = "most_recent"
+    """Which snapshots the first replication sends."""
