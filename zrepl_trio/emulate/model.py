@@ -1,0 +1,542 @@
+"""Pools, datasets, snapshots, bookmarks and holds, and the rules that zfs applies to them.
+
+Pure: ids and times come from the caller's `bits` and `clock`. File contents are opaque here: a
+holder puts into `Dataset.live` and `Snapshot.content` whatever stands for them (dicts in memory,
+directory names on disk). What zfs refuses is a `Fault` with zfs's own words.
+"""
+
+from __future__ import annotations
+
+from zrepl_trio.emulate import names
+from zrepl_trio.emulate.fault import Fault
+from zrepl_trio.emulate.properties import check_settable, default_of, is_inheritable, is_user
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+__all__ = ["Bookmark", "Dataset", "Fault", "Partial", "Pool", "Snapshot", "World"]
+
+
+class Snapshot:
+    """`dataset@name`; `holds` maps a tag to when it was put there."""
+
+    __slots__ = ("content", "createtxg", "creation", "guid", "holds", "name", "props", "size")
+
+    def __init__(
+        self, name: str, guid: int, createtxg: int, creation: int, content: object = None
+    ) -> None:
+        self.name = name
+        self.guid = guid
+        self.createtxg = createtxg
+        self.creation = creation
+        self.holds: dict[str, int] = {}
+        self.props: dict[str, str] = {}
+        self.content = content
+        self.size = 0
+
+
+class Bookmark:
+    """`dataset#name`: a snapshot's identity, and in `content` what an increment from it needs."""
+
+    __slots__ = ("content", "createtxg", "creation", "guid", "name")
+
+    def __init__(
+        self, name: str, guid: int, createtxg: int, creation: int, content: object = None
+    ) -> None:
+        self.name = name
+        self.guid = guid
+        self.createtxg = createtxg
+        self.creation = creation
+        self.content = content
+
+
+class Partial:
+    """A receive that stopped early and was kept; `begin` is its stream's begin record."""
+
+    __slots__ = ("begin", "content", "snapshot")
+
+    def __init__(self, begin: dict[str, str], snapshot: str, content: object = None) -> None:
+        self.begin = begin
+        self.snapshot = snapshot
+        self.content = content
+
+
+class Dataset:
+    """A filesystem or volume. A `local` value of None means: inherit in spite of `received`."""
+
+    __slots__ = (
+        "bookmarks",
+        "createtxg",
+        "creation",
+        "guid",
+        "is_volume",
+        "key",
+        "live",
+        "local",
+        "modified",
+        "mounted",
+        "name",
+        "partial",
+        "received",
+        "size",
+        "snapshots",
+    )
+
+    def __init__(
+        self, name: str, guid: int, createtxg: int, creation: int, *, is_volume: bool = False
+    ) -> None:
+        self.name = name
+        self.guid = guid
+        self.createtxg = createtxg
+        self.creation = creation
+        self.is_volume = is_volume
+        self.local: dict[str, str | None] = {}
+        self.received: dict[str, str] = {}
+        self.snapshots: dict[str, Snapshot] = {}
+        self.bookmarks: dict[str, Bookmark] = {}
+        self.partial: Partial | None = None
+        self.live: object = None
+        self.mounted = False
+        self.modified = False
+        self.size = 0
+        self.key = f"{guid:016x}"
+
+    @property
+    def newest(self) -> Snapshot | None:
+        """The latest snapshot."""
+        return next(reversed(self.snapshots.values()), None)
+
+    def snapshot_by_guid(self, guid: int) -> Snapshot | None:
+        """The snapshot with that guid."""
+        return next((s for s in self.snapshots.values() if s.guid == guid), None)
+
+
+class Pool:
+    """A pool; `txg` grows with every change, `capacity` bounds what its datasets may hold."""
+
+    __slots__ = ("capacity", "creation", "datasets", "guid", "name", "root_mountpoint", "txg")
+
+    def __init__(
+        self, name: str, guid: int, creation: int, *, capacity: int, root_mountpoint: str
+    ) -> None:
+        self.name = name
+        self.guid = guid
+        self.creation = creation
+        self.capacity = capacity
+        self.root_mountpoint = root_mountpoint
+        self.txg = 4
+        self.datasets: dict[str, Dataset] = {}
+
+
+class World:
+    """All pools of one host, and every change that zfs would allow.
+
+    `bits(n)` gives n random bits, `clock()` seconds since the epoch.
+    """
+
+    def __init__(self, *, bits: Callable[[int], int], clock: Callable[[], int]) -> None:
+        self.pools: dict[str, Pool] = {}
+        self.bits = bits
+        self.clock = clock
+
+    # -- finding ---------------------------------------------------------------------------
+
+    def pool_of(self, name: str) -> Pool | None:
+        """The pool that a dataset, snapshot or bookmark name is in."""
+        return self.pools.get(names.pool_name(name))
+
+    def get(self, name: str) -> Dataset | None:
+        """That dataset, None when it is not there."""
+        pool = self.pool_of(name)
+        return pool.datasets.get(name) if pool else None
+
+    def open(self, name: str) -> Dataset:
+        """That dataset; zfs's "cannot open" when it is not there."""
+        found = self.get(name)
+        if found is None:
+            raise Fault(f"cannot open '{name}': dataset does not exist")
+        return found
+
+    def pool(self, dataset: Dataset) -> Pool:
+        """The pool of a dataset that exists."""
+        return self.pools[names.pool_name(dataset.name)]
+
+    def below(self, name: str, *, depth: int = -1) -> list[Dataset]:
+        """`name` and all below it, parents first, siblings by name; depth -1: all levels."""
+        pool = self.pool_of(name)
+        if pool is None:
+            return []
+        prefix = name + "/"
+        found = [
+            d
+            for d in pool.datasets.values()
+            if d.name == name
+            or (
+                d.name.startswith(prefix)
+                and (depth < 0 or d.name[len(prefix) :].count("/") < depth)
+            )
+        ]
+        found.sort(key=lambda d: d.name.split("/"))
+        return found
+
+    def all(self) -> Iterator[Dataset]:
+        """Every dataset of every pool, parents first."""
+        for pool in sorted(self.pools):
+            yield from self.below(pool)
+
+    def used(self, dataset: Dataset) -> int:
+        """Bytes that a dataset and all below it hold, snapshots included."""
+        total = 0
+        for each in self.below(dataset.name):
+            total += each.size + sum(s.size for s in each.snapshots.values())
+        return total
+
+    def room(self, name: str) -> tuple[int, str]:
+        """Bytes that may still be put into `name`, and which dataset's quota sets that ("" pool)."""
+        pool = self.pools[names.pool_name(name)]
+        best = pool.capacity - self.used(pool.datasets[pool.name])
+        limit = ""
+        for each in [*names.ancestors(name), name]:
+            dataset = pool.datasets.get(each)
+            quota = self.value(dataset, "quota")[0] if dataset else "0"
+            if dataset and quota not in {"0", "none"}:
+                left = int(quota) - self.used(dataset)
+                if left < best:
+                    best, limit = left, each
+        return max(best, 0), limit
+
+    # -- properties ------------------------------------------------------------------------
+
+    def value(self, dataset: Dataset, prop: str) -> tuple[str, str]:
+        """A settable property's value (`-p` form) and source column; user properties too."""
+        first = True
+        walk: Dataset | None = dataset
+        while walk is not None:
+            if prop in walk.local:
+                local = walk.local[prop]
+                if local is not None:
+                    return local, "local" if first else f"inherited from {walk.name}"
+            elif prop in walk.received:
+                return walk.received[prop], "received" if first else f"inherited from {walk.name}"
+            if not is_inheritable(prop):
+                break
+            parent = names.parent(walk.name)
+            walk = self.get(parent) if parent else None
+            first = False
+        default = default_of(prop, is_volume=dataset.is_volume)
+        if default is None:
+            return "-", "-"
+        if prop == "mountpoint":
+            return names.join_mountpoint(self.pool(dataset).root_mountpoint, ""), "default"
+        return default, "default"
+
+    def mountpoint(self, dataset: Dataset) -> tuple[str, str]:
+        """The `mountpoint` property: a path, `none` or `legacy`, and its source column."""
+        if dataset.is_volume:
+            return "-", "-"
+        walk: Dataset | None = dataset
+        while walk is not None:
+            local = walk.local.get("mountpoint")
+            received = None if "mountpoint" in walk.local else walk.received.get("mountpoint")
+            chosen = local if local is not None else received
+            if chosen is not None:
+                own = "local" if local is not None else "received"
+                source = own if walk is dataset else f"inherited from {walk.name}"
+                if chosen in {"none", "legacy"}:
+                    return chosen, source
+                return names.join_mountpoint(chosen, dataset.name[len(walk.name) :]), source
+            parent = names.parent(walk.name)
+            walk = self.get(parent) if parent else None
+        root = self.pool(dataset).root_mountpoint
+        return names.join_mountpoint(root, dataset.name.partition("/")[2]), "default"
+
+    def set(self, name: str, values: Mapping[str, str]) -> Dataset:
+        """`zfs set` of all values at once."""
+        dataset = self.open(name)
+        for prop, value in values.items():
+            check_settable(prop, value, f"cannot set property for '{name}'")
+        for prop, value in values.items():
+            dataset.local[prop] = value
+        self.tick(dataset)
+        return dataset
+
+    def inherit(self, name: str, prop: str, *, to_received: bool) -> Dataset:
+        """`zfs inherit [-S]`."""
+        dataset = self.open(name)
+        if to_received or prop not in dataset.received:
+            dataset.local.pop(prop, None)
+        else:
+            dataset.local[prop] = None
+        self.tick(dataset)
+        return dataset
+
+    # -- pools and datasets ----------------------------------------------------------------
+
+    def tick(self, dataset: Dataset) -> int:
+        """The next transaction of the dataset's pool."""
+        pool = self.pool(dataset)
+        pool.txg += 1
+        return pool.txg
+
+    def new_guid(self) -> int:
+        """A 64 bit guid, never 0."""
+        return self.bits(64) or 1
+
+    def create_pool(self, name: str, *, capacity: int = 1 << 50, root_mountpoint: str) -> Dataset:
+        """`zpool create`, with its root filesystem."""
+        if name in self.pools:
+            raise Fault(f"cannot create '{name}': pool already exists")
+        now = self.clock()
+        pool = Pool(name, self.new_guid(), now, capacity=capacity, root_mountpoint=root_mountpoint)
+        self.pools[name] = pool
+        root = Dataset(name, self.new_guid(), 1, now)
+        pool.datasets[name] = root
+        return root
+
+    def create(
+        self, name: str, properties: Mapping[str, str], *, volume_size: int | None = None
+    ) -> Dataset:
+        """`zfs create [-V]`; the parent must exist."""
+        cannot = f"cannot create '{name}'"
+        names.check_dataset(name, cannot)
+        pool = self.pool_of(name)
+        if pool is None:
+            raise Fault(f"{cannot}: no such pool '{names.pool_name(name)}'")
+        if name in pool.datasets:
+            raise Fault(f"{cannot}: dataset already exists")
+        parent = pool.datasets.get(names.parent(name))
+        if parent is None:
+            raise Fault(f"{cannot}: parent does not exist")
+        if parent.is_volume:
+            raise Fault(f"{cannot}: parent is not a filesystem")
+        for prop, value in properties.items():
+            check_settable(prop, value, cannot, creating=True)
+        dataset = self.add(name, self.new_guid(), is_volume=volume_size is not None)
+        dataset.local.update(properties)
+        self.settle_encryption(dataset)
+        if volume_size is not None:
+            dataset.local["volsize"] = str(volume_size)
+        return dataset
+
+    def settle_encryption(self, dataset: Dataset) -> None:
+        """Fix a new dataset's encryption flag: its own, else its parent's."""
+        own = dataset.local.pop("encryption", None)
+        parent = self.get(names.parent(dataset.name))
+        if own is None and parent is not None:
+            own = parent.local.get("encryption")
+        if own not in {None, "off"}:
+            dataset.local["encryption"] = "aes-256-gcm"
+
+    def add(self, name: str, guid: int, *, is_volume: bool) -> Dataset:
+        """Enter a dataset that was checked already."""
+        pool = self.pools[names.pool_name(name)]
+        pool.txg += 1
+        dataset = Dataset(name, guid, pool.txg, self.clock(), is_volume=is_volume)
+        pool.datasets[name] = dataset
+        return dataset
+
+    def destroy(self, name: str, *, recursive: bool) -> list[Dataset]:
+        """`zfs destroy [-r]` of a dataset; what went, children first."""
+        dataset = self.open(name)
+        if name == names.pool_name(name):
+            raise Fault(
+                f"cannot destroy '{name}': operation does not apply to pools\n"
+                f"use 'zfs destroy -r {name}' to destroy all datasets in the pool\n"
+                f"use 'zpool destroy {name}' to destroy the pool itself"
+            )
+        doomed = self.below(name)
+        if not recursive and (len(doomed) > 1 or dataset.snapshots):
+            lines = [
+                f"cannot destroy '{name}': filesystem has children"
+                if not dataset.is_volume
+                else f"cannot destroy '{name}': volume has children",
+                "use '-r' to destroy the following datasets:",
+            ]
+            for each in doomed:
+                if each is not dataset:
+                    lines.append(each.name)
+                lines.extend(f"{each.name}@{s}" for s in each.snapshots)
+            raise Fault("\n".join(lines))
+        for each in doomed:
+            for snap in each.snapshots.values():
+                if snap.holds:
+                    raise Fault(f"cannot destroy snapshot {each.name}@{snap.name}: dataset is busy")
+        pool = self.pool(dataset)
+        for each in doomed:
+            del pool.datasets[each.name]
+        pool.txg += 1
+        return doomed[::-1]
+
+    # -- snapshots and bookmarks -----------------------------------------------------------
+
+    def snapshots(
+        self, wanted: Iterable[tuple[str, str]], properties: Mapping[str, str] | None = None
+    ) -> list[tuple[Dataset, Snapshot]]:
+        """`zfs snapshot` of several (dataset, name), all or none; the caller fills `content`."""
+        pairs = list(wanted)
+        for dataset_name, name in pairs:
+            full = f"{dataset_name}@{name}"
+            names.check_version(full, f"cannot create snapshot '{full}'")
+            dataset = self.get(dataset_name)
+            if dataset is None:
+                raise Fault(f"cannot open '{dataset_name}': dataset does not exist")
+            if name in dataset.snapshots:
+                raise Fault(
+                    f"cannot create snapshot '{full}': dataset already exists"
+                    + ("\nno snapshots were created" if len(pairs) > 1 else "")
+                )
+        made = []
+        txgs: dict[str, int] = {}
+        now = self.clock()
+        for dataset_name, name in pairs:
+            dataset = self.open(dataset_name)
+            pool = names.pool_name(dataset_name)
+            if pool not in txgs:
+                txgs[pool] = self.tick(dataset)
+            snap = Snapshot(name, self.new_guid(), txgs[pool], now)
+            snap.props.update(properties or {})
+            dataset.snapshots[name] = snap
+            made.append((dataset, snap))
+        return made
+
+    def bookmark(self, source: str, target: str) -> Bookmark:
+        """`zfs bookmark SOURCE TARGET`; SOURCE is a snapshot or bookmark, both full names."""
+        cannot = f"cannot create bookmark '{target}'"
+        names.check_version(target, cannot)
+        dataset_name, sign, name = names.split_version(source)
+        target_dataset, _, target_name = names.split_version(target)
+        dataset = self.get(dataset_name)
+        origin: Snapshot | Bookmark | None = None
+        if dataset is not None:
+            origin = (dataset.snapshots if sign == "@" else dataset.bookmarks).get(name)
+        if dataset is None or origin is None:
+            raise Fault(f"cannot open '{source}': dataset does not exist")
+        if target_dataset != dataset_name:
+            raise Fault(f"{cannot}: source is not an ancestor of the new bookmark's dataset")
+        if target_name in dataset.bookmarks:
+            raise Fault(f"{cannot}: bookmark exists")
+        made = Bookmark(target_name, origin.guid, origin.createtxg, origin.creation, origin.content)
+        dataset.bookmarks[target_name] = made
+        self.tick(dataset)
+        return made
+
+    def destroy_bookmark(self, dataset_name: str, name: str) -> Bookmark:
+        """`zfs destroy fs#name`."""
+        dataset = self.get(dataset_name)
+        if dataset is None or name not in dataset.bookmarks:
+            raise Fault(f"bookmark '{dataset_name}#{name}' does not exist.")
+        self.tick(dataset)
+        return dataset.bookmarks.pop(name)
+
+    def destroy_snapshots(
+        self, dataset_name: str, wanted: Iterable[str], *, busy: Callable[[Snapshot], bool]
+    ) -> list[Snapshot]:
+        """`zfs destroy fs@a,b,c`: all that exist or none; a missing one is passed over."""
+        dataset = self.open(dataset_name)
+        found = [dataset.snapshots[n] for n in wanted if n in dataset.snapshots]
+        if not found:
+            raise Fault("could not find any snapshots to destroy; check snapshot names.")
+        refused = [
+            f"cannot destroy snapshot {dataset_name}@{snap.name}: dataset is busy"
+            for snap in found
+            if snap.holds or busy(snap)
+        ]
+        if refused:
+            raise Fault("\n".join(refused))
+        for snap in found:
+            del dataset.snapshots[snap.name]
+        self.tick(dataset)
+        return found
+
+    def rollback(
+        self, dataset_name: str, name: str, *, recursive: bool
+    ) -> tuple[Dataset, list[Snapshot]]:
+        """`zfs rollback [-r]`: the dataset, and the newer snapshots that went."""
+        full = f"{dataset_name}@{name}"
+        dataset = self.get(dataset_name)
+        if dataset is None or name not in dataset.snapshots:
+            raise Fault(
+                f"cannot open '{full}': snapshot does not exist"
+                if dataset
+                else f"cannot open '{dataset_name}': dataset does not exist"
+            )
+        target = dataset.snapshots[name]
+        order = list(dataset.snapshots)
+        newer = [dataset.snapshots[n] for n in order[order.index(name) + 1 :]]
+        marks = [b for b in dataset.bookmarks.values() if b.createtxg > target.createtxg]
+        if (newer or marks) and not recursive:
+            lines = [
+                f"cannot rollback to '{full}': more recent snapshots or bookmarks exist",
+                "use '-r' to force deletion of the following snapshots and bookmarks:",
+                *(f"{dataset_name}@{s.name}" for s in reversed(newer)),
+                *(f"{dataset_name}#{b.name}" for b in marks),
+            ]
+            raise Fault("\n".join(lines))
+        held = [s for s in newer if s.holds]
+        if held:
+            raise Fault(f"cannot destroy '{dataset_name}@{held[-1].name}': dataset is busy")
+        for snap in newer:
+            del dataset.snapshots[snap.name]
+        for mark in marks:
+            del dataset.bookmarks[mark.name]
+        dataset.modified = False
+        dataset.size = 0
+        self.tick(dataset)
+        return dataset, newer
+
+    # -- holds -----------------------------------------------------------------------------
+
+    def hold(self, tag: str, wanted: Iterable[tuple[str, str]]) -> None:
+        """`zfs hold TAG fs@snap...`: all those that can be held are; the rest is one Fault."""
+        refused = []
+        missing = [
+            f"{d}@{n}" for d, n in wanted if (ds := self.get(d)) is None or n not in ds.snapshots
+        ]
+        if missing:
+            raise Fault(
+                "\n".join(f"cannot hold snapshot '{m}': dataset does not exist" for m in missing)
+            )
+        if len(tag.encode("utf-8", "surrogateescape")) > names.MAX_NAME:
+            raise Fault(
+                "\n".join(f"cannot hold snapshot '{d}@{n}': tag too long" for d, n in wanted)
+            )
+        now = self.clock()
+        for dataset_name, name in wanted:
+            dataset = self.open(dataset_name)
+            snap = dataset.snapshots[name]
+            if tag in snap.holds:
+                refused.append(
+                    f"cannot hold snapshot '{dataset_name}@{name}': "
+                    "tag already exists on this dataset"
+                )
+            else:
+                snap.holds[tag] = now
+                self.tick(dataset)
+        if refused:
+            raise Fault("\n".join(refused))
+
+    def release(self, tag: str, wanted: Iterable[tuple[str, str]]) -> None:
+        """`zfs release TAG fs@snap...`."""
+        refused = []
+        for dataset_name, name in wanted:
+            full = f"{dataset_name}@{name}"
+            dataset = self.get(dataset_name)
+            if dataset is None or name not in dataset.snapshots:
+                refused.append(
+                    f"cannot release hold from snapshot '{full}': dataset does not exist"
+                )
+            elif tag not in dataset.snapshots[name].holds:
+                refused.append(
+                    f"cannot release hold from snapshot '{full}': no such tag on this dataset"
+                )
+            else:
+                del dataset.snapshots[name].holds[tag]
+                self.tick(dataset)
+        if refused:
+            raise Fault("\n".join(refused))
+
+
+def user_properties(dataset: Dataset) -> list[str]:
+    """Names of the user properties that are set here, in order."""
+    return sorted({p for p in [*dataset.local, *dataset.received] if is_user(p)})

@@ -1,0 +1,96 @@
+"""Taking dataset, snapshot and bookmark names apart, with zfs's words for the bad ones."""
+
+from __future__ import annotations
+
+from zrepl_trio.emulate.fault import Fault
+
+__all__ = [
+    "MAX_NAME",
+    "ancestors",
+    "check_dataset",
+    "check_version",
+    "join_mountpoint",
+    "parent",
+    "pool_name",
+    "split_version",
+]
+
+MAX_NAME = 255
+"""`ZFS_MAX_DATASET_NAME_LEN` less the NUL."""
+
+_LEGAL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.: ")
+
+
+def pool_name(name: str) -> str:
+    """The pool of a dataset, snapshot or bookmark name."""
+    for index, char in enumerate(name):
+        if char in "/@#":
+            return name[:index]
+    return name
+
+
+def parent(name: str) -> str:
+    """The dataset above, "" for a pool."""
+    return name.rpartition("/")[0]
+
+
+def ancestors(name: str) -> list[str]:
+    """All datasets above, pool first."""
+    parts = name.split("/")
+    return ["/".join(parts[:n]) for n in range(1, len(parts))]
+
+
+def split_version(name: str) -> tuple[str, str, str]:
+    """(dataset, sign, name) of `dataset@name` or `dataset#name`; sign "" for neither."""
+    for index, char in enumerate(name):
+        if char in "@#":
+            return name[:index], char, name[index + 1 :]
+    return name, "", ""
+
+
+def join_mountpoint(base: str, rest: str) -> str:
+    """A directory and what a dataset's name adds to it."""
+    return f"{base.rstrip('/')}/{rest.strip('/')}".rstrip("/") or "/"
+
+
+def check_dataset(name: str, cannot: str) -> None:
+    """A Fault that begins with `cannot` unless `name` can be a dataset."""
+    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
+        raise Fault(f"{cannot}: name is too long")
+    if name.startswith("/"):
+        raise Fault(f"{cannot}: leading slash in name")
+    if name.endswith("/"):
+        raise Fault(f"{cannot}: trailing slash in name")
+    for sign, what in (("@", "snapshot"), ("#", "bookmark")):
+        if sign in name:
+            raise Fault(f"{cannot}: {what} delimiter '{sign}' is not expected here")
+    for part in name.split("/"):
+        _check_part(part, cannot)
+    if not name[:1].isalpha():
+        raise Fault(f"{cannot}: name must begin with a letter")
+
+
+def check_version(name: str, cannot: str) -> None:
+    """The same for a snapshot or bookmark."""
+    dataset, sign, short = split_version(name)
+    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
+        raise Fault(f"{cannot}: name is too long")
+    if not sign:
+        raise Fault(f"{cannot}: missing '@' delimiter in snapshot name")
+    if "@" in short or "#" in short:
+        raise Fault(f"{cannot}: multiple '@' and/or '#' delimiters in name")
+    for part in dataset.split("/"):
+        _check_part(part, cannot)
+    _check_part(short, cannot)
+
+
+def _check_part(part: str, cannot: str) -> None:
+    if not part:
+        raise Fault(f"{cannot}: empty component or misplaced '@' or '#' delimiter in name")
+    for char in part:
+        if char not in _LEGAL:
+            raise Fault(f"{cannot}: invalid character '{char}' in name")
+    if part == ".":
+        raise Fault(f"{cannot}: self reference, '.' is found in name")
+    if part == "..":
+        raise Fault(f"{cannot}: parent reference, '..' is found in name")

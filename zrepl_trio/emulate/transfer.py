@@ -1,0 +1,383 @@
+"""What may be sent and what may be received where: zfs's rules, without the data.
+
+Pure, on `model.World`. A holder opens a stream with `sending`, admits one with `admit`, moves the
+data itself, and ends with `complete` or `keep_or_drop`.
+"""
+
+from __future__ import annotations
+
+from zrepl_trio.emulate import names
+from zrepl_trio.emulate.fault import Fault
+from zrepl_trio.emulate.model import Bookmark, Dataset, Partial, Snapshot, World
+from zrepl_trio.emulate.stream import decode_token, encode_token
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Admission",
+    "Outgoing",
+    "admit",
+    "complete",
+    "drop_created",
+    "incomplete",
+    "no_room",
+    "resume_token",
+    "resuming",
+    "sending",
+]
+
+_FLAG_KEYS = ("rawok", "compressok", "embedok", "largeblockok", "savedok")
+
+
+class Outgoing:
+    """A stream to be made: from `base` (None: full) to `to`; `begin` are its begin fields."""
+
+    __slots__ = ("base", "begin", "dataset", "to")
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        to: Snapshot,
+        base: Snapshot | Bookmark | None,
+        begin: dict[str, str],
+    ) -> None:
+        self.dataset = dataset
+        self.to = to
+        self.base = base
+        self.begin = begin
+
+    @property
+    def offset(self) -> int:
+        """Where in the body the stream sets in."""
+        return int(self.begin["offset"])
+
+
+def sending(
+    world: World,
+    target: str,
+    source: str | None,
+    *,
+    flags: Mapping[str, bool],
+    properties: bool = False,
+) -> Outgoing:
+    """`zfs send [-i SOURCE] TARGET`; `flags` are the `*ok` words of a token."""
+    dataset_name, _, name = names.split_version(target)
+    dataset = world.get(dataset_name)
+    if dataset is None:
+        raise Fault(f"cannot open '{dataset_name}': dataset does not exist")
+    to = dataset.snapshots.get(name)
+    if to is None:
+        raise Fault(f"cannot open '{target}': dataset does not exist")
+    base: Snapshot | Bookmark | None = None
+    if source is not None:
+        if source[:1] in {"@", "#"}:
+            source = dataset_name + source
+        base = _incremental_source(dataset, target, to, source)
+    begin = {
+        "toname": target,
+        "toguid": str(to.guid),
+        "creation": str(to.creation),
+        "type": "volume" if dataset.is_volume else "filesystem",
+        "offset": "0",
+    }
+    if base is not None:
+        begin["fromguid"] = str(base.guid)
+    begin.update({key: "1" for key in _FLAG_KEYS if flags.get(key)})
+    if flags.get("rawok") and dataset.local.get("encryption"):
+        begin["encrypted"] = "1"
+    if dataset.is_volume:
+        begin["volsize"] = world.value(dataset, "volsize")[0]
+    if properties:
+        for prop in sorted({*dataset.local, *dataset.received}):
+            value, _ = world.value(dataset, prop)
+            if prop != "encryption":
+                begin[f"prop.{prop}"] = value
+        for prop, value in to.props.items():
+            begin[f"snapprop.{prop}"] = value
+    return Outgoing(dataset, to, base, begin)
+
+
+def _incremental_source(
+    dataset: Dataset, target: str, to: Snapshot, source: str
+) -> Snapshot | Bookmark:
+    source_dataset, sign, name = names.split_version(source)
+    base: Snapshot | Bookmark | None = None
+    if source_dataset == dataset.name:
+        base = (dataset.snapshots if sign == "@" else dataset.bookmarks).get(name)
+    if base is None:
+        raise Fault(f"cannot open '{source}': dataset does not exist")
+    if base.createtxg >= to.createtxg:
+        raise Fault(f"warning: cannot send '{target}': not an earlier snapshot from the same fs", 1)
+    return base
+
+
+def resuming(world: World, token: str) -> Outgoing:
+    """`zfs send -t TOKEN`."""
+    fields = decode_token(token)
+    target = fields["toname"]
+    dataset_name, _, _ = names.split_version(target)
+    dataset = world.get(dataset_name)
+    to = dataset.snapshot_by_guid(int(fields["toguid"])) if dataset else None
+    if dataset is None or to is None or f"{dataset_name}@{to.name}" != target:
+        raise Fault(
+            f"cannot resume send: '{target}' used in the initial send no longer exists", 255
+        )
+    base: Snapshot | Bookmark | None = None
+    if "fromguid" in fields:
+        guid = int(fields["fromguid"])
+        base = dataset.snapshot_by_guid(guid) or next(
+            (b for b in dataset.bookmarks.values() if b.guid == guid), None
+        )
+        if base is None:
+            raise Fault(f"cannot resume send: incremental source {guid:#x} no longer exists", 255)
+    begin = {
+        "toname": target,
+        "toguid": str(to.guid),
+        "creation": str(to.creation),
+        "type": "volume" if dataset.is_volume else "filesystem",
+        "offset": fields["offset"],
+    }
+    if base is not None:
+        begin["fromguid"] = str(base.guid)
+    begin.update({key: "1" for key in (*_FLAG_KEYS, "encrypted") if key in fields})
+    if dataset.is_volume:
+        begin["volsize"] = world.value(dataset, "volsize")[0]
+    return Outgoing(dataset, to, base, begin)
+
+
+def resume_token(begin: Mapping[str, str], *, offset: int, received: int) -> str:
+    """The token of a partly received stream: `received` bytes of data, up to body `offset`."""
+    fields = {
+        "object": "0x1",
+        "offset": str(offset),
+        "bytes": str(received),
+        "toguid": begin["toguid"],
+        "toname": begin["toname"],
+    }
+    if "fromguid" in begin:
+        fields["fromguid"] = begin["fromguid"]
+    fields.update({key: "1" for key in (*_FLAG_KEYS, "encrypted") if key in begin})
+    return encode_token(fields)
+
+
+class Admission:
+    """A stream that may be received into `dataset`; `created` when it was made for it."""
+
+    __slots__ = ("base", "begin", "created", "dataset", "kind", "snapshot")
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        snapshot: str,
+        begin: dict[str, str],
+        base: Snapshot | None,
+        *,
+        created: bool,
+    ) -> None:
+        self.dataset = dataset
+        self.snapshot = snapshot
+        self.begin = begin
+        self.base = base
+        self.created = created
+        self.kind = _kind(begin)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the stream sets in after its beginning."""
+        return self.begin["offset"] != "0"
+
+
+def _kind(begin: Mapping[str, str]) -> str:
+    if begin["offset"] != "0":
+        return "resume"
+    return "incremental" if "fromguid" in begin else "new filesystem"
+
+
+def _cannot(begin: Mapping[str, str]) -> str:
+    return f"cannot receive {_kind(begin)} stream"
+
+
+def admit(
+    world: World,
+    target: str,
+    begin: dict[str, str],
+    *,
+    force: bool,
+    partial_offset: int | None,
+) -> Admission:
+    """Check that the stream fits there and make the dataset if it is to be new.
+
+    `partial_offset`: how far the dataset's partly received state goes, None without one.
+    """
+    cannot = _cannot(begin)
+    dataset_name, _, snapshot = names.split_version(target)
+    names.check_version(target, cannot)
+    dataset = world.get(dataset_name)
+    if begin["offset"] != "0":
+        return _admit_resumed(world, dataset, dataset_name, snapshot, begin, partial_offset)
+    if dataset is not None and dataset.partial is not None:
+        raise Fault(
+            f"{cannot}: destination {dataset_name} contains partially-complete state"
+            ' from "zfs receive -s".'
+        )
+    if "fromguid" in begin:
+        if dataset is None:
+            raise Fault(f"{cannot}: destination '{dataset_name}' does not exist")
+        base = _incremental_base(dataset, int(begin["fromguid"]), cannot, force=force)
+        if snapshot in dataset.snapshots:
+            raise Fault(f"{cannot}: destination '{dataset_name}@{snapshot}' exists")
+        return Admission(dataset, snapshot, begin, base, created=False)
+    if dataset is not None:
+        _check_overwrite(dataset, begin, cannot, force=force)
+        return Admission(dataset, snapshot, begin, None, created=False)
+    parent = world.get(names.parent(dataset_name))
+    if world.pool_of(dataset_name) is None or parent is None:
+        raise Fault(f"{cannot}: destination '{names.parent(dataset_name)}' does not exist")
+    if parent.is_volume:
+        raise Fault(f"{cannot}: parent '{parent.name}' is not a filesystem")
+    made = world.add(dataset_name, world.new_guid(), is_volume=begin.get("type") == "volume")
+    if "encrypted" in begin:
+        made.local["encryption"] = "aes-256-gcm"
+    else:
+        world.settle_encryption(made)
+    if "volsize" in begin:
+        made.local["volsize"] = begin["volsize"]
+    return Admission(made, snapshot, begin, None, created=True)
+
+
+def _admit_resumed(
+    world: World,
+    dataset: Dataset | None,
+    dataset_name: str,
+    snapshot: str,
+    begin: dict[str, str],
+    partial_offset: int | None,
+) -> Admission:
+    cannot = _cannot(begin)
+    if dataset is None or dataset.partial is None or partial_offset is None:
+        raise Fault(
+            f"{cannot}: destination '{dataset_name}' does not exist"
+            if dataset is None
+            else f"{cannot}: destination {dataset_name} has no partially-complete state"
+        )
+    kept = dataset.partial.begin
+    same = all(kept.get(key) == begin.get(key) for key in ("toguid", "fromguid"))
+    if not same or int(begin["offset"]) != partial_offset:
+        raise Fault(
+            f"{cannot}: stream does not set in where the partially received state"
+            f" of {dataset_name} ends"
+        )
+    base = dataset.snapshot_by_guid(int(kept["fromguid"])) if "fromguid" in kept else None
+    return Admission(dataset, snapshot, begin, base, created=False)
+
+
+def _incremental_base(dataset: Dataset, from_guid: int, cannot: str, *, force: bool) -> Snapshot:
+    newest = dataset.newest
+    base = dataset.snapshot_by_guid(from_guid)
+    if newest is None or base is None:
+        raise Fault(
+            f"{cannot}: most recent snapshot of {dataset.name} does not\nmatch incremental source"
+        )
+    if not force and (base is not newest or dataset.modified):
+        raise Fault(
+            f"{cannot}: destination {dataset.name} has been modified\nsince most recent snapshot"
+        )
+    return base
+
+
+def _check_overwrite(
+    dataset: Dataset, begin: Mapping[str, str], cannot: str, *, force: bool
+) -> None:
+    if not force:
+        raise Fault(
+            f"{cannot}: destination '{dataset.name}' exists\nmust specify -F to overwrite it"
+        )
+    if dataset.snapshots:
+        raise Fault(
+            f"{cannot}: destination has snapshots (eg. {dataset.name}@"
+            f"{next(iter(dataset.snapshots))})\nmust destroy them to overwrite it"
+        )
+    if ("encrypted" in begin) != bool(dataset.local.get("encryption")):
+        raise Fault(
+            f"{cannot}: zfs receive -F cannot be used to destroy an encrypted filesystem"
+            " or overwrite an unencrypted one with an encrypted one"
+        )
+
+
+def apply_properties(
+    world: World,
+    admission: Admission,
+    *,
+    exclude: tuple[str, ...],
+    override: Mapping[str, str],
+) -> None:
+    """Enter the stream's properties as received, then `-x` and `-o` on top."""
+    dataset = admission.dataset
+    for key, value in admission.begin.items():
+        if key.startswith("prop."):
+            dataset.received[key[5:]] = value
+    for prop in exclude:
+        if prop in dataset.received and prop not in dataset.local:
+            dataset.local[prop] = None
+    dataset.local.update(override)
+    world.tick(dataset)
+
+
+def complete(
+    world: World, admission: Admission, content: object, size: int
+) -> tuple[Snapshot, list[Snapshot]]:
+    """Enter the received snapshot; also what `-F` rolled back over."""
+    dataset = admission.dataset
+    begin = admission.begin
+    rolled = []
+    if admission.base is not None:
+        order = list(dataset.snapshots)
+        newer = order[order.index(admission.base.name) + 1 :]
+        rolled = [dataset.snapshots.pop(name) for name in newer]
+    snap = Snapshot(
+        admission.snapshot,
+        int(begin["toguid"]),
+        world.tick(dataset),
+        int(begin["creation"]),
+        content,
+    )
+    snap.size = size
+    for key, value in begin.items():
+        if key.startswith("snapprop."):
+            snap.props[key[9:]] = value
+    dataset.snapshots[snap.name] = snap
+    dataset.partial = None
+    dataset.modified = False
+    dataset.size = 0
+    return snap, rolled
+
+
+def drop_created(world: World, dataset: Dataset) -> None:
+    """Take a dataset out again that was made for a receive that failed."""
+    world.pool(dataset).datasets.pop(dataset.name, None)
+
+
+def keep(admission: Admission, content: object) -> None:
+    """Note on the dataset that a resumable receive into it began."""
+    if admission.dataset.partial is None:
+        admission.dataset.partial = Partial(dict(admission.begin), admission.snapshot, content)
+
+
+def incomplete(begin: Mapping[str, str], reason: str, token: str | None) -> Fault:
+    """How a receive ends whose stream stopped early: "checksum mismatch", say."""
+    text = f"{_cannot(begin)}: {reason}"
+    if token is not None:
+        text += (
+            ".\nPartially received snapshot is saved.\n"
+            "A resuming stream can be generated on the sending system by running:\n"
+            f"    zfs send -t {token}"
+        )
+    return Fault(text)
+
+
+def no_room(begin: Mapping[str, str], dataset: str, quota_of: str, token: str | None) -> Fault:
+    """How a receive ends for lack of space; `quota_of` "" when it is the pool that is full."""
+    reason = f"destination {dataset} space quota exceeded" if quota_of else "out of space"
+    return incomplete(begin, reason, token)

@@ -1,0 +1,218 @@
+"""Argument lists of every zfs command that we run, as pure functions.
+
+Every command that takes a dataset has it last, already checked by `zfs.names`, so that nothing
+from outside can be taken for an option. The first word is the program; `zfs.cli` may replace it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from zrepl_trio.zfs.model import ReceiveArgs, SendArgs, SendFlags, VersionKind
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = [
+    "DATASET_PROPERTIES",
+    "PLACEHOLDER",
+    "SOURCE_GUID",
+    "VERSION_COLUMNS",
+    "abort_receive",
+    "bookmark",
+    "create_filesystem",
+    "decode_token",
+    "destroy_bookmark",
+    "destroy_snapshots",
+    "get_properties",
+    "hold",
+    "list_dataset",
+    "list_datasets",
+    "list_holds",
+    "list_versions",
+    "list_versions_below",
+    "pool_feature",
+    "receive",
+    "release",
+    "rollback",
+    "send",
+    "send_dry",
+    "set_properties",
+    "snapshot",
+    "usage",
+    "version",
+]
+
+Argv = tuple[str, ...]
+
+PLACEHOLDER = "zrepl:placeholder"
+"""zrepl's user property that marks a filesystem as a placeholder."""
+
+SOURCE_GUID = "zrepl-trio:source-guid"
+"""Our user property on a replica: the guid of the dataset it is a copy of."""
+
+DATASET_PROPERTIES = (
+    "guid",
+    "type",
+    PLACEHOLDER,
+    "receive_resume_token",
+    "encryption",
+    SOURCE_GUID,
+)
+"""What a listing of datasets asks for, in this order."""
+
+VERSION_COLUMNS = ("name", "guid", "createtxg", "creation", "userrefs")
+"""What a listing of snapshots and bookmarks asks for, in this order."""
+
+_GET_COLUMNS = "name,property,value,source"
+
+
+def list_datasets(root: DatasetPath | None) -> Argv:
+    """All filesystems and volumes at and below `root`, of all pools for None."""
+    return (
+        *("zfs", "get", "-Hp", "-r", "-t", "filesystem,volume"),
+        *("-o", _GET_COLUMNS, ",".join(DATASET_PROPERTIES)),
+        *((root,) if root is not None else ()),
+    )
+
+
+def list_dataset(path: DatasetPath) -> Argv:
+    """The same of one dataset alone."""
+    return (
+        *("zfs", "get", "-Hp", "-t", "filesystem,volume"),
+        *("-o", _GET_COLUMNS, ",".join(DATASET_PROPERTIES), path),
+    )
+
+
+def list_versions(path: DatasetPath) -> Argv:
+    """Snapshots and bookmarks of one dataset by createtxg."""
+    return (
+        *("zfs", "list", "-H", "-p", "-o", ",".join(VERSION_COLUMNS), "-r", "-d", "1"),
+        *("-t", "bookmark,snapshot", "-s", "createtxg", path),
+    )
+
+
+def list_versions_below(root: DatasetPath) -> Argv:
+    """The same of `root` and all below it, in one process."""
+    return (
+        *("zfs", "list", "-Hp", "-r", "-t", "snapshot,bookmark"),
+        *("-o", ",".join(VERSION_COLUMNS), "-s", "createtxg", root),
+    )
+
+
+def get_properties(path: DatasetPath, names: Sequence[str]) -> Argv:
+    """Those properties of one dataset."""
+    return ("zfs", "get", "-Hp", "-o", _GET_COLUMNS, ",".join(names), path)
+
+
+def set_properties(path: DatasetPath, values: Mapping[str, str]) -> Argv:
+    """Set all of them in one transaction."""
+    return ("zfs", "set", *(f"{name}={value}" for name, value in values.items()), path)
+
+
+def create_filesystem(path: DatasetPath, properties: Mapping[str, str]) -> Argv:
+    """Make a filesystem below an existing parent."""
+    options = [word for n, v in properties.items() for word in ("-o", f"{n}={v}")]
+    return ("zfs", "create", *options, path)
+
+
+def snapshot(path: DatasetPath, name: str) -> Argv:
+    return ("zfs", "snapshot", f"{path}@{name}")
+
+
+def bookmark(path: DatasetPath, source: str, name: str) -> Argv:
+    """Make `path#name` of the snapshot `path@source`."""
+    return ("zfs", "bookmark", f"{path}@{source}", f"{path}#{name}")
+
+
+def destroy_bookmark(path: DatasetPath, name: str) -> Argv:
+    return ("zfs", "destroy", f"{path}#{name}")
+
+
+def destroy_snapshots(path: DatasetPath, names: Iterable[str]) -> Argv:
+    """Destroy several at once by the comma form."""
+    return ("zfs", "destroy", f"{path}@{','.join(names)}")
+
+
+def hold(path: DatasetPath, snapshots: Iterable[str], tag: str) -> Argv:
+    return ("zfs", "hold", tag, *(f"{path}@{name}" for name in snapshots))
+
+
+def list_holds(path: DatasetPath, snapshots: Iterable[str]) -> Argv:
+    return ("zfs", "holds", "-H", *(f"{path}@{name}" for name in snapshots))
+
+
+def release(path: DatasetPath, snapshots: Iterable[str], tag: str) -> Argv:
+    return ("zfs", "release", tag, *(f"{path}@{name}" for name in snapshots))
+
+
+def rollback(path: DatasetPath, name: str) -> Argv:
+    return ("zfs", "rollback", "-r", f"{path}@{name}")
+
+
+def abort_receive(path: DatasetPath) -> Argv:
+    return ("zfs", "recv", "-A", path)
+
+
+def _flags(flags: SendFlags) -> list[str]:
+    # zrepl's `encrypted` and `raw` both mean a raw stream to zfs.
+    pairs = (
+        ("-w", flags.encrypted or flags.raw),
+        ("-p", flags.properties),
+        ("-b", flags.backup_properties),
+        ("-L", flags.large_blocks),
+        ("-c", flags.compressed),
+        ("-e", flags.embedded_data),
+        ("-S", flags.saved),
+    )
+    return [flag for flag, wanted in pairs if wanted]
+
+
+def _what_to_send(args: SendArgs) -> list[str]:
+    if args.token is not None:
+        return ["-t", args.token]
+    words = _flags(args.flags)
+    if args.from_ is not None:
+        words += ["-i", args.from_.full(args.dataset)]
+    return [*words, args.to.full(args.dataset)]
+
+
+def send(args: SendArgs) -> Argv:
+    """The send itself; a token replaces every other flag."""
+    if args.to.kind is not VersionKind.SNAPSHOT:
+        raise ValueError(f"only a snapshot can be sent, not {args.to.full(args.dataset)}")
+    return ("zfs", "send", *_what_to_send(args))
+
+
+def send_dry(args: SendArgs) -> Argv:
+    """A dry run that prints the size."""
+    return ("zfs", "send", "-n", "-v", "-P", *_what_to_send(args))
+
+
+def decode_token(token: str) -> Argv:
+    return ("zfs", "send", "-nvt", token)
+
+
+def receive(args: ReceiveArgs) -> Argv:
+    """Receive stdin into `dataset@snapshot`."""
+    words = ["zfs", "recv"]
+    for flag, wanted in (("-F", args.force), ("-s", args.resumable), ("-u", args.unmounted)):
+        if wanted:
+            words.append(flag)
+    for name in args.exclude:
+        words += ["-x", name]
+    for name, value in args.override.items():
+        words += ["-o", f"{name}={value}"]
+    return (*words, f"{args.dataset}@{args.snapshot}")
+
+
+def usage(command: str) -> Argv:
+    """A command without arguments, which prints its usage and fails: how features are detected."""
+    return ("zfs", command)
+
+
+def version() -> Argv:
+    return ("zfs", "version")
+
+
+def pool_feature(pool: str, feature: str) -> Argv:
+    """Whether a pool has a feature: prints `disabled`, `enabled` or `active`."""
+    return ("zpool", "get", "-H", "-p", "-o", "value", f"feature@{feature}", pool)

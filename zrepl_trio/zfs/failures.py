@@ -1,0 +1,181 @@
+"""What a failed zfs command means: one table from zfs's own words to our errors.
+
+Pure. `LC_ALL=C` is assumed; the words are those of OpenZFS 2.1 to 2.4.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zrepl_trio.errors import (
+    BadResumeToken,
+    DatasetBusy,
+    DatasetExists,
+    DatasetNotFound,
+    NoSpace,
+    ReceiveInterrupted,
+    ReceiveRefused,
+    ZfsError,
+)
+
+__all__ = ["RESUME_TOKEN", "failure", "missing_program", "unexpected_output"]
+
+RESUME_TOKEN = re.compile(
+    r"A resuming stream can be generated on the sending system by running:\s+zfs send -t (\S+)"
+)
+"""How `zfs recv -s` ends when it kept what it had."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    pattern: re.Pattern[str]
+    error: type[ZfsError]
+    advice: str
+
+
+def _row(pattern: str, error: type[ZfsError], advice: str) -> _Row:
+    return _Row(re.compile(pattern, re.MULTILINE), error, advice)
+
+
+# First match wins: a full pool also prints the resume token, and what helps is room, not a retry.
+_TABLE = (
+    _row(
+        r"out of space$|quota exceeded|No space left on device|"
+        r"^cannot receive .*: space limit exceeded",
+        NoSpace,
+        "free space or raise the quota there; the next run goes on from where this one stopped",
+    ),
+    _row(
+        r"resume token is corrupt|"
+        r"^cannot resume send: .*(no longer exists|is no longer the same snapshot)|"
+        r"^cannot resume send: '[^']*' .*does not exist",
+        BadResumeToken,
+        "drop the partly received state on the receiver with `zfs recv -A`",
+    ),
+    _row(
+        r"zfs receive -F cannot be used to destroy an encrypted filesystem",
+        ReceiveRefused,
+        "destroy the unencrypted placeholder by hand, or receive under an encrypted parent",
+    ),
+    _row(
+        r"destination already contains partially-complete state|"
+        r"contains partially-complete state from|"
+        r"destination .* contains partial",
+        ReceiveRefused,
+        "resume it with its receive_resume_token, or drop it with `zfs recv -A`",
+    ),
+    _row(
+        r"has been modified\s+since most recent snapshot",
+        ReceiveRefused,
+        "roll the replica back to its newest snapshot, and keep it unmounted or read-only",
+    ),
+    _row(
+        r"most recent snapshot of .* does not\s+match incremental source|"
+        r"destination has snapshots|"
+        r"must destroy them to overwrite it|"
+        r"must specify -F to overwrite|"
+        r"^cannot receive .*: destination .*(exists|does not exist)|"
+        r"^cannot receive .*: .*destination snapshot .* already exists|"
+        r"^cannot receive .*: kernel modules must be upgraded|"
+        r"^cannot receive .*: incremental send stream requires -F|"
+        r"^cannot receive .*: IV set guid",
+        ReceiveRefused,
+        "compare the snapshots of both sides; nothing was overwritten",
+    ),
+    _row(
+        r"dataset is busy$|pool or dataset is busy|being held\. Run|has dependent clones|"
+        r"^cannot destroy .*: (filesystem|volume|snapshot) has (children|dependent clones)|"
+        r"dataset is locked|it's in use|target is busy",
+        DatasetBusy,
+        "`zfs holds -r` shows holds; a running send or receive also keeps it",
+    ),
+    _row(
+        r"dataset already exists$|bookmark exists$|pool already exists$",
+        DatasetExists,
+        "",
+    ),
+    _row(
+        r"dataset does not exist$|no such pool|snapshot does not exist|parent does not exist|"
+        r"^could not find any snapshots to destroy|^bookmark '[^']+' does not exist|"
+        r"^cannot open '[^']*': no such pool or dataset",
+        DatasetNotFound,
+        "",
+    ),
+)
+
+_INTERRUPTED = "the stream ended early; what arrived is kept and the next run resumes it"
+
+
+def failure(argv: Sequence[str], status: int, stderr: str, *, dataset: str) -> ZfsError:
+    """The error that says what happened to `dataset`; `status` negative for a signal."""
+    words = _summary(stderr)
+    what = " ".join(argv[:2])
+    if status < 0:
+        how = f"`{what}` was killed by signal {-status}"
+    elif words:
+        how = f"`{what}` failed"
+    else:
+        how = f"`{shlex.join(argv)}` failed with status {status} and said nothing"
+    text = f"{dataset}: {how}" if dataset else how
+    if words:
+        text += f": {words}"
+    for row in _TABLE:
+        if row.pattern.search(stderr):
+            return row.error(
+                _with_advice(text, row.advice),
+                argv=argv,
+                status=status,
+                stderr=stderr,
+                dataset=dataset,
+            )
+    token = RESUME_TOKEN.search(stderr)
+    if token is not None:
+        return ReceiveInterrupted(
+            _with_advice(text, _INTERRUPTED),
+            token=token[1],
+            argv=argv,
+            status=status,
+            stderr=stderr,
+            dataset=dataset,
+        )
+    return ZfsError(text, argv=argv, status=status, stderr=stderr, dataset=dataset)
+
+
+def missing_program(argv: Sequence[str], reason: OSError, *, dataset: str = "") -> ZfsError:
+    """The error for a program that cannot be started at all."""
+    why = "is not in PATH" if isinstance(reason, FileNotFoundError) else f"{reason.strerror}"
+    return ZfsError(
+        f"cannot run `{argv[0]}`: it {why}; install OpenZFS's commands or mend the daemon's PATH"
+        if isinstance(reason, FileNotFoundError)
+        else f"cannot run `{argv[0]}`: {why}",
+        argv=argv,
+        dataset=dataset,
+    )
+
+
+def unexpected_output(argv: Sequence[str], problem: str, *, dataset: str = "") -> ZfsError:
+    """The error for output that is not what zfs prints."""
+    return ZfsError(
+        f"`{shlex.join(argv)}` printed something unexpected: {problem}",
+        argv=argv,
+        dataset=dataset,
+    )
+
+
+def _summary(stderr: str) -> str:
+    """zfs's words on one line, without the resume token's instructions and without usage."""
+    text = RESUME_TOKEN.sub("", stderr)
+    text = re.sub(r"^Partially received snapshot is saved\.$", "", text, flags=re.MULTILINE)
+    text = re.split(r"^usage:", text, maxsplit=1, flags=re.MULTILINE)[0]
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    joined = "; ".join(line for line in lines if line)
+    # zfs breaks these two sentences over two lines.
+    joined = joined.replace("modified; since", "modified since").replace("not; match", "not match")
+    return joined if len(joined) <= 2000 else joined[:2000] + "…"
+
+
+def _with_advice(text: str, advice: str) -> str:
+    return f"{text} ({advice})" if advice else text

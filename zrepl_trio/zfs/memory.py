@@ -1,0 +1,460 @@
+"""`MemoryZfs`: a whole ZFS in memory, for tests and simulations.
+
+It obeys the same model as the emulated commands and raises what `CliZfs` would, mapped from the same
+texts by the same table. All its I/O is in memory, so it runs on trio's autojump clock; ids and
+times come from the caller, so a run repeats exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Protocol
+
+import trio
+
+from zrepl_trio.clock import WallClock
+from zrepl_trio.emulate import transfer
+from zrepl_trio.emulate.model import Dataset as ModelDataset
+from zrepl_trio.emulate.model import Fault, Snapshot, World
+from zrepl_trio.emulate.stream import body_size, decode_token
+from zrepl_trio.emulate.values import dataset_value
+from zrepl_trio.errors import DatasetExists, ZfsError
+from zrepl_trio.zfs import argv
+from zrepl_trio.zfs.failures import failure
+from zrepl_trio.zfs.memory_streams import (
+    Files,
+    MemoryReceive,
+    MemorySend,
+    files_of,
+    wanted_changes,
+)
+from zrepl_trio.zfs.model import (
+    Dataset,
+    DestroyResult,
+    Features,
+    FilesystemVersion,
+    Hold,
+    Property,
+    PropertySource,
+    ReceiveArgs,
+    ResumeToken,
+    SendArgs,
+    VersionKind,
+)
+from zrepl_trio.zfs.names import DatasetPath
+from zrepl_trio.zfs.placeholders import is_placeholder
+from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
+
+__all__ = ["MemoryZfs", "RandomBits"]
+
+
+class RandomBits(Protocol):
+    """Where guids come from: a seeded `random.Random`, say."""
+
+    def getrandbits(self, k: int, /) -> int: ...
+
+
+Hook = Callable[[str, str], Awaitable[None]]
+"""Awaited before each call with its name and dataset; may raise or wait: for fault injection."""
+
+
+class MemoryZfs:
+    """Pools in memory, behind the `Zfs` port.
+
+    `world` is the model itself, for tests to look at. `write` and `read` are the filesystems'
+    contents: paths to bytes. `before`, if set, is awaited before every call. `send_limit`
+    maps a dataset to a count of bytes after which its next send fails, once.
+    """
+
+    def __init__(self, *, rng: RandomBits, clock: WallClock, pools: Sequence[str] = ()) -> None:
+        self.world = World(bits=rng.getrandbits, clock=lambda: int(clock.now().timestamp()))
+        self.before: Hook | None = None
+        self.send_limit: dict[str, int] = {}
+        self.calls: list[str] = []
+        self._receiving: set[str] = set()
+        self._sending: list[Snapshot] = []
+        for pool in pools:
+            self.add_pool(pool)
+
+    # -- what tests and simulations do to it ----------------------------------------------
+
+    def add_pool(self, name: str, *, capacity: int = 1 << 50) -> DatasetPath:
+        """Make a pool that holds `capacity` bytes."""
+        root = self.world.create_pool(name, capacity=capacity, root_mountpoint=f"/{name}")
+        root.live = {}
+        return DatasetPath.parse(name)
+
+    def add_filesystem(
+        self, name: str, properties: Mapping[str, str] | None = None, *, volume: bool = False
+    ) -> DatasetPath:
+        """Make a filesystem (or volume) and its missing parents."""
+        path = DatasetPath.parse(name)
+        for each in path.ancestors():
+            if self.world.get(each) is None:
+                self.world.create(each, {}).live = {}
+        size = 1 << 20 if volume else None
+        self.world.create(path, properties or {}, volume_size=size).live = {}
+        return path
+
+    def write(self, name: str, files: Mapping[str, bytes | None]) -> None:
+        """Change a filesystem's files; None removes one."""
+        dataset = self.world.open(name)
+        live = dict(files_of(dataset.live))
+        for path, data in files.items():
+            if data is None:
+                live.pop(path, None)
+            else:
+                live[path] = data
+        dataset.live = live
+        newest = dataset.newest
+        dataset.modified = newest is not None and live != files_of(newest.content)
+        dataset.size = sum(map(len, live.values())) if dataset.modified or newest is None else 0
+
+    def read(self, name: str) -> Files:
+        """The files of a filesystem, or of `filesystem@snapshot`."""
+        dataset_name, _, snapshot = name.partition("@")
+        dataset = self.world.open(dataset_name)
+        return dict(files_of(dataset.snapshots[snapshot].content if snapshot else dataset.live))
+
+    def destroy_filesystem(self, name: str) -> None:
+        """`zfs destroy -r`."""
+        self.world.destroy(name, recursive=True)
+
+    # -- the port --------------------------------------------------------------------------
+
+    async def features(self) -> Features:
+        await self._enter("features", "")
+        return Features(version="in memory")
+
+    async def datasets(self, roots: Sequence[DatasetPath] = ()) -> list[Dataset]:
+        await self._enter("datasets", ",".join(roots))
+        if not roots:
+            return [self._dataset(each) for each in self.world.all()]
+        found: dict[str, Dataset] = {}
+        for root in roots:
+            with self._words(argv.list_datasets(root), root):
+                self.world.open(root)
+            for each in self.world.below(root):
+                found.setdefault(each.name, self._dataset(each))
+        return list(found.values())
+
+    async def dataset(self, path: DatasetPath) -> Dataset | None:
+        await self._enter("dataset", path)
+        found = self.world.get(path)
+        return self._dataset(found) if found else None
+
+    async def versions(self, path: DatasetPath) -> list[FilesystemVersion]:
+        await self._enter("versions", path)
+        with self._words(argv.list_versions(path), path):
+            return _versions(self.world.open(path))
+
+    async def versions_below(
+        self, roots: Sequence[DatasetPath]
+    ) -> dict[DatasetPath, list[FilesystemVersion]]:
+        await self._enter("versions_below", ",".join(roots))
+        found: dict[DatasetPath, list[FilesystemVersion]] = {}
+        for root in roots:
+            with self._words(argv.list_versions_below(root), root):
+                self.world.open(root)
+            for each in self.world.below(root):
+                if versions := _versions(each):
+                    found[DatasetPath(each.name)] = versions
+        return found
+
+    async def properties(self, path: DatasetPath, names: Sequence[str]) -> dict[str, Property]:
+        await self._enter("properties", path)
+        with self._words(argv.get_properties(path, names), path):
+            dataset = self.world.open(path)
+        return {name: self._property(dataset, name) for name in names}
+
+    async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
+        await self._enter("set_properties", path)
+        with self._words(argv.set_properties(path, values), path):
+            self.world.set(path, values)
+
+    async def create_filesystem(self, path: DatasetPath, properties: Mapping[str, str]) -> None:
+        await self._enter("create_filesystem", path)
+        with self._words(argv.create_filesystem(path, properties), path):
+            made = self.world.create(path, properties)
+        made.live = {}
+
+    async def snapshot(self, path: DatasetPath, name: str) -> None:
+        await self._enter("snapshot", path)
+        with self._words(argv.snapshot(path, name), path):
+            ((dataset, snap),) = self.world.snapshots([(path, name)])
+        snap.content = dict(files_of(dataset.live))
+        snap.size, dataset.size = dataset.size, 0
+        dataset.modified = False
+
+    async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
+        await self._enter("bookmark", path)
+        if snapshot.is_snapshot:
+            try:
+                with self._words(argv.bookmark(path, snapshot.name, name), path):
+                    self.world.bookmark(f"{path}@{snapshot.name}", f"{path}#{name}")
+                return
+            except DatasetExists:
+                pass
+        check_existing_bookmark(path, snapshot, name, _versions(self.world.open(path)))
+
+    async def destroy_bookmark(self, path: DatasetPath, name: str) -> None:
+        await self._enter("destroy_bookmark", path)
+        dataset = self.world.get(path)
+        if dataset is not None and name in dataset.bookmarks:
+            self.world.destroy_bookmark(path, name)
+
+    async def destroy_snapshots(
+        self, path: DatasetPath, names: Sequence[str]
+    ) -> list[DestroyResult]:
+        await self._enter("destroy_snapshots", path)
+        results = []
+        dataset = self.world.get(path)
+        for name in names:
+            error = ""
+            if dataset is not None and name in dataset.snapshots:
+                try:
+                    with self._words(argv.destroy_snapshots(path, [name]), f"{path}@{name}"):
+                        self.world.destroy_snapshots(
+                            path, [name], busy=lambda s: s in self._sending
+                        )
+                except ZfsError as refused:
+                    error = str(refused)
+            results.append(DestroyResult(name, error))
+        return results
+
+    async def holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
+        await self._enter("holds", path)
+        if not snapshots:
+            return []
+        found = []
+        with self._words(argv.list_holds(path, snapshots), path):
+            dataset = self.world.open(path)
+            for name in snapshots:
+                if name not in dataset.snapshots:
+                    raise Fault(f"cannot open '{path}@{name}': dataset does not exist")
+                found += [Hold(path, name, tag) for tag in dataset.snapshots[name].holds]
+        return found
+
+    async def hold(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
+        await self._enter("hold", path)
+        dataset = self.world.get(path)
+        wanted = [
+            (str(path), name)
+            for name in snapshots
+            if not (dataset and name in dataset.snapshots and tag in dataset.snapshots[name].holds)
+        ]
+        with self._words(argv.hold(path, snapshots, tag), path):
+            self.world.hold(tag, wanted)
+
+    async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
+        await self._enter("release", path)
+        dataset = self.world.get(path)
+        if dataset is not None:
+            for name in snapshots:
+                if name in dataset.snapshots and tag in dataset.snapshots[name].holds:
+                    self.world.release(tag, [(path, name)])
+
+    async def rollback(self, path: DatasetPath, snapshot: str) -> None:
+        await self._enter("rollback", path)
+        with self._words(argv.rollback(path, snapshot), path):
+            dataset, _ = self.world.rollback(path, snapshot, recursive=True)
+        dataset.live = dict(files_of(dataset.snapshots[snapshot].content))
+
+    async def abort_receive(self, path: DatasetPath) -> None:
+        await self._enter("abort_receive", path)
+        dataset = self.world.get(path)
+        if dataset is None or dataset.partial is None:
+            return
+        if path in self._receiving:
+            with self._words(argv.abort_receive(path), path):
+                raise Fault(f"cannot destroy '{path}': dataset is busy")
+        dataset.partial = None
+        if dataset.live is None:
+            transfer.drop_created(self.world, dataset)
+
+    async def send_size(self, args: SendArgs) -> int | None:
+        await self._enter("send_size", args.dataset)
+        with self._words(argv.send_dry(args), args.dataset):
+            out = self._outgoing(args)
+        if args.from_ is not None and args.from_.kind is VersionKind.BOOKMARK:
+            return None
+        return max(body_size(wanted_changes(out)) - out.offset, 0) or None
+
+    async def decode_token(self, token: str) -> ResumeToken:
+        await self._enter("decode_token", "")
+        with self._words(argv.decode_token(token), ""):
+            fields = decode_token(token)
+        return ResumeToken(
+            to_name=fields["toname"],
+            to_guid=int(fields["toguid"]),
+            from_guid=int(fields["fromguid"]) if "fromguid" in fields else None,
+            bytes_received=int(fields["bytes"]),
+            raw_ok="rawok" in fields,
+            compress_ok="compressok" in fields,
+            embed_ok="embedok" in fields,
+            large_block_ok="largeblockok" in fields,
+            saved_ok="savedok" in fields,
+        )
+
+    def open_send(self, args: SendArgs) -> AbstractAsyncContextManager[ZfsSend]:
+        return self._open_send(args)
+
+    @asynccontextmanager
+    async def _open_send(self, args: SendArgs) -> AsyncIterator[ZfsSend]:
+        await self._enter("open_send", args.dataset)
+        words = argv.send(args)
+        stream = MemorySend(
+            lambda: self._outgoing(args),
+            lambda fault: failure(words, fault.status, fault.text + "\n", dataset=args.dataset),
+            limit=self.send_limit.pop(args.dataset, None),
+        )
+        snap = stream.snapshot
+        if snap is not None:
+            self._sending.append(snap)
+        try:
+            yield stream
+        finally:
+            stream.end()
+            if snap is not None:
+                self._sending.remove(snap)
+
+    def open_receive(self, args: ReceiveArgs) -> AbstractAsyncContextManager[ZfsReceive]:
+        return self._open_receive(args)
+
+    @asynccontextmanager
+    async def _open_receive(self, args: ReceiveArgs) -> AsyncIterator[ZfsReceive]:
+        await self._enter("open_receive", args.dataset)
+        words = argv.receive(args)
+        receive = MemoryReceive(
+            self.world,
+            args,
+            self._receiving,
+            lambda fault: failure(words, fault.status, fault.text + "\n", dataset=args.dataset),
+        )
+        try:
+            yield receive
+        finally:
+            receive.end()
+
+    # -- inside ----------------------------------------------------------------------------
+
+    async def _enter(self, call: str, dataset: str) -> None:
+        self.calls.append(f"{call} {dataset}".rstrip())
+        if self.before is not None:
+            await self.before(call, dataset)
+        await trio.lowlevel.checkpoint()
+
+    @contextmanager
+    def _words(self, words: Sequence[str], dataset: str) -> Iterator[None]:
+        try:
+            yield
+        except Fault as fault:
+            raise failure(words, fault.status, fault.text + "\n", dataset=dataset) from fault
+
+    def _outgoing(self, args: SendArgs) -> transfer.Outgoing:
+        if args.token is not None:
+            return transfer.resuming(self.world, args.token)
+        flags = args.flags
+        return transfer.sending(
+            self.world,
+            args.to.full(args.dataset),
+            args.from_.full(args.dataset) if args.from_ else None,
+            flags={
+                "rawok": flags.raw or flags.encrypted,
+                "compressok": flags.compressed,
+                "embedok": flags.embedded_data,
+                "largeblockok": flags.large_blocks,
+                "savedok": flags.saved,
+            },
+            properties=flags.properties,
+        )
+
+    def _token(self, dataset: ModelDataset) -> str | None:
+        partial = dataset.partial
+        if partial is None:
+            return None
+        content = partial.content
+        assert isinstance(content, MemoryReceive)
+        return content.token()
+
+    def _property(self, dataset: ModelDataset, name: str) -> Property:
+        value = dataset_value(self.world, dataset, name, token=self._token)
+        if value is None:
+            return Property("-", PropertySource.NONE)
+        return Property(value[0], PropertySource(value[1].split(" ")[0]))
+
+    def _dataset(self, dataset: ModelDataset) -> Dataset:
+        mark = self._property(dataset, argv.PLACEHOLDER)
+        source_guid = self._property(dataset, argv.SOURCE_GUID)
+        return Dataset(
+            path=DatasetPath(dataset.name),
+            guid=dataset.guid,
+            is_volume=dataset.is_volume,
+            is_placeholder=is_placeholder(dataset.name, mark.value, mark.source),
+            resume_token=self._token(dataset),
+            source_guid=int(source_guid.value)
+            if source_guid.value.isdecimal() and source_guid.source is PropertySource.LOCAL
+            else None,
+            encrypted=bool(dataset.local.get("encryption")),
+        )
+
+
+def check_existing_bookmark(
+    path: DatasetPath,
+    snapshot: FilesystemVersion,
+    name: str,
+    versions: Sequence[FilesystemVersion],
+) -> None:
+    """DatasetExists unless `path#name` is there and is the same version as `snapshot`."""
+    for version in versions:
+        if version.kind is VersionKind.BOOKMARK and version.name == name:
+            if version.guid == snapshot.guid:
+                return
+            raise DatasetExists(
+                f"{path}#{name}: exists with guid {version.guid:#x}, not {snapshot.guid:#x}"
+                f" of {snapshot.full(path)}; destroy that bookmark if it is not needed",
+                dataset=path,
+            )
+    raise DatasetExists(
+        f"{path}#{name}: cannot be made of {snapshot.full(path)}, which is a bookmark itself",
+        dataset=path,
+    )
+
+
+def _versions(dataset: ModelDataset) -> list[FilesystemVersion]:
+    found = [
+        FilesystemVersion(
+            kind=VersionKind.BOOKMARK,
+            name=b.name,
+            guid=b.guid,
+            createtxg=b.createtxg,
+            creation=b.creation,
+        )
+        for b in dataset.bookmarks.values()
+    ]
+    found += [
+        FilesystemVersion(
+            kind=VersionKind.SNAPSHOT,
+            name=s.name,
+            guid=s.guid,
+            createtxg=s.createtxg,
+            creation=s.creation,
+            userrefs=len(s.holds),
+        )
+        for s in dataset.snapshots.values()
+    ]
+    return sorted(found, key=version_order)
+
+
+def version_order(version: FilesystemVersion) -> tuple[int, bool]:
+    """Sort key: by createtxg, a bookmark before a snapshot of the same."""
+    return version.createtxg, version.is_snapshot

@@ -1,0 +1,330 @@
+"""Send and receive streams of `MemoryZfs`: real bytes, made and taken apart as they are moved.
+
+No task and no fd stands behind them: a send is made piece by piece as it is read, and a receive does
+its work inside `send_all`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import trio
+
+from zrepl_trio.emulate import transfer
+from zrepl_trio.emulate.model import Fault, Snapshot, World
+from zrepl_trio.emulate.stream import (
+    BadStream,
+    Decoder,
+    Entry,
+    begin_stream,
+    body,
+    body_size,
+    changes,
+    data_record_size,
+    decode_entry,
+    decode_fields,
+    end_stream,
+)
+from zrepl_trio.errors import ZfsError
+from zrepl_trio.zfs.model import ReceiveArgs
+
+__all__ = [
+    "Files",
+    "MemoryReceive",
+    "MemorySend",
+    "files_of",
+    "read_file",
+    "wanted_changes",
+]
+
+Files = dict[str, bytes]
+"""A filesystem's contents: path to data."""
+
+
+def files_of(content: object) -> Files:
+    """A snapshot's or filesystem's content as the dict that it is here."""
+    if content is None:
+        return {}
+    assert isinstance(content, dict)
+    return content
+
+
+def _manifest(content: object) -> dict[str, Entry]:
+    return {path: Entry("f", 0o644, 0, len(data), data) for path, data in files_of(content).items()}
+
+
+def wanted_changes(out: transfer.Outgoing) -> list[tuple[str, Entry | None]]:
+    """What the stream has to carry."""
+    base = _manifest(out.base.content) if out.base is not None else None
+    return changes(base, _manifest(out.to.content))
+
+
+def read_file(_path: str, entry: Entry, position: int, count: int) -> bytes:
+    """A file's data, which is the entry's blob here."""
+    assert isinstance(entry.blob, bytes)
+    return entry.blob[position : position + count]
+
+
+class MemorySend(trio.abc.ReceiveStream):
+    """A `zfs send`, and its own `reader`."""
+
+    def __init__(
+        self,
+        outgoing: Callable[[], transfer.Outgoing],
+        error_of: Callable[[Fault], ZfsError],
+        *,
+        limit: int | None,
+    ) -> None:
+        self._error_of = error_of
+        self._fault: Fault | None = None
+        self._pending = b""
+        self._left = limit
+        self._eof = False
+        self._ended = False
+        self.snapshot: Snapshot | None = None
+        self._pieces: Iterator[bytes] = iter(())
+        # As with the real command, what is wrong shows at finish(); the stream is just empty.
+        try:
+            out = outgoing()
+        except Fault as fault:
+            self._fault = fault
+        else:
+            self.snapshot = out.to
+            self._pieces = _pieces(out)
+
+    @property
+    def reader(self) -> trio.abc.ReceiveStream:
+        return self
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if self._ended:
+            raise trio.ClosedResourceError
+        count = max_bytes or 65536
+        while not self._pending and not self._eof:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._eof = True
+            else:
+                self._pending = piece
+        data, self._pending = self._pending[:count], self._pending[count:]
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+            if self._left == 0 and not self._eof:
+                self._eof, self._pending = True, b""
+                self._fault = Fault("warning: cannot send: Input/output error")
+        return data
+
+    async def aclose(self) -> None:
+        self._ended = True
+        await trio.lowlevel.checkpoint()
+
+    async def finish(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._fault is None and not (self._eof and not self._pending):
+            # Whoever stops reading gets what a killed child would give.
+            self._fault = Fault("", -13)
+        if self._fault is not None:
+            raise self._error_of(self._fault)
+
+    def end(self) -> None:
+        """The child is gone."""
+        self._ended = True
+
+
+def _pieces(out: transfer.Outgoing) -> Iterator[bytes]:
+    wanted = wanted_changes(out)
+    yield begin_stream(out.begin)
+    yield from body(wanted, read_file, offset=out.offset)
+    yield end_stream(body_size(wanted))
+
+
+class MemoryReceive(trio.abc.SendStream):
+    """A `zfs recv`, its own `writer`, and the partly received state it leaves."""
+
+    def __init__(
+        self,
+        world: World,
+        args: ReceiveArgs,
+        receiving: set[str],
+        error_of: Callable[[Fault], ZfsError],
+    ) -> None:
+        self._world = world
+        self._args = args
+        self._receiving = receiving
+        self._error_of = error_of
+        self._decoder = Decoder()
+        self._admission: transfer.Admission | None = None
+        self._fault: Fault | None = None
+        self.files: Files = {}
+        self.open_file: tuple[str, Entry, bytearray] | None = None
+        self._complete = False
+        self._over = False
+        self._closed = False
+        self.offset = 0
+        self.received = 0
+
+    @property
+    def writer(self) -> trio.abc.SendStream:
+        return self
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+        if self._closed:
+            raise trio.ClosedResourceError
+        if self._fault is not None or self._over:
+            raise trio.BrokenResourceError
+        try:
+            for kind, payload in self._decoder.feed(bytes(data)):
+                self._take(kind, payload)
+        except Fault as fault:
+            self._fail(fault)
+        except BadStream as problem:
+            self._fail(self._stopped(str(problem)))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._stop()
+        await trio.lowlevel.checkpoint()
+
+    async def finish(self) -> None:
+        self._closed = True
+        self._stop()
+        await trio.lowlevel.checkpoint()
+        if self._fault is not None:
+            raise self._error_of(self._fault)
+
+    def end(self) -> None:
+        """The child is gone; what arrived is kept if it may be."""
+        self._closed = True
+        self._stop()
+
+    def token(self) -> str:
+        """The resume token of what has arrived."""
+        assert self._admission is not None
+        return transfer.resume_token(
+            self._admission.begin, offset=self.offset, received=self.received
+        )
+
+    def _take(self, kind: bytes, payload: bytes) -> None:
+        if kind == b"B":
+            self._begin(decode_fields(payload))
+            return
+        admission = self._admission
+        if admission is None or self._complete:
+            raise BadStream("record out of place")
+        if kind == b"E":
+            if self.open_file is not None or decode_fields(payload)["length"] != str(self.offset):
+                raise BadStream("checksum mismatch")
+            self._finish_stream(admission)
+            return
+        self._check_room(admission, len(payload))
+        if kind == b"D":
+            self._data(payload)
+        elif self.open_file is not None:
+            raise BadStream("file too short")
+        elif kind == b"X":
+            path = decode_fields(payload)["path"]
+            if self.files.pop(path, None) is None:
+                raise BadStream(f"no such path {path!r}")
+        else:
+            path, entry = decode_entry(payload)
+            self.open_file = (path, entry, bytearray())
+            self._close_file()
+        self.offset += data_record_size(len(payload))
+
+    def _begin(self, begin: dict[str, str]) -> None:
+        args = self._args
+        if self._admission is not None:
+            raise BadStream("two begin records")
+        if args.dataset in self._receiving:
+            raise Fault(
+                f"cannot receive {'incremental' if 'fromguid' in begin else 'new filesystem'}"
+                f" stream: destination {args.dataset} is busy"
+            )
+        existing = self._world.get(args.dataset)
+        kept = existing.partial.content if existing and existing.partial else None
+        self._admission = transfer.admit(
+            self._world,
+            f"{args.dataset}@{args.snapshot}",
+            begin,
+            force=args.force,
+            partial_offset=kept.offset if isinstance(kept, MemoryReceive) else None,
+        )
+        self._receiving.add(args.dataset)
+        if isinstance(kept, MemoryReceive):
+            self.files, self.open_file = kept.files, kept.open_file
+            self.offset, self.received = kept.offset, kept.received
+        elif self._admission.base is not None:
+            self.files = dict(files_of(self._admission.base.content))
+        transfer.apply_properties(
+            self._world, self._admission, exclude=args.exclude, override=args.override
+        )
+        if args.resumable:
+            transfer.keep(self._admission, self)
+            assert self._admission.dataset.partial is not None
+            self._admission.dataset.partial.content = self
+
+    def _check_room(self, admission: transfer.Admission, count: int) -> None:
+        left, quota_of = self._world.room(admission.dataset.name)
+        if count + self.received > left:
+            kept = self.token() if self._args.resumable else None
+            raise transfer.no_room(admission.begin, admission.dataset.name, quota_of, kept)
+
+    def _data(self, payload: bytes) -> None:
+        if self.open_file is None:
+            raise BadStream("data without a file")
+        self.open_file[2].extend(payload)
+        self.received += len(payload)
+        self._close_file()
+
+    def _close_file(self) -> None:
+        assert self.open_file is not None
+        path, entry, data = self.open_file
+        if len(data) > entry.size:
+            raise BadStream("file too long")
+        if len(data) == entry.size:
+            self.files[path] = bytes(data)
+            self.open_file = None
+
+    def _finish_stream(self, admission: transfer.Admission) -> None:
+        dataset = admission.dataset
+        transfer.complete(self._world, admission, self.files, self.received)
+        dataset.live = dict(self.files)
+        self._receiving.discard(dataset.name)
+        self._complete = True
+
+    def _stop(self) -> None:
+        """Stdin has ended, here or by the child's end."""
+        if self._over:
+            return
+        self._over = True
+        if self._fault is None and not self._complete:
+            self._fail(self._stopped("checksum mismatch or incomplete stream"))
+
+    def _stopped(self, reason: str) -> Fault:
+        if self._admission is None:
+            return Fault(
+                "cannot receive: failed to read from stream"
+                if not self._decoder.started
+                else f"cannot receive: invalid stream ({reason})"
+            )
+        return transfer.incomplete(
+            self._admission.begin, reason, self.token() if self._args.resumable else None
+        )
+
+    def _fail(self, fault: Fault) -> None:
+        self._fault = fault
+        admission = self._admission
+        if admission is None:
+            return
+        dataset = admission.dataset
+        self._receiving.discard(dataset.name)
+        if not self._args.resumable and not admission.resumes:
+            dataset.partial = None
+            if admission.created:
+                transfer.drop_created(self._world, dataset)
