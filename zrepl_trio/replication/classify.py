@@ -1,0 +1,70 @@
+"""What to do about an error: try again on this link, mend the link first, or give up. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+from zrepl_trio.errors import (
+    BadResumeToken,
+    DatasetBusy,
+    HandshakeFailed,
+    ReceiveInterrupted,
+    RemoteError,
+    SourceFailed,
+    TransportError,
+    ZreplError,
+)
+
+__all__ = ["ErrorClass", "classify", "leaves", "main_error", "spoils_token"]
+
+
+class ErrorClass(Enum):
+    """The reaction to an error."""
+
+    RETRY = "retry"
+    RECONNECT = "reconnect"
+    PERMANENT = "permanent"
+
+
+def classify(error: ZreplError) -> ErrorClass:
+    """The reaction to `error`.
+
+    A peer that answers the handshake wrongly will do so again, unlike one that is silent. An
+    interrupted receive goes on where it stopped. All that is unknown is permanent for this run;
+    the job's next run tries it again.
+    """
+    match error:
+        case HandshakeFailed():
+            return ErrorClass.PERMANENT
+        case TransportError():
+            return ErrorClass.RECONNECT
+        case ReceiveInterrupted() | SourceFailed() | DatasetBusy() | BadResumeToken():
+            return ErrorClass.RETRY
+        case _:
+            return ErrorClass.PERMANENT
+
+
+def spoils_token(error: ZreplError) -> bool:
+    """Whether the error says that a resume token is of no use, so that a fresh step is.
+
+    Over the wire only the text is left.
+    """
+    return isinstance(error, BadResumeToken) or (
+        isinstance(error, RemoteError) and "resume token" in str(error).lower()
+    )
+
+
+def leaves(group: BaseExceptionGroup[ZreplError]) -> Iterator[ZreplError]:
+    """The errors in a group, however deep."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error
+
+
+def main_error(errors: Iterable[ZreplError]) -> ZreplError:
+    """Of errors that came together the one to act on: the link's, else the first."""
+    every = list(errors)
+    return next((e for e in every if classify(e) is ErrorClass.RECONNECT), every[0])

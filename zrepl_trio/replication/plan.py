@@ -1,0 +1,248 @@
+"""From listings to steps, for one filesystem. Pure.
+
+A partly received state is finished first. One that can't be (its snapshot is gone, say) is
+given up in favour of a fresh step, which makes the receiver drop it: nothing committed is lost
+by that. What can't be planned is a Refusal, which carries the conflict, never an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TypeAlias, assert_never
+
+from zrepl_trio.endpoint.model import Filesystem
+from zrepl_trio.replication.conflicts import conflict_text
+from zrepl_trio.replication.diff import (
+    AlreadyPresent,
+    Conflict,
+    Diverged,
+    IncrementalPath,
+    NoCommonAncestor,
+    NoSenderSnapshots,
+    Versions,
+    incremental_path,
+    sorted_versions,
+)
+from zrepl_trio.replication.policy import InitialReplication
+from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
+
+__all__ = [
+    "FilesystemPlan",
+    "Plan",
+    "Refusal",
+    "Side",
+    "Step",
+    "UnusableToken",
+    "limited_to",
+    "paired",
+    "plan_filesystem",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One stream: from `from_` (None: full) to the snapshot `to`, or the rest of it."""
+
+    to: FilesystemVersion
+    from_: FilesystemVersion | None = None
+    resume_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UnusableToken:
+    """A resume token that could not be decoded, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side of a filesystem: how it is listed, and its versions."""
+
+    filesystem: Filesystem
+    versions: Sequence[FilesystemVersion] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesystemPlan:
+    """What to do for one filesystem, in order; no steps: it is up to date.
+
+    `exists`: the receiver has a dataset in that place, be it a placeholder. `present`: it has
+    real data there, so that children can be put below it. `note` says what was given up.
+    """
+
+    filesystem: Filesystem
+    steps: tuple[Step, ...]
+    exists: bool
+    present: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why there is no plan; `text` has several lines and ends with the next action."""
+
+    filesystem: Filesystem
+    text: str
+    conflict: Conflict | None = None
+
+
+Plan: TypeAlias = FilesystemPlan | Refusal
+
+
+def paired(
+    sender: Iterable[Filesystem], receiver: Iterable[Filesystem]
+) -> list[tuple[Filesystem, Filesystem | None]]:
+    """Each of the sender's filesystems with the receiver's of the same name, parents first."""
+    theirs = {filesystem.path: filesystem for filesystem in receiver}
+    ours = {filesystem.path: filesystem for filesystem in sender}
+    order = sorted(ours, key=lambda path: path.components)
+    return [(ours[path], theirs.get(path)) for path in order]
+
+
+def plan_filesystem(
+    *,
+    sender: Side,
+    receiver: Side | None,
+    token: ResumeToken | UnusableToken | None = None,
+    initial: InitialReplication = InitialReplication.MOST_RECENT,
+) -> Plan:
+    """The steps that bring the receiver up to date, or why there are none.
+
+    `token` is the decoded token of the receiver's listing, None when it has none or when it is
+    to be given up.
+    """
+    filesystem = sender.filesystem
+    name = filesystem.path
+    if filesystem.is_placeholder:
+        if receiver is None or receiver.filesystem.is_placeholder:
+            return _plan(filesystem, receiver, ())
+        return Refusal(
+            filesystem=filesystem,
+            text=f"{name}: a placeholder on the sender, but real data on the receiver\n"
+            "  next: rename or destroy the replica on the receiver, or leave the filesystem out",
+        )
+    note = ""
+    if token is not None and receiver is not None and receiver.filesystem.resume_token:
+        resumed = _resumed(sender, receiver, token)
+        if isinstance(resumed, Step):
+            later = [
+                v
+                for v in sorted_versions(sender.versions)
+                if v.is_snapshot and v.createtxg > resumed.to.createtxg
+            ]
+            return _plan(filesystem, receiver, (resumed, *_increments([resumed.to, *later])))
+        note = f"the partly received state is given up and dropped: {resumed}"
+    real = receiver is not None and not receiver.filesystem.is_placeholder
+    path = incremental_path(receiver.versions if receiver and real else (), sender.versions)
+    match path:
+        case IncrementalPath():
+            return _plan(filesystem, receiver, _increments(path.versions), note)
+        case AlreadyPresent():
+            return _plan(filesystem, receiver, ())
+        case NoCommonAncestor(receiver=()):
+            return _initial(filesystem, receiver, path, initial, note)
+        case NoCommonAncestor() | NoSenderSnapshots() | Diverged():
+            return Refusal(filesystem=filesystem, text=conflict_text(name, path), conflict=path)
+        case _:
+            assert_never(path)
+
+
+def limited_to(plan: FilesystemPlan, last_target: int) -> FilesystemPlan:
+    """The plan up to and including the step to the guid that the run first aimed at.
+
+    A later attempt of a run so ends where the first one meant to. A target that is gone
+    (pruned meanwhile) limits nothing.
+    """
+    for index, step in enumerate(plan.steps):
+        if step.to.guid == last_target:
+            return replace(plan, steps=plan.steps[: index + 1])
+    return plan
+
+
+def _plan(
+    filesystem: Filesystem, receiver: Side | None, steps: Iterable[Step], note: str = ""
+) -> FilesystemPlan:
+    snapshots = receiver is not None and any(v.is_snapshot for v in receiver.versions)
+    placeholder = receiver is not None and receiver.filesystem.is_placeholder
+    first_receive_is_partial = (
+        receiver is not None and bool(receiver.filesystem.resume_token) and not snapshots
+    )
+    return FilesystemPlan(
+        filesystem=filesystem,
+        steps=tuple(steps),
+        exists=receiver is not None and (placeholder or not first_receive_is_partial),
+        present=snapshots and not placeholder,
+        note=note,
+    )
+
+
+def _increments(versions: Sequence[FilesystemVersion]) -> list[Step]:
+    return [Step(from_=before, to=after) for before, after in pairwise(versions)]
+
+
+def _initial(
+    filesystem: Filesystem,
+    receiver: Side | None,
+    conflict: NoCommonAncestor,
+    initial: InitialReplication,
+    note: str,
+) -> Plan:
+    name = filesystem.path
+    listed = receiver.filesystem if receiver is not None else None
+    if listed is not None and not listed.is_placeholder and not listed.resume_token:
+        return Refusal(
+            filesystem=filesystem,
+            text=f"{name}: the receiver has a filesystem there without any snapshot, which is "
+            "not a placeholder\n"
+            "  next: if nothing in it is wanted, destroy it on the receiver, or let it be "
+            "received over: `zfs set zrepl:placeholder=on` there",
+            conflict=conflict,
+        )
+    snapshots: Versions = tuple(v for v in conflict.sender if v.is_snapshot)
+    if not snapshots:
+        return Refusal(
+            filesystem=filesystem,
+            text=f"{name}: the sender has bookmarks only, and a first replication needs a "
+            f"snapshot\n  next: take a snapshot of {name}",
+            conflict=conflict,
+        )
+    match initial:
+        case InitialReplication.MOST_RECENT:
+            return _plan(filesystem, receiver, [Step(to=snapshots[-1])], note)
+        case InitialReplication.ALL:
+            steps = [Step(to=snapshots[0]), *_increments(snapshots)]
+            return _plan(filesystem, receiver, steps, note)
+        case InitialReplication.FAIL:
+            return Refusal(
+                filesystem=filesystem,
+                text=f"{name}: the receiver does not have it, and the job forbids a first "
+                "replication\n  next: set `conflict_resolution.initial_replication` to "
+                "`most_recent` or `all`",
+                conflict=conflict,
+            )
+        case _:
+            assert_never(initial)
+
+
+def _resumed(sender: Side, receiver: Side, token: ResumeToken | UnusableToken) -> Step | str:
+    """The step that the token resumes, or why it can't be resumed."""
+    if isinstance(token, UnusableToken):
+        return f"its resume token cannot be read ({token.reason})"
+    named, _, snapshot = token.to_name.partition("@")
+    if named != sender.filesystem.path:
+        return f"it came from {named!r}"
+    newest = next((v for v in reversed(sorted_versions(receiver.versions)) if v.is_snapshot), None)
+    if (newest.guid if newest is not None else None) != token.from_guid:
+        return "the receiver's snapshots changed since it was begun"
+    versions = sorted_versions(sender.versions)
+    to = next((v for v in versions if v.is_snapshot and v.guid == token.to_guid), None)
+    if to is None:
+        return f"the sender no longer has the snapshot @{snapshot} that it belongs to"
+    # the last of equals is the snapshot, if both it and a bookmark of it are there
+    from_ = next((v for v in reversed(versions) if v.guid == token.from_guid), None)
+    if token.from_guid is not None and (from_ is None or from_.createtxg >= to.createtxg):
+        return f"the sender no longer has what @{snapshot} was sent from"
+    return Step(from_=from_, to=to, resume_token=receiver.filesystem.resume_token)

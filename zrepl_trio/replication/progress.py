@@ -1,0 +1,208 @@
+"""The one writer of a run's report.
+
+Each change replaces one immutable piece and publishes the new whole; bytes are published at
+most twice a second, since they come by the thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
+
+from zrepl_trio.clock import WallClock
+from zrepl_trio.replication.plan import FilesystemPlan, Plan
+from zrepl_trio.replication.report import (
+    AttemptReport,
+    AttemptState,
+    BlockedOn,
+    FilesystemReport,
+    FilesystemState,
+    Outcome,
+    Report,
+    StepReport,
+    TimedError,
+)
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = ["PUBLISH_EVERY_S", "Progress"]
+
+PUBLISH_EVERY_S = 0.5
+"""How often moved bytes make a new report, at most."""
+
+
+class Progress:
+    """A run's state as reports. `monotonic` gives seconds and only spaces out publishing."""
+
+    def __init__(
+        self,
+        *,
+        clock: WallClock,
+        publish: Callable[[Report], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._clock = clock
+        self._publish = publish
+        self._monotonic = monotonic
+        self._published_at = float("-inf")
+        self._report = Report(start=clock.now())
+        self._filesystems: dict[DatasetPath, FilesystemReport] = {}
+
+    @property
+    def report(self) -> Report:
+        """The newest picture."""
+        return self._report
+
+    @property
+    def attempt(self) -> AttemptReport:
+        """The running attempt's."""
+        return self._report.attempts[-1]
+
+    def filesystem(self, path: DatasetPath) -> FilesystemReport:
+        """One filesystem of the running attempt."""
+        return self._filesystems[path]
+
+    def begin_attempt(self) -> None:
+        self._filesystems = {}
+        attempt = AttemptReport(state=AttemptState.PLANNING, start=self._clock.now())
+        self._set(
+            replace(
+                self._report,
+                attempts=(*self._report.attempts, attempt),
+                wait_since=None,
+                wait_until=None,
+                wait_error=None,
+            )
+        )
+
+    def planning_failed(self, text: str) -> None:
+        """The attempt as a whole could not be planned."""
+        self._set_attempt(
+            replace(
+                self.attempt,
+                state=AttemptState.PLANNING_ERROR,
+                plan_error=self._now(text),
+                finish=self._clock.now(),
+            )
+        )
+
+    def planned(self, plans: Iterable[Plan]) -> None:
+        """All filesystems are planned, or refused; the attempt goes on with their steps."""
+        for plan in plans:
+            self._filesystems[plan.filesystem.path] = self._planned(plan)
+        self._set_attempt(replace(self.attempt, state=AttemptState.FAN_OUT))
+
+    def blocked(self, path: DatasetPath, on: BlockedOn) -> None:
+        filesystem = self._filesystems[path]
+        if filesystem.blocked_on is not on:
+            self._filesystems[path] = replace(filesystem, blocked_on=on)
+
+    def expected(self, path: DatasetPath, index: int, size: int) -> None:
+        """The step will move about `size` bytes."""
+        self._set_step(path, index, replace(self._filesystems[path].steps[index], expected=size))
+        self._refresh(at_once=False)
+
+    def moved(self, path: DatasetPath, count: int) -> None:
+        """`count` more bytes of the running step have moved."""
+        filesystem = self._filesystems[path]
+        step = filesystem.steps[filesystem.current]
+        self._set_step(path, filesystem.current, replace(step, replicated=step.replicated + count))
+        self._refresh(at_once=False)
+
+    def step_started(self, path: DatasetPath) -> None:
+        self.blocked(path, BlockedOn.NOTHING)
+        self._refresh(at_once=True)
+
+    def step_done(self, path: DatasetPath) -> None:
+        filesystem = self._filesystems[path]
+        current = filesystem.current + 1
+        self._filesystems[path] = replace(
+            filesystem,
+            current=current,
+            state=FilesystemState.DONE
+            if current == len(filesystem.steps)
+            else FilesystemState.STEPPING,
+        )
+        self._refresh(at_once=True)
+
+    def step_failed(self, path: DatasetPath, text: str) -> None:
+        self._filesystems[path] = replace(
+            self._filesystems[path],
+            state=FilesystemState.STEP_ERROR,
+            step_error=self._now(text),
+            blocked_on=BlockedOn.NOTHING,
+        )
+        self._refresh(at_once=True)
+
+    def attempt_finished(self) -> None:
+        self._refresh(at_once=False)
+        failed = any(filesystem.error is not None for filesystem in self._filesystems.values())
+        self._set_attempt(
+            replace(
+                self.attempt,
+                state=AttemptState.FILESYSTEM_ERROR if failed else AttemptState.DONE,
+                finish=self._clock.now(),
+            )
+        )
+
+    def waiting(self, seconds: float, text: str) -> None:
+        """The link is gone; for at most so long we wait for it."""
+        now = self._clock.now()
+        self._set(
+            replace(
+                self._report,
+                wait_since=now,
+                wait_until=now + timedelta(seconds=seconds),
+                wait_error=TimedError(text, now),
+            )
+        )
+
+    def finished(self, outcome: Outcome) -> Report:
+        """The run is over; gives its last picture."""
+        self._set(replace(self._report, outcome=outcome, finish=self._clock.now()))
+        return self._report
+
+    def _planned(self, plan: Plan) -> FilesystemReport:
+        name = str(plan.filesystem.path)
+        if not isinstance(plan, FilesystemPlan):
+            return FilesystemReport(
+                name=name,
+                state=FilesystemState.PLANNING_ERROR,
+                plan_error=self._now(plan.text),
+            )
+        steps = tuple(
+            StepReport(
+                from_=step.from_.relative if step.from_ is not None else "",
+                to=step.to.relative,
+                resumed=step.resume_token is not None,
+            )
+            for step in plan.steps
+        )
+        return FilesystemReport(
+            name=name,
+            state=FilesystemState.STEPPING if steps else FilesystemState.DONE,
+            blocked_on=BlockedOn.STEP_QUEUE if steps else BlockedOn.NOTHING,
+            steps=steps,
+            note=plan.note,
+        )
+
+    def _set_step(self, path: DatasetPath, index: int, step: StepReport) -> None:
+        filesystem = self._filesystems[path]
+        steps = (*filesystem.steps[:index], step, *filesystem.steps[index + 1 :])
+        self._filesystems[path] = replace(filesystem, steps=steps)
+
+    def _now(self, text: str) -> TimedError:
+        return TimedError(text, self._clock.now())
+
+    def _set_attempt(self, attempt: AttemptReport) -> None:
+        attempt = replace(attempt, filesystems=tuple(self._filesystems.values()))
+        self._set(replace(self._report, attempts=(*self._report.attempts[:-1], attempt)))
+
+    def _refresh(self, *, at_once: bool) -> None:
+        if at_once or self._monotonic() - self._published_at >= PUBLISH_EVERY_S:
+            self._set_attempt(self.attempt)
+
+    def _set(self, report: Report) -> None:
+        self._report = report
+        self._published_at = self._monotonic()
+        self._publish(report)
