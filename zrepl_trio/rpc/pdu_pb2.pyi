@@ -1,0 +1,182 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ReplicationGuaranteeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GuaranteeInvalid: _ClassVar[ReplicationGuaranteeKind]
+    GuaranteeResumability: _ClassVar[ReplicationGuaranteeKind]
+    GuaranteeIncrementalReplication: _ClassVar[ReplicationGuaranteeKind]
+    GuaranteeNothing: _ClassVar[ReplicationGuaranteeKind]
+GuaranteeInvalid: ReplicationGuaranteeKind
+GuaranteeResumability: ReplicationGuaranteeKind
+GuaranteeIncrementalReplication: ReplicationGuaranteeKind
+GuaranteeNothing: ReplicationGuaranteeKind
+
+class ListFilesystemReq(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListFilesystemRes(_message.Message):
+    __slots__ = ("Filesystems",)
+    FILESYSTEMS_FIELD_NUMBER: _ClassVar[int]
+    Filesystems: _containers.RepeatedCompositeFieldContainer[Filesystem]
+    def __init__(self, Filesystems: _Optional[_Iterable[_Union[Filesystem, _Mapping]]] = ...) -> None: ...
+
+class Filesystem(_message.Message):
+    __slots__ = ("Path", "ResumeToken", "IsPlaceholder", "DatasetGuid")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    RESUMETOKEN_FIELD_NUMBER: _ClassVar[int]
+    ISPLACEHOLDER_FIELD_NUMBER: _ClassVar[int]
+    DATASETGUID_FIELD_NUMBER: _ClassVar[int]
+    Path: str
+    ResumeToken: str
+    IsPlaceholder: bool
+    DatasetGuid: int
+    def __init__(self, Path: _Optional[str] = ..., ResumeToken: _Optional[str] = ..., IsPlaceholder: bool = ..., DatasetGuid: _Optional[int] = ...) -> None: ...
+
+class ListFilesystemVersionsReq(_message.Message):
+    __slots__ = ("Filesystem",)
+    FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
+    Filesystem: str
+    def __init__(self, Filesystem: _Optional[str] = ...) -> None: ...
+
+class ListFilesystemVersionsRes(_message.Message):
+    __slots__ = ("Versions",)
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    Versions: _containers.RepeatedCompositeFieldContainer[FilesystemVersion]
+    def __init__(self, Versions: _Optional[_Iterable[_Union[FilesystemVersion, _Mapping]]] = ...) -> None: ...
+
+class FilesystemVersion(_message.Message):
+    __slots__ = ("Type", "Name", "Guid", "CreateTXG", "Creation")
+    class VersionType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        Snapshot: _ClassVar[FilesystemVersion.VersionType]
+        Bookmark: _ClassVar[FilesystemVersion.VersionType]
+    Snapshot: FilesystemVersion.VersionType
+    Bookmark: FilesystemVersion.VersionType
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GUID_FIELD_NUMBER: _ClassVar[int]
+    CREATETXG_FIELD_NUMBER: _ClassVar[int]
+    CREATION_FIELD_NUMBER: _ClassVar[int]
+    Type: FilesystemVersion.VersionType
+    Name: str
+    Guid: int
+    CreateTXG: int
+    Creation: str
+    def __init__(self, Type: _Optional[_Union[FilesystemVersion.VersionType, str]] = ..., Name: _Optional[str] = ..., Guid: _Optional[int] = ..., CreateTXG: _Optional[int] = ..., Creation: _Optional[str] = ...) -> None: ...
+
+class SendReq(_message.Message):
+    __slots__ = ("Filesystem", "From", "To", "ResumeToken", "Config")
+    FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    RESUMETOKEN_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    Filesystem: str
+    From: FilesystemVersion
+    To: FilesystemVersion
+    ResumeToken: str
+    Config: ReplicationConfig
+    def __init__(self, Filesystem: _Optional[str] = ..., From: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., ResumeToken: _Optional[str] = ..., Config: _Optional[_Union[ReplicationConfig, _Mapping]] = ...) -> None: ...
+
+class ReplicationConfig(_message.Message):
+    __slots__ = ("protection",)
+    PROTECTION_FIELD_NUMBER: _ClassVar[int]
+    protection: ReplicationConfigProtection
+    def __init__(self, protection: _Optional[_Union[ReplicationConfigProtection, _Mapping]] = ...) -> None: ...
+
+class ReplicationConfigProtection(_message.Message):
+    __slots__ = ("Initial", "Incremental")
+    INITIAL_FIELD_NUMBER: _ClassVar[int]
+    INCREMENTAL_FIELD_NUMBER: _ClassVar[int]
+    Initial: ReplicationGuaranteeKind
+    Incremental: ReplicationGuaranteeKind
+    def __init__(self, Initial: _Optional[_Union[ReplicationGuaranteeKind, str]] = ..., Incremental: _Optional[_Union[ReplicationGuaranteeKind, str]] = ...) -> None: ...
+
+class SendRes(_message.Message):
+    __slots__ = ("UsedResumeToken", "ExpectedSize")
+    USEDRESUMETOKEN_FIELD_NUMBER: _ClassVar[int]
+    EXPECTEDSIZE_FIELD_NUMBER: _ClassVar[int]
+    UsedResumeToken: bool
+    ExpectedSize: int
+    def __init__(self, UsedResumeToken: bool = ..., ExpectedSize: _Optional[int] = ...) -> None: ...
+
+class SendCompletedReq(_message.Message):
+    __slots__ = ("OriginalReq",)
+    ORIGINALREQ_FIELD_NUMBER: _ClassVar[int]
+    OriginalReq: SendReq
+    def __init__(self, OriginalReq: _Optional[_Union[SendReq, _Mapping]] = ...) -> None: ...
+
+class SendCompletedRes(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReceiveReq(_message.Message):
+    __slots__ = ("Filesystem", "To", "ClearResumeToken", "Config")
+    FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    CLEARRESUMETOKEN_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    Filesystem: str
+    To: FilesystemVersion
+    ClearResumeToken: bool
+    Config: ReplicationConfig
+    def __init__(self, Filesystem: _Optional[str] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., ClearResumeToken: bool = ..., Config: _Optional[_Union[ReplicationConfig, _Mapping]] = ...) -> None: ...
+
+class ReceiveRes(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DestroySnapshotsReq(_message.Message):
+    __slots__ = ("Filesystem", "Snapshots")
+    FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    Filesystem: str
+    Snapshots: _containers.RepeatedCompositeFieldContainer[FilesystemVersion]
+    def __init__(self, Filesystem: _Optional[str] = ..., Snapshots: _Optional[_Iterable[_Union[FilesystemVersion, _Mapping]]] = ...) -> None: ...
+
+class DestroySnapshotRes(_message.Message):
+    __slots__ = ("Snapshot", "Error")
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    Snapshot: FilesystemVersion
+    Error: str
+    def __init__(self, Snapshot: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., Error: _Optional[str] = ...) -> None: ...
+
+class DestroySnapshotsRes(_message.Message):
+    __slots__ = ("Results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    Results: _containers.RepeatedCompositeFieldContainer[DestroySnapshotRes]
+    def __init__(self, Results: _Optional[_Iterable[_Union[DestroySnapshotRes, _Mapping]]] = ...) -> None: ...
+
+class ReplicationCursorReq(_message.Message):
+    __slots__ = ("Filesystem",)
+    FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
+    Filesystem: str
+    def __init__(self, Filesystem: _Optional[str] = ...) -> None: ...
+
+class ReplicationCursorRes(_message.Message):
+    __slots__ = ("Guid", "Notexist")
+    GUID_FIELD_NUMBER: _ClassVar[int]
+    NOTEXIST_FIELD_NUMBER: _ClassVar[int]
+    Guid: int
+    Notexist: bool
+    def __init__(self, Guid: _Optional[int] = ..., Notexist: bool = ...) -> None: ...
+
+class PingReq(_message.Message):
+    __slots__ = ("Message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    Message: str
+    def __init__(self, Message: _Optional[str] = ...) -> None: ...
+
+class PingRes(_message.Message):
+    __slots__ = ("Echo",)
+    ECHO_FIELD_NUMBER: _ClassVar[int]
+    Echo: str
+    def __init__(self, Echo: _Optional[str] = ...) -> None: ...
