@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from tests.jobs.clocks import FollowingClock
+from zrepl_trio.jobs.active import ActiveJob, Result, Schedule
+from zrepl_trio.jobs.base import Outcome, Phase, SignalRefused
+from zrepl_trio.jobs.lock import JobLocked, held_lock
+from zrepl_trio.replication.report import Report
+
+
+class TimedWork:
+    """Takes `duration_s`; remembers when it began and how it ended."""
+
+    def __init__(self, duration_s: float = 0.0, result: Result | None = None) -> None:
+        self.duration_s = duration_s
+        self.result = result or Result(outcome=Outcome.DONE)
+        self.begun: list[float] = []
+        self.cancelled = 0
+
+    async def __call__(self, publish: Callable[[Report], None]) -> Result:
+        self.begun.append(trio.current_time())
+        publish(Report(start=FollowingClock().now()))
+        try:
+            await trio.sleep(self.duration_s)
+        except trio.Cancelled:
+            self.cancelled += 1
+            raise
+        return self.result
+
+
+def make(
+    directory: Path,
+    work: Callable[[Callable[[Report], None]], Awaitable[Result]],
+    interval_s: float | None = None,
+    *,
+    at_start: bool = False,
+) -> ActiveJob:
+    return ActiveJob(
+        name="pull",
+        schedule=Schedule(interval_s=interval_s, at_start=at_start),
+        work=work,
+        clock=FollowingClock(),
+        runtime_dir=str(directory),
+        dormant=("pruning does not run yet",),
+    )
+
+
+async def test_it_first_acts_one_interval_after_its_start(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    work = TimedWork(5)
+    job = make(tmp_path, work, 60)
+    await nursery.start(job.run)
+    await trio.sleep(200)
+    assert work.begun == pytest.approx([60, 120, 180])
+    nursery.cancel_scope.cancel()
+
+
+async def test_in_the_old_form_it_acts_at_start_too(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    work = TimedWork(5)
+    job = make(tmp_path, work, 60, at_start=True)
+    await nursery.start(job.run)
+    await trio.sleep(100)
+    assert work.begun == pytest.approx([0, 60])
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_tick_during_a_run_queues_exactly_one(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    work = TimedWork(150)
+    job = make(tmp_path, work, 60)
+    await nursery.start(job.run)
+    await trio.sleep(65)
+    work.duration_s = 1
+    await trio.sleep(230)
+    assert work.begun == pytest.approx([60, 210, 240])
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_manual_job_acts_on_wakeup_alone(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    work = TimedWork(5)
+    job = make(tmp_path, work)
+    await nursery.start(job.run)
+    await trio.sleep(10_000)
+    assert work.begun == []
+    job.wakeup()
+    status = job.status()
+    assert status.phase is Phase.RUNNING
+    assert status.invocation is not None
+    assert status.invocation.number == 1
+    await trio.sleep(6)
+    status = job.status()
+    assert status.phase is Phase.WAITING
+    assert status.invocation is not None
+    assert status.invocation.outcome is Outcome.DONE
+    assert status.invocation.finished is not None
+    assert status.replication is not None
+    assert status.dormant == ("pruning does not run yet",)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_running_job_cannot_be_woken_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    work = TimedWork(5)
+    job = make(tmp_path, work)
+    await nursery.start(job.run)
+    job.wakeup()
+    with pytest.raises(SignalRefused, match=r"^already woken up$"):
+        job.wakeup()
+    await trio.sleep(20)
+    assert len(work.begun) == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_reset_cancels_the_run_and_the_job_goes_on(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    work = TimedWork(1000)
+    job = make(tmp_path, work, 60)
+    await nursery.start(job.run)
+    with pytest.raises(SignalRefused, match=r"^already reset$"):
+        job.reset()
+    await trio.sleep(130)  # a second tick is queued by now: it goes with the reset
+    job.reset()
+    await trio.sleep(1)
+    assert work.cancelled == 1
+    status = job.status()
+    assert status.phase is Phase.WAITING
+    assert status.invocation is not None
+    assert status.invocation.outcome is Outcome.CANCELLED
+    work.duration_s = 1
+    await trio.sleep(60)
+    assert work.begun == pytest.approx([60, 180])
+    nursery.cancel_scope.cancel()
+
+
+async def test_reset_right_after_wakeup_cancels_before_any_work(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    work = TimedWork(10)
+    job = make(tmp_path, work)
+    await nursery.start(job.run)
+    job.wakeup()
+    job.reset()
+    await trio.sleep(1)
+    status = job.status()
+    assert status.invocation is not None
+    assert status.invocation.outcome is Outcome.CANCELLED
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_failed_run_is_told_and_the_next_one_comes(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    work = TimedWork(1, Result(outcome=Outcome.CONNECT_FAILED, error="ssh: no route to host"))
+    job = make(tmp_path, work, 60)
+    await nursery.start(job.run)
+    await trio.sleep(70)
+    assert job.status().error == "ssh: no route to host"
+    work.result = Result(outcome=Outcome.DONE)
+    await trio.sleep(60)
+    assert job.status().error == ""
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_bug_in_the_work_ends_the_job_and_marks_the_run_failed(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def broken(_publish: Callable[[Report], None]) -> Result:
+        raise ZeroDivisionError
+
+    job = make(tmp_path, broken, at_start=True)
+    with pytest.RaisesGroup(ZeroDivisionError):
+        await job.run()
+    status = job.status()
+    assert status.invocation is not None
+    assert status.invocation.outcome is Outcome.FAILED
+    assert status.phase is Phase.STOPPED
+    with pytest.raises(SignalRefused, match="not ready"):
+        job.wakeup()
+
+
+async def test_it_starts_again_after_a_bug_without_acting_at_start_twice(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    work = TimedWork(1)
+    job = make(tmp_path, work, at_start=True)
+    for _ in range(2):
+        async with trio.open_nursery() as inner:
+            await inner.start(job.run)
+            await trio.sleep(10)
+            inner.cancel_scope.cancel()
+    assert len(work.begun) == 1
+
+
+async def test_stopping_marks_the_run_cancelled_and_frees_the_lock(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    work = TimedWork(1000)
+    job = make(tmp_path, work, at_start=True)
+    async with trio.open_nursery() as inner:
+        await inner.start(job.run)
+        await trio.sleep(1)
+        with pytest.raises(JobLocked), held_lock(str(tmp_path), "pull"):
+            pytest.fail("the lock was free")
+        inner.cancel_scope.cancel()
+    status = job.status()
+    assert status.invocation is not None
+    assert status.invocation.outcome is Outcome.CANCELLED
+    with held_lock(str(tmp_path), "pull"):
+        pass

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from zrepl_trio.errors import Refused
+from zrepl_trio.jobs.base import Phase, SignalRefused
+from zrepl_trio.jobs.passive import PassiveJob
+from zrepl_trio.transport.base import Connection
+
+Handler = Callable[[Connection], Awaitable[None]]
+
+
+class MemoryConnection(Connection):
+    """Nothing is ever sent on it; it stands for a client."""
+
+    client_identity = "client"
+    read_fd = None
+    write_fd = None
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        del data
+
+    async def wait_send_all_might_not_block(self) -> None: ...
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        del max_bytes
+        return b""
+
+    async def send_eof(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+class HandListener:
+    """Clients come when the test says so."""
+
+    def __init__(self, refusal: str = "") -> None:
+        self.refusal = refusal
+        self.arrive, self._clients = trio.open_memory_channel[Connection](10)
+
+    async def serve(
+        self, handler: Handler, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        if self.refusal:
+            raise Refused(self.refusal)
+        task_status.started()
+        async with trio.open_nursery() as nursery:
+            while True:
+                nursery.start_soon(handler, await self._clients.receive())
+
+
+def make(directory: Path, listener: HandListener, serve: Handler) -> PassiveJob:
+    return PassiveJob(name="source", listener=listener, serve=serve, runtime_dir=str(directory))
+
+
+async def test_it_serves_each_client_and_counts_them(tmp_path: Path, nursery: trio.Nursery) -> None:
+    leave = trio.Event()
+
+    async def serve(_connection: Connection) -> None:
+        await leave.wait()
+
+    listener = HandListener()
+    job = make(tmp_path, listener, serve)
+    assert job.status().phase is Phase.STARTING
+    await nursery.start(job.run)
+    assert job.status().phase is Phase.SERVING
+    for _ in range(3):
+        await listener.arrive.send(MemoryConnection())
+    await trio.testing.wait_all_tasks_blocked()
+    assert job.status().connections == 3
+    leave.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert job.status().connections == 0
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_listener_that_cannot_listen_fails_the_job(tmp_path: Path) -> None:
+    async def serve(_connection: Connection) -> None: ...
+
+    job = make(tmp_path, HandListener("directory is not private"), serve)
+    with pytest.RaisesGroup(Refused):
+        await job.run()
+    assert job.status().phase is Phase.STOPPED
+
+
+async def test_signals_get_zrepls_answers(tmp_path: Path) -> None:
+    async def serve(_connection: Connection) -> None: ...
+
+    job = make(tmp_path, HandListener(), serve)
+    with pytest.raises(SignalRefused, match="already woken up"):
+        job.wakeup()
+    with pytest.raises(SignalRefused, match="already reset"):
+        job.reset()

@@ -1,0 +1,139 @@
+"""Time, randomness, ids, threads and children come into the code as arguments, so that a
+simulator can own them. Only the modules listed here may reach for them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import zrepl_trio
+
+PACKAGE = Path(zrepl_trio.__file__).parent
+
+FORBIDDEN_IMPORTS = {
+    "asyncio",
+    "concurrent",
+    "multiprocessing",
+    "random",
+    "secrets",
+    "subprocess",
+    "threading",
+    "uuid",
+}
+FORBIDDEN_NAMES = {
+    "date.today",
+    "datetime.now",
+    "datetime.today",
+    "datetime.utcnow",
+    "os.execv",
+    "os.execve",
+    "os.execvp",
+    "os.execvpe",
+    "os.fork",
+    "os.getrandom",
+    "os.popen",
+    "os.posix_spawn",
+    "os.posix_spawnp",
+    "os.spawnv",
+    "os.system",
+    "os.urandom",
+    "time.monotonic",
+    "time.perf_counter",
+    "time.sleep",
+    "time.time",
+    "time.time_ns",
+    "trio.from_thread",
+    "trio.lowlevel.open_process",
+    "trio.run_process",
+    "trio.to_thread",
+}
+
+ALLOWED: dict[str, set[str]] = {
+    # the real clock, the real children
+    "clock.py": {"datetime.now"},
+    "children.py": {"subprocess", "trio.lowlevel.open_process"},
+}
+# Programs of their own, run as other processes; no job code imports them.
+PROGRAMS = ("emulate/", "demo/", "cli/sandbox.py")
+
+
+def dotted(node: ast.expr) -> str:
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=attr):
+            return f"{dotted(value)}.{attr}"
+        case _:
+            return ""
+
+
+def findings(source: str) -> set[str]:
+    """Forbidden imports and names in `source`; imported names are followed to where they're from."""
+    tree = ast.parse(source)
+    origin: dict[str, str] = {}
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                for alias in names:
+                    origin[alias.asname or alias.name.partition(".")[0]] = (
+                        alias.name if alias.asname else alias.name.partition(".")[0]
+                    )
+                    found |= {alias.name.partition(".")[0]} & FORBIDDEN_IMPORTS
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                found |= {module.partition(".")[0]} & FORBIDDEN_IMPORTS
+                for alias in names:
+                    origin[alias.asname or alias.name] = f"{module}.{alias.name}"
+            case _:
+                pass
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Name):
+            first, _, rest = dotted(node).partition(".")
+            full = origin.get(first, first) + (f".{rest}" if rest else "")
+            full = full.replace("datetime.datetime.", "datetime.").replace(
+                "datetime.date.", "date."
+            )
+            found |= {
+                name for name in FORBIDDEN_NAMES if full == name or full.startswith(name + ".")
+            }
+    return found
+
+
+def modules() -> list[str]:
+    names = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+    return [name for name in names if not name.startswith(PROGRAMS)]
+
+
+@pytest.mark.parametrize("module", modules())
+def test_module_is_given_what_it_must_not_take(module: str) -> None:
+    found = findings((PACKAGE / module).read_text())
+    assert found <= ALLOWED.get(module, set()), (
+        "take it as an argument, see clock.py and process.py"
+    )
+
+
+@pytest.mark.parametrize("module", sorted(ALLOWED))
+def test_the_allow_list_has_no_dead_entry(module: str) -> None:
+    assert findings((PACKAGE / module).read_text()) == ALLOWED[module]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import time\ntime.time()", {"time.time"}),
+        ("import time as t\nt.monotonic()", {"time.monotonic"}),
+        ("from time import time\ntime()", {"time.time"}),
+        ("from datetime import datetime\ndatetime.now()", {"datetime.now"}),
+        ("import datetime\ndatetime.datetime.now()", {"datetime.now"}),
+        ("import datetime as dt\nx = dt.date.today", {"date.today"}),
+        ("from trio import to_thread\nto_thread.run_sync(f)", {"trio.to_thread"}),
+        ("import trio\ntrio.to_thread.run_sync(f)", {"trio.to_thread"}),
+        ("def f():\n  import random", {"random"}),
+        ("from concurrent.futures import ThreadPoolExecutor", {"concurrent"}),
+        ("import trio\ntrio.sleep(1)\nself.random = 1\nclock.now()", set()),
+    ],
+)
+def test_the_lint_sees(source: str, expected: set[str]) -> None:
+    assert findings(source) == expected

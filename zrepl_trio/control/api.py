@@ -1,0 +1,289 @@
+"""What crosses the control socket: zrepl's documents (behaviour reference 6.7), with a few keys more.
+
+The daemon writes them with `version_document`, `status_document`; clients read them into the
+models here, which take what they know and leave the rest. The environment, which zrepl shows
+to whoever may ask, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_pascal
+
+from zrepl_trio.control.server import BadRequest
+from zrepl_trio.jobs.base import Invocation, JobStatus, JobType
+from zrepl_trio.process import StuckChild
+from zrepl_trio.replication.report import JsonValue
+
+__all__ = [
+    "AttemptModel",
+    "FilesystemModel",
+    "InvocationModel",
+    "JobModel",
+    "ReplicationModel",
+    "SignalRequest",
+    "Status",
+    "StuckModel",
+    "Version",
+    "parse_signal",
+    "status_document",
+    "version_document",
+]
+
+UNSET = "0001-01-01T00:00:00Z"
+
+
+# What the daemon writes
+
+
+def _time(time: datetime | None) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z") if time else UNSET
+
+
+def _invocation(invocation: Invocation | None) -> JsonValue:
+    if invocation is None:
+        return None
+    return {
+        "Number": invocation.number,
+        "StartAt": _time(invocation.started),
+        "FinishAt": _time(invocation.finished),
+        "Outcome": invocation.outcome.value if invocation.outcome else "",
+        "Error": invocation.error,
+    }
+
+
+def _job(job: JobStatus) -> JsonValue:
+    ours: dict[str, JsonValue] = {
+        "Phase": job.phase.value,
+        "Error": job.error,
+        "Failures": job.failures,
+        "RestartAt": _time(job.restart_at),
+        "Dormant": list(job.dormant),
+    }
+    payload: dict[str, JsonValue]
+    match job.type:
+        case JobType.PULL:
+            payload = {
+                "Replication": job.replication.to_json() if job.replication else None,
+                "PruningSender": None,
+                "PruningReceiver": None,
+                "Snapshotting": None,
+                "Invocation": _invocation(job.invocation),
+                "NextWakeup": _time(job.next_wakeup),
+            }
+        case JobType.SOURCE:
+            # What a source may have dormant is its snapshotter; manual ones have nothing to do.
+            manual: JsonValue = {"Type": "manual", "Periodic": None, "Cron": None, "Manual": {}}
+            payload = {
+                "Snapper": None if job.dormant else manual,
+                "Connections": job.connections,
+            }
+    return {"type": job.type.value, job.type.value: {**payload, **ours}}
+
+
+def status_document(
+    jobs: Sequence[JobStatus], stuck: Sequence[StuckChild], *, version: str, started: datetime
+) -> JsonValue:
+    """The answer of `/status`."""
+    return {
+        "Jobs": {job.name: _job(job) for job in jobs},
+        "Global": {
+            "ZFSCmds": {"Active": []},
+            "Envconst": {"Entries": []},
+            "OsEnviron": [],
+            "Version": version,
+            "StartAt": _time(started),
+            "StuckChildren": [
+                {"Pid": child.pid, "Args": list(child.argv), "Dataset": child.dataset}
+                for child in stuck
+            ],
+        },
+    }
+
+
+def version_document(version: str, *, os_name: str, machine: str, python: str) -> JsonValue:
+    """The answer of `/version`; where zrepl tells of Go, it tells of Python."""
+    return {
+        "Version": version,
+        "RuntimeGo": python,
+        "RuntimeGOOS": os_name,
+        "RuntimeGOARCH": machine,
+        "RUNTIMECompiler": python.partition(" ")[0],
+    }
+
+
+# What clients read
+
+
+def _unset_is_none(value: object) -> object:
+    return None if value == UNSET else value
+
+
+Time = Annotated[datetime | None, BeforeValidator(_unset_is_none)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_pascal, populate_by_name=True, frozen=True, extra="ignore"
+    )
+
+
+class SignalRequest(_Model):
+    """Body of `/signal`."""
+
+    name: str
+    op: str
+
+
+class Version(_Model):
+    """Answer of `/version`."""
+
+    version: str
+    runtime: str = Field(default="", alias="RuntimeGo")
+
+
+class ErrorModel(_Model):
+    """An error's text and time."""
+
+    err: str
+    time: Time = None
+
+
+class StepModel(_Model):
+    """One step; sizes in bytes, 0 expected = unknown."""
+
+    from_: str = Field(default="", alias="From")
+    to: str
+    resumed: bool = False
+    bytes_expected: int = 0
+    bytes_replicated: int = 0
+
+
+class _StepWrapper(_Model):
+    info: StepModel
+
+
+class _Name(_Model):
+    name: str
+
+
+class FilesystemModel(_Model):
+    """One filesystem of an attempt."""
+
+    info: _Name
+    state: str
+    blocked_on: str = "nothing"
+    plan_error: ErrorModel | None = None
+    step_error: ErrorModel | None = None
+    current_step: int = 0
+    wrapped_steps: tuple[_StepWrapper, ...] = Field(default=(), alias="Steps")
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def steps(self) -> tuple[StepModel, ...]:
+        return tuple(step.info for step in self.wrapped_steps)
+
+    @property
+    def error(self) -> str:
+        found = self.plan_error or self.step_error
+        return found.err if found else ""
+
+    @property
+    def replicated(self) -> int:
+        return sum(step.bytes_replicated for step in self.steps)
+
+    @property
+    def expected(self) -> int:
+        return sum(max(step.bytes_expected, step.bytes_replicated) for step in self.steps)
+
+
+class AttemptModel(_Model):
+    """One attempt of a run."""
+
+    state: str
+    start_at: Time = None
+    finish_at: Time = None
+    plan_error: ErrorModel | None = None
+    filesystems: tuple[FilesystemModel, ...] = ()
+
+
+class ReplicationModel(_Model):
+    """A run of replication."""
+
+    start_at: Time = None
+    finish_at: Time = None
+    wait_reconnect_since: Time = None
+    wait_reconnect_until: Time = None
+    wait_reconnect_error: ErrorModel | None = None
+    attempts: tuple[AttemptModel, ...] = ()
+
+
+class InvocationModel(_Model):
+    """One run of an active job; `outcome` is empty while it runs."""
+
+    number: int
+    start_at: Time = None
+    finish_at: Time = None
+    outcome: str = ""
+    error: str = ""
+
+
+class JobModel(_Model):
+    """Either type's payload; keys that the other type has keep their defaults."""
+
+    phase: str = ""
+    error: str = ""
+    failures: int = 0
+    restart_at: Time = None
+    dormant: tuple[str, ...] = ()
+    replication: ReplicationModel | None = None
+    invocation: InvocationModel | None = None
+    next_wakeup: Time = None
+    connections: int = 0
+
+
+class StuckModel(_Model):
+    """A child that ignores SIGKILL."""
+
+    pid: int
+    args: tuple[str, ...]
+    dataset: str = ""
+
+
+class _Global(_Model):
+    version: str = ""
+    start_at: Time = None
+    stuck_children: tuple[StuckModel, ...] = ()
+
+
+class Status(_Model):
+    """Answer of `/status`, jobs in config order."""
+
+    raw_jobs: dict[str, dict[str, object]] = Field(default_factory=dict, alias="Jobs")
+    global_: _Global = Field(default_factory=_Global, alias="Global")
+
+    def type_of(self, name: str) -> str:
+        """`pull`, `source` or another of zrepl's job types."""
+        return str(self.raw_jobs[name].get("type", ""))
+
+    def job(self, name: str) -> JobModel:
+        """That job's payload."""
+        return JobModel.model_validate(self.raw_jobs[name].get(self.type_of(name)) or {})
+
+
+def parse_signal(body: bytes) -> SignalRequest:
+    """The request in a `/signal` body; BadRequest when it isn't one."""
+    try:
+        return SignalRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadRequest(f"{where}: {first['msg']}" if where else first["msg"]) from None

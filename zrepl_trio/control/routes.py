@@ -1,0 +1,53 @@
+"""The control socket's paths, each answered from memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from datetime import datetime
+
+import structlog
+
+from zrepl_trio import __version__
+from zrepl_trio.control.api import parse_signal, status_document, version_document
+from zrepl_trio.control.server import Handler
+from zrepl_trio.jobs.base import SignalRefused
+from zrepl_trio.jobs.supervisor import Supervisor
+from zrepl_trio.process import Processes
+
+__all__ = ["control_routes"]
+
+log = structlog.get_logger()
+
+
+def control_routes(
+    supervisor: Supervisor, processes: Processes, *, started: datetime
+) -> Mapping[str, Handler]:
+    """`/version`, `/status` and `/signal` of zrepl, about these jobs."""
+
+    def version(_body: bytes) -> object:
+        host = os.uname()
+        python = f"{platform.python_implementation()} {platform.python_version()}"
+        return version_document(
+            __version__, os_name=host.sysname.lower(), machine=host.machine, python=python
+        )
+
+    def status(_body: bytes) -> object:
+        return status_document(
+            supervisor.status(), processes.stuck, version=__version__, started=started
+        )
+
+    def signal(body: bytes) -> object:
+        request = parse_signal(body)
+        log.info("signal received", signal=request.op, signalled_job=request.name)
+        match request.op:
+            case "wakeup":
+                supervisor.wakeup(request.name)
+            case "reset":
+                supervisor.reset(request.name)
+            case _:
+                raise SignalRefused(f'operation "{request.op}" is invalid')
+        return {}
+
+    return {"/version": version, "/status": status, "/signal": signal}

@@ -1,0 +1,184 @@
+"""The active job: waits for a tick or a signal, then replicates, then waits again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import structlog
+import trio
+
+from zrepl_trio.clock import WallClock
+from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Outcome, Phase, SignalRefused
+from zrepl_trio.jobs.lock import held_lock
+from zrepl_trio.jobs.ticker import Ticker
+from zrepl_trio.replication.report import Report
+
+__all__ = ["ActiveJob", "Result", "Schedule", "Work"]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When a job acts unasked: every `interval_s` (None: never) and, if so, at start.
+
+    zrepl 0.7 first pulls one interval after its start; 0.0.x pulled at start (reference 6.5, 10.1).
+    """
+
+    interval_s: float | None
+    at_start: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How the work of an invocation ended; `error` is for a person."""
+
+    outcome: Outcome
+    error: str = ""
+
+
+class Work(Protocol):
+    """What an invocation does; `publish` takes each new picture of its progress.
+
+    Expected failures are a Result; whatever it raises is a bug and goes to the supervisor.
+    """
+
+    def __call__(self, publish: Callable[[Report], None], /) -> Awaitable[Result]: ...
+
+
+class ActiveJob:
+    """A `pull` job. Its lock is held for as long as `run` runs."""
+
+    type = JobType.PULL
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        schedule: Schedule,
+        work: Work,
+        clock: WallClock,
+        runtime_dir: str,
+        dormant: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self._schedule = schedule
+        self._work = work
+        self._clock = clock
+        self._runtime_dir = runtime_dir
+        self._dormant = dormant
+        self._invocation: Invocation | None = None
+        self._report: Report | None = None
+        self._scope = trio.CancelScope()
+        self._go = trio.Event()
+        self._queued = False
+        self._phase = Phase.STARTING
+        self._ticker: Ticker | None = None
+        self._at_start = schedule.at_start
+
+    @property
+    def _running(self) -> bool:
+        return self._invocation is not None and self._invocation.outcome is None
+
+    def status(self) -> JobStatus:
+        invocation = self._invocation
+        return JobStatus(
+            name=self.name,
+            type=self.type,
+            phase=Phase.RUNNING if self._running else self._phase,
+            error=invocation.error if invocation else "",
+            next_wakeup=self._ticker.next_tick if self._ticker else None,
+            invocation=invocation,
+            replication=self._report,
+            dormant=self._dormant,
+        )
+
+    def wakeup(self) -> None:
+        if self._phase is not Phase.WAITING:
+            raise SignalRefused(f"job {self.name} is not ready: {self._phase.value}")
+        if self._running:
+            raise SignalRefused("already woken up")
+        self._begin()
+
+    def reset(self) -> None:
+        if not self._running:
+            raise SignalRefused("already reset")
+        log.info("invocation reset by signal")
+        self._queued = False
+        self._scope.cancel()
+
+    def _begin(self) -> None:
+        """From here on the job counts as running, so that whoever woke it sees it in `status`."""
+        number = self._invocation.number + 1 if self._invocation else 1
+        self._invocation = Invocation(number=number, started=self._clock.now())
+        self._scope = trio.CancelScope()
+        self._go.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with held_lock(self._runtime_dir, self.name):
+            self._phase = Phase.WAITING
+            self._go = trio.Event()
+            self._queued = False
+            try:
+                async with trio.open_nursery() as nursery:
+                    if self._schedule.interval_s is not None:
+                        self._ticker = Ticker(self._schedule.interval_s, self._clock)
+                        nursery.start_soon(self._tick, self._ticker)
+                    if self._at_start:
+                        self._at_start = False
+                        self._begin()
+                    task_status.started()
+                    await self._invoke_when_woken()
+            finally:
+                self._phase = Phase.STOPPED
+                self._ticker = None
+
+    async def _tick(self, ticker: Ticker) -> None:
+        while True:
+            await ticker.tick()
+            if self._running:
+                log.warning("interval passed during a run; the next run follows at once")
+                self._queued = True
+            else:
+                self._begin()
+
+    async def _invoke_when_woken(self) -> None:
+        while True:
+            await self._go.wait()
+            self._go = trio.Event()
+            await self._invoke()
+            if self._queued:
+                self._queued = False
+                self._begin()
+
+    async def _invoke(self) -> None:
+        result = Result(outcome=Outcome.FAILED, error="stopped by an internal error, see the log")
+        log.info("invocation started", invocation=self._invocation and self._invocation.number)
+        try:
+            with self._scope:
+                result = await self._work(self._publish)
+            if self._scope.cancelled_caught:
+                result = Result(outcome=Outcome.CANCELLED, error="reset by signal")
+        except trio.Cancelled:
+            result = Result(outcome=Outcome.CANCELLED, error="the daemon is stopping")
+            raise
+        finally:
+            assert self._invocation is not None
+            self._invocation = replace(
+                self._invocation,
+                finished=self._clock.now(),
+                outcome=result.outcome,
+                error=result.error,
+            )
+            say = log.info if result.outcome is Outcome.DONE else log.error
+            say(
+                "invocation finished",
+                invocation=self._invocation.number,
+                outcome=result.outcome.value,
+                **({"err": result.error} if result.error else {}),
+            )
+
+    def _publish(self, report: Report) -> None:
+        self._report = report

@@ -1,0 +1,103 @@
+"""What every job is to its supervisor, the control socket and `status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Protocol
+
+import trio
+
+from zrepl_trio.errors import ZreplError
+from zrepl_trio.replication.report import Report
+
+__all__ = ["Invocation", "Job", "JobStatus", "JobType", "Outcome", "Phase", "SignalRefused"]
+
+
+class JobType(Enum):
+    """zrepl's job types that are built."""
+
+    PULL = "pull"
+    SOURCE = "source"
+
+
+class Phase(Enum):
+    """What a job does now."""
+
+    STARTING = "starting"
+    WAITING = "waiting"
+    RUNNING = "running"
+    SERVING = "serving"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Outcome(Enum):
+    """How an invocation of an active job ended."""
+
+    DONE = "done"
+    FILESYSTEM_ERRORS = "filesystem-errors"
+    CONNECT_FAILED = "connect-failed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """One run of an active job, counted from 1; `outcome` None while it runs."""
+
+    number: int
+    started: datetime
+    finished: datetime | None = None
+    outcome: Outcome | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """An immutable picture of a job.
+
+    `error` is why it failed or what its last invocation said; `restart_at` when a failed job is
+    tried again; `connections` how many clients a passive job serves now; `dormant` the
+    configured features that do not act yet, one sentence each.
+    """
+
+    name: str
+    type: JobType
+    phase: Phase
+    error: str = ""
+    failures: int = 0
+    restart_at: datetime | None = None
+    next_wakeup: datetime | None = None
+    invocation: Invocation | None = None
+    replication: Report | None = None
+    connections: int = 0
+    dormant: tuple[str, ...] = ()
+
+
+class SignalRefused(ZreplError):
+    """The job cannot take this signal now; the text is zrepl's."""
+
+
+class Job(Protocol):
+    """One configured job; the supervisor owns its task."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def type(self) -> JobType: ...
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Work until cancelled. May be called again after it raised. `started` is called when
+        the job is ready for what it is there for."""
+
+    def status(self) -> JobStatus:
+        """A picture of the present moment; cheap, runs nothing."""
+
+    def wakeup(self) -> None:
+        """Start an invocation now; SignalRefused when one runs, or for a passive job."""
+
+    def reset(self) -> None:
+        """Cancel the running invocation; SignalRefused when none runs."""

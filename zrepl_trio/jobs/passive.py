@@ -1,0 +1,74 @@
+"""The passive job: serves its clients and starts nothing by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+from zrepl_trio.jobs.base import JobStatus, JobType, Phase, SignalRefused
+from zrepl_trio.jobs.lock import held_lock
+from zrepl_trio.transport.base import Connection, Listener
+
+__all__ = ["PassiveJob"]
+
+log = structlog.get_logger()
+
+
+class PassiveJob:
+    """A `source` job. Its lock is held for as long as `run` runs."""
+
+    type = JobType.SOURCE
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        listener: Listener,
+        serve: Callable[[Connection], Awaitable[None]],
+        runtime_dir: str,
+        dormant: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self._listener = listener
+        self._serve = serve
+        self._runtime_dir = runtime_dir
+        self._dormant = dormant
+        self._phase = Phase.STARTING
+        self._connections = 0
+
+    def status(self) -> JobStatus:
+        return JobStatus(
+            name=self.name,
+            type=self.type,
+            phase=self._phase,
+            connections=self._connections,
+            dormant=self._dormant,
+        )
+
+    def wakeup(self) -> None:
+        # zrepl's words: the internal and passive jobs always answer like that (reference 6.5).
+        raise SignalRefused("already woken up")
+
+    def reset(self) -> None:
+        raise SignalRefused("already reset")
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with held_lock(self._runtime_dir, self.name):
+            try:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(self._listener.serve, self._handle)
+                    self._phase = Phase.SERVING
+                    log.info("serving")
+                    task_status.started()
+            finally:
+                self._phase = Phase.STOPPED
+                self._connections = 0
+
+    async def _handle(self, connection: Connection) -> None:
+        self._connections += 1
+        try:
+            await self._serve(connection)
+        finally:
+            self._connections -= 1
