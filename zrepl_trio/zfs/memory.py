@@ -51,8 +51,10 @@ from zrepl_trio.zfs.model import (
     VersionKind,
 )
 from zrepl_trio.zfs.names import DatasetPath
+from zrepl_trio.zfs.parse import version_order
 from zrepl_trio.zfs.placeholders import is_placeholder
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
+from zrepl_trio.zfs.same_version import check_existing_bookmark
 
 __all__ = ["MemoryZfs", "RandomBits"]
 
@@ -408,28 +410,6 @@ class MemoryZfs:
         )
 
 
-def check_existing_bookmark(
-    path: DatasetPath,
-    snapshot: FilesystemVersion,
-    name: str,
-    versions: Sequence[FilesystemVersion],
-) -> None:
-    """DatasetExists unless `path#name` is there and is the same version as `snapshot`."""
-    for version in versions:
-        if version.kind is VersionKind.BOOKMARK and version.name == name:
-            if version.guid == snapshot.guid:
-                return
-            raise DatasetExists(
-                f"{path}#{name}: exists with guid {version.guid:#x}, not {snapshot.guid:#x}"
-                f" of {snapshot.full(path)}; destroy that bookmark if it is not needed",
-                dataset=path,
-            )
-    raise DatasetExists(
-        f"{path}#{name}: cannot be made of {snapshot.full(path)}, which is a bookmark itself",
-        dataset=path,
-    )
-
-
 def _versions(dataset: ModelDataset) -> list[FilesystemVersion]:
     found = [
         FilesystemVersion(
@@ -453,8 +433,3 @@ def _versions(dataset: ModelDataset) -> list[FilesystemVersion]:
         for s in dataset.snapshots.values()
     ]
     return sorted(found, key=version_order)
-
-
-def version_order(version: FilesystemVersion) -> tuple[int, bool]:
-    """Sort key: by createtxg, a bookmark before a snapshot of the same."""
-    return version.createtxg, version.is_snapshot

@@ -1,0 +1,55 @@
+"""Which of a batch of snapshots a failed command was about, and what to try next. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+__all__ = ["MAX_ARGUMENT_BYTES", "chunked", "destroy_failures", "harmless_refusals"]
+
+MAX_ARGUMENT_BYTES = 100_000
+"""Most bytes of snapshot names in one command. Linux takes 128 KiB in one argument
+(`MAX_ARG_STRLEN`), and the comma form is one argument."""
+
+_DESTROY = re.compile(r"^cannot destroy snapshot ([^@]+)@(.+?): (.*)$")
+_HARMLESS = re.compile(
+    r"^cannot (?:hold snapshot|release hold from snapshot) '([^'@]+)@([^']+)': (.*)$"
+)
+
+
+def chunked(names: Sequence[str], prefix: int) -> Iterator[list[str]]:
+    """The names in batches that fit a command line; each costs `prefix` bytes on top."""
+    batch: list[str] = []
+    size = 0
+    for name in names:
+        cost = len(name.encode()) + prefix + 1
+        if batch and size + cost > MAX_ARGUMENT_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(name)
+        size += cost
+    if batch:
+        yield batch
+
+
+def destroy_failures(stderr: str, dataset: str) -> dict[str, str] | None:
+    """Snapshot name to reason, if every line of stderr names one; else None."""
+    found = {}
+    for line in stderr.splitlines():
+        match = _DESTROY.match(line)
+        if match is None or match[1] != dataset:
+            return None
+        found[match[2]] = match[3]
+    return found or None
+
+
+def harmless_refusals(stderr: str, dataset: str, reasons: Sequence[str]) -> set[str] | None:
+    """The snapshots that a hold or release refused for one of `reasons`, if every line of stderr
+    is such a refusal; else None."""
+    found = set()
+    for line in stderr.splitlines():
+        match = _HARMLESS.match(line)
+        if match is None or match[1] != dataset or match[3] not in reasons:
+            return None
+        found.add(match[2])
+    return found or None

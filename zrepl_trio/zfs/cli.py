@@ -1,0 +1,370 @@
+"""`CliZfs`: the `zfs` commands behind the `Zfs` port. The only module that runs zfs.
+
+Listings are parsed as they come, so that 100,000 snapshots cost no buffer of their text. Calls are
+independent processes; nothing is cached but the features.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TypeVar
+
+import trio
+
+from zrepl_trio.errors import DatasetBlocked, DatasetExists, DatasetNotFound, ZfsError
+from zrepl_trio.process import Completed, Processes, Redirect
+from zrepl_trio.zfs import argv, streams
+from zrepl_trio.zfs.batches import chunked, destroy_failures, harmless_refusals
+from zrepl_trio.zfs.failures import failure, missing_program, unexpected_output
+from zrepl_trio.zfs.features import detect_features
+from zrepl_trio.zfs.model import (
+    Dataset,
+    DestroyResult,
+    Features,
+    FilesystemVersion,
+    Hold,
+    Property,
+    ReceiveArgs,
+    ResumeToken,
+    SendArgs,
+    VersionKind,
+)
+from zrepl_trio.zfs.names import DatasetPath
+from zrepl_trio.zfs.parse import (
+    DatasetRows,
+    HoldRows,
+    PropertyRows,
+    Rows,
+    Unexpected,
+    VersionRows,
+    parse_resume_token,
+    parse_send_size,
+)
+from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
+from zrepl_trio.zfs.same_version import check_existing_bookmark
+
+__all__ = ["CliZfs"]
+
+T = TypeVar("T")
+
+_READ_BYTES = 64 * 1024
+_TAG_EXISTS = ("tag already exists on this dataset",)
+_NO_TAG = ("no such tag on this dataset", "dataset does not exist")
+
+
+class CliZfs:
+    """ZFS by its commands, which `processes` runs with LC_ALL=C; `zfs` is the program's name
+    or path."""
+
+    def __init__(self, processes: Processes, *, zfs: str = "zfs") -> None:
+        self._processes = processes
+        self._zfs = zfs
+        self._features: Features | None = None
+        self._detecting = trio.Lock()
+
+    async def features(self) -> Features:
+        async with self._detecting:
+            if self._features is None:
+                self._features = await detect_features(self._run)
+            return self._features
+
+    # -- listing ---------------------------------------------------------------------------
+
+    async def datasets(self, roots: Sequence[DatasetPath] = ()) -> list[Dataset]:
+        found: dict[DatasetPath, Dataset] = {}
+        for root in roots or (None,):
+            rows = DatasetRows()
+            listed = await self._stream(
+                argv.list_datasets(root), rows, rows.result, dataset=root or ""
+            )
+            for each in listed:
+                found.setdefault(each.path, each)
+        return list(found.values())
+
+    async def dataset(self, path: DatasetPath) -> Dataset | None:
+        rows = DatasetRows()
+        try:
+            found = await self._stream(argv.list_dataset(path), rows, rows.result, dataset=path)
+        except DatasetNotFound:
+            return None
+        if len(found) != 1 or found[0].path != path:
+            raise unexpected_output(argv.list_dataset(path), "not one dataset", dataset=path)
+        return found[0]
+
+    async def versions(self, path: DatasetPath) -> list[FilesystemVersion]:
+        self._check_not_blocked(path)
+        rows = VersionRows()
+        words = argv.list_versions(path)
+        found = await self._stream(words, rows, rows.result, dataset=path)
+        if found.keys() - {path}:
+            raise unexpected_output(words, "versions of another dataset", dataset=path)
+        return found.get(path, [])
+
+    async def versions_below(
+        self, roots: Sequence[DatasetPath]
+    ) -> dict[DatasetPath, list[FilesystemVersion]]:
+        found: dict[DatasetPath, list[FilesystemVersion]] = {}
+        for root in roots:
+            rows = VersionRows()
+            found |= await self._stream(
+                argv.list_versions_below(root), rows, rows.result, dataset=root
+            )
+        return found
+
+    async def properties(self, path: DatasetPath, names: Sequence[str]) -> dict[str, Property]:
+        self._check_not_blocked(path)
+        rows = PropertyRows(names)
+        words = argv.get_properties(path, names)
+        found = await self._stream(words, rows, lambda: rows.of(path), dataset=path)
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise unexpected_output(words, f"no row for {', '.join(missing)}", dataset=path)
+        return {name: found[name] for name in names}
+
+    # -- datasets, snapshots, bookmarks ----------------------------------------------------
+
+    async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
+        if values:
+            await self._do(argv.set_properties(path, values), path)
+
+    async def create_filesystem(self, path: DatasetPath, properties: Mapping[str, str]) -> None:
+        await self._do(argv.create_filesystem(path, properties), path)
+
+    async def snapshot(self, path: DatasetPath, name: str) -> None:
+        await self._do(argv.snapshot(path, name), path)
+
+    async def rollback(self, path: DatasetPath, snapshot: str) -> None:
+        await self._do(argv.rollback(path, snapshot), path)
+
+    async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
+        if snapshot.is_snapshot:
+            try:
+                await self._do(argv.bookmark(path, snapshot.name, name), path)
+                return
+            except DatasetExists:
+                pass
+        check_existing_bookmark(path, snapshot, name, await self.versions(path))
+
+    async def destroy_bookmark(self, path: DatasetPath, name: str) -> None:
+        try:
+            await self._do(argv.destroy_bookmark(path, name), path)
+        except DatasetNotFound:
+            return
+
+    async def destroy_snapshots(
+        self, path: DatasetPath, names: Sequence[str]
+    ) -> list[DestroyResult]:
+        errors: dict[str, str] = {}
+        if len(names) > 1 and (await self.features()).comma_destroy:
+            for batch in chunked(sorted(set(names)), 1):
+                await self._destroy_batch(path, batch, errors)
+        else:
+            for name in names:
+                errors[name] = await self._destroy_one(path, name)
+        return [DestroyResult(name, errors[name]) for name in names]
+
+    async def _destroy_batch(
+        self, path: DatasetPath, names: list[str], errors: dict[str, str]
+    ) -> None:
+        """Destroy at once; those that zfs names as in the way are left out and tried alone, so that
+        each gets its own reason."""
+        words = argv.destroy_snapshots(path, names)
+        try:
+            done = await self._run(words, dataset=path)
+        except ZfsError as error:
+            if not _too_long(error) or len(names) == 1:
+                raise
+            half = len(names) // 2
+            await self._destroy_batch(path, names[:half], errors)
+            await self._destroy_batch(path, names[half:], errors)
+            return
+        if done.status == 0:
+            errors.update(dict.fromkeys(names, ""))
+            return
+        refused = destroy_failures(_text(done.stderr), path)
+        rest = [] if refused is None else [name for name in names if name not in refused]
+        if rest and len(rest) < len(names):
+            again = await self._run(argv.destroy_snapshots(path, rest), dataset=path)
+            if again.status == 0:
+                errors.update(dict.fromkeys(rest, ""))
+                names = [name for name in names if name not in errors]
+        for name in names:
+            errors[name] = await self._destroy_one(path, name)
+
+    async def _destroy_one(self, path: DatasetPath, name: str) -> str:
+        try:
+            await self._do(argv.destroy_snapshots(path, [name]), path)
+        except DatasetNotFound:
+            return ""
+        except DatasetBlocked:
+            raise
+        except ZfsError as error:
+            return str(error)
+        return ""
+
+    # -- holds -----------------------------------------------------------------------------
+
+    async def holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
+        self._check_not_blocked(path)
+        found: list[Hold] = []
+        for batch in chunked(list(snapshots), len(path) + 1):
+            rows = HoldRows(path, batch)
+            words = argv.list_holds(path, batch)
+            found += await self._stream(words, rows, rows.result, dataset=path)
+        return found
+
+    async def hold(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
+        for batch in chunked(list(snapshots), len(path) + 1):
+            rest = batch
+            while rest:
+                words = argv.hold(path, rest, tag)
+                rest = await self._without_refused(words, path, rest, _TAG_EXISTS)
+
+    async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
+        for batch in chunked(list(snapshots), len(path) + 1):
+            rest = batch
+            while rest:
+                words = argv.release(path, rest, tag)
+                try:
+                    rest = await self._without_refused(words, path, rest, _NO_TAG)
+                except DatasetNotFound:
+                    if await self.dataset(path) is not None:
+                        raise
+                    return
+
+    async def _without_refused(
+        self, words: argv.Argv, path: DatasetPath, names: list[str], fine: Sequence[str]
+    ) -> list[str]:
+        """Run a hold or release; which names still need it.
+
+        zfs holds all or none and releases what it can, so what it refused for a `fine` reason is
+        left out and the rest tried again: right for both.
+        """
+        done = await self._run(words, dataset=path)
+        if done.status == 0:
+            return []
+        said = _text(done.stderr)
+        refused = harmless_refusals(said, path, fine)
+        rest = [name for name in names if refused is None or name not in refused]
+        if len(rest) == len(names):
+            raise failure(words, done.status, said, dataset=path)
+        return rest
+
+    # -- sending and receiving -------------------------------------------------------------
+
+    async def abort_receive(self, path: DatasetPath) -> None:
+        words = argv.abort_receive(path)
+        done = await self._run(words, dataset=path)
+        said = _text(done.stderr)
+        if done.status == 0 or "does not have any resumable receive state to abort" in said:
+            return
+        error = failure(words, done.status, said, dataset=path)
+        if not isinstance(error, DatasetNotFound):
+            raise error
+
+    async def send_size(self, args: SendArgs) -> int | None:
+        if args.token is None and args.from_ and args.from_.kind is VersionKind.BOOKMARK:
+            return None
+        words = argv.send_dry(args)
+        done = await self._do(words, args.dataset)
+        try:
+            return parse_send_size(_text(done.stdout + done.stderr))
+        except Unexpected as problem:
+            raise unexpected_output(words, str(problem), dataset=args.dataset) from problem
+
+    async def decode_token(self, token: str) -> ResumeToken:
+        words = argv.decode_token(token)
+        # The status is not asked: zfs also fails when the snapshot is gone, having said it all.
+        done = await self._run(words)
+        said = _text(done.stdout + done.stderr)
+        try:
+            return parse_resume_token(said)
+        except Unexpected as problem:
+            if done.status != 0:
+                raise failure(words, done.status, _text(done.stderr), dataset="") from problem
+            raise unexpected_output(words, str(problem)) from problem
+
+    def open_send(self, args: SendArgs) -> AbstractAsyncContextManager[ZfsSend]:
+        return self._open_send(args)
+
+    @asynccontextmanager
+    async def _open_send(self, args: SendArgs) -> AsyncIterator[ZfsSend]:
+        self._check_not_blocked(args.dataset)
+        words = self._program(argv.send(args))
+        async with streams.open_send(self._processes, words, args.dataset) as send:
+            yield send
+
+    def open_receive(self, args: ReceiveArgs) -> AbstractAsyncContextManager[ZfsReceive]:
+        return self._open_receive(args)
+
+    @asynccontextmanager
+    async def _open_receive(self, args: ReceiveArgs) -> AsyncIterator[ZfsReceive]:
+        self._check_not_blocked(args.dataset)
+        words = self._program(argv.receive(args))
+        async with streams.open_receive(self._processes, words, args.dataset) as receive:
+            yield receive
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _program(self, words: argv.Argv) -> tuple[str, ...]:
+        return (self._zfs, *words[1:])
+
+    def _check_not_blocked(self, dataset: str) -> None:
+        for child in self._processes.stuck:
+            if dataset and child.dataset == dataset:
+                raise DatasetBlocked(
+                    f"{dataset}: an earlier `{' '.join(child.argv[:2])}` (pid {child.pid}) ignores"
+                    " SIGKILL, so it hangs in the kernel; look for pool errors with `zpool status`"
+                    " and in the kernel's log",
+                    dataset=dataset,
+                    argv=child.argv,
+                )
+
+    async def _run(self, words: Sequence[str], *, dataset: str = "") -> Completed:
+        """Run to the end, whatever the status."""
+        self._check_not_blocked(dataset)
+        program = (self._zfs, *words[1:])
+        try:
+            return await self._processes.run(program, dataset=dataset)
+        except OSError as error:
+            raise missing_program(program, error, dataset=dataset) from error
+
+    async def _do(self, words: argv.Argv, dataset: DatasetPath) -> Completed:
+        """Run to the end and raise what its failure means."""
+        done = await self._run(words, dataset=dataset)
+        if done.status != 0:
+            raise failure(words, done.status, _text(done.stderr), dataset=dataset)
+        return done
+
+    async def _stream(
+        self, words: argv.Argv, rows: Rows, result: Callable[[], T], *, dataset: str
+    ) -> T:
+        """Run, parse the output as it comes, and give `result()` once it is whole."""
+        program = self._program(words)
+        async with AsyncExitStack() as stack:
+            opened = self._processes.open(program, stdout=Redirect.PIPE, dataset=dataset)
+            try:
+                child = await stack.enter_async_context(opened)
+            except OSError as error:
+                raise missing_program(program, error, dataset=dataset) from error
+            try:
+                while chunk := await child.stdout.receive_some(_READ_BYTES):
+                    rows.feed(chunk)
+                status = await child.wait()
+                if status != 0:
+                    raise failure(words, status, _text(child.stderr_tail), dataset=dataset)
+                rows.end()
+                return result()
+            except Unexpected as problem:
+                raise unexpected_output(words, str(problem), dataset=dataset) from problem
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "replace")
+
+
+def _too_long(error: ZfsError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno == errno.E2BIG
