@@ -47,6 +47,7 @@ class Progress:
         self._published_at = float("-inf")
         self._report = Report(start=clock.now())
         self._filesystems: dict[DatasetPath, FilesystemReport] = {}
+        self._moved: dict[DatasetPath, int] = {}
 
     @property
     def report(self) -> Report:
@@ -64,6 +65,7 @@ class Progress:
 
     def begin_attempt(self) -> None:
         self._filesystems = {}
+        self._moved = {}
         attempt = AttemptReport(state=AttemptState.PLANNING, start=self._clock.now())
         self._set(
             replace(
@@ -103,10 +105,9 @@ class Progress:
         self._refresh(at_once=False)
 
     def moved(self, path: DatasetPath, count: int) -> None:
-        """`count` more bytes of the running step have moved."""
-        filesystem = self._filesystems[path]
-        step = filesystem.steps[filesystem.current]
-        self._set_step(path, filesystem.current, replace(step, replicated=step.replicated + count))
+        """`count` more bytes of the running step have moved. Called for every piece, so it only
+        adds up; the report takes the sum when it is next made."""
+        self._moved[path] = self._moved.get(path, 0) + count
         self._refresh(at_once=False)
 
     def step_started(self, path: DatasetPath) -> None:
@@ -114,6 +115,7 @@ class Progress:
         self._refresh(at_once=True)
 
     def step_done(self, path: DatasetPath) -> None:
+        self._count_moved()
         filesystem = self._filesystems[path]
         current = filesystem.current + 1
         self._filesystems[path] = replace(
@@ -126,6 +128,7 @@ class Progress:
         self._refresh(at_once=True)
 
     def step_failed(self, path: DatasetPath, text: str) -> None:
+        self._count_moved()
         self._filesystems[path] = replace(
             self._filesystems[path],
             state=FilesystemState.STEP_ERROR,
@@ -191,6 +194,15 @@ class Progress:
         steps = (*filesystem.steps[:index], step, *filesystem.steps[index + 1 :])
         self._filesystems[path] = replace(filesystem, steps=steps)
 
+    def _count_moved(self) -> None:
+        for path, count in self._moved.items():
+            filesystem = self._filesystems[path]
+            step = filesystem.steps[filesystem.current]
+            self._set_step(
+                path, filesystem.current, replace(step, replicated=step.replicated + count)
+            )
+        self._moved.clear()
+
     def _now(self, text: str) -> TimedError:
         return TimedError(text, self._clock.now())
 
@@ -200,6 +212,7 @@ class Progress:
 
     def _refresh(self, *, at_once: bool) -> None:
         if at_once or self._monotonic() - self._published_at >= PUBLISH_EVERY_S:
+            self._count_moved()
             self._set_attempt(self.attempt)
 
     def _set(self, report: Report) -> None:

@@ -76,26 +76,28 @@ class StepQueue:
         self._running.add(path)
         return path
 
-    def done(self, path: DatasetPath) -> None:
-        """The step of `path` succeeded."""
+    def done(self, path: DatasetPath) -> list[DatasetPath]:
+        """The step of `path` succeeded; gives the children that need to wait no longer."""
         self._running.remove(path)
         self._next[path] += 1
-        self._settle(path)
+        freed = self._settle(path)
         self._push(path)
+        return freed
 
-    def failed(self, path: DatasetPath) -> None:
-        """The step of `path` failed: it has no further ones in this queue."""
+    def failed(self, path: DatasetPath) -> list[DatasetPath]:
+        """The step of `path` failed: it has no further ones in this queue. Gives the children
+        that need to wait no longer; those that can't go on are `orphans`."""
         self._running.remove(path)
         first = self._next[path] == 0
         entry = self._entries[path]
         self._next[path] = len(entry.targets)
         if not first or entry.exists:
             # there is something to put children below
-            self._settle(path)
-            return
+            return self._settle(path)
         for child in self._dependents.pop(path, []):
             self._orphans.setdefault(child, []).append(path)
             self._next[child] = len(self._entries[child].targets)
+        return []
 
     def waits_for_parent(self, path: DatasetPath) -> bool:
         """Whether an ancestor's first step must succeed before any of this one's."""
@@ -106,10 +108,14 @@ class StepQueue:
         orphans, self._orphans = self._orphans, {}
         return orphans
 
-    def _settle(self, path: DatasetPath) -> None:
+    def _settle(self, path: DatasetPath) -> list[DatasetPath]:
+        freed = []
         for child in self._dependents.pop(path, []):
             self._unmet[child].discard(path)
-            self._push(child)
+            if not self._unmet[child]:
+                self._push(child)
+                freed.append(child)
+        return freed
 
     def _push(self, path: DatasetPath) -> None:
         index, targets = self._next[path], self._entries[path].targets

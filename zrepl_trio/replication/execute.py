@@ -1,0 +1,283 @@
+"""One attempt: plan all filesystems, then run their steps.
+
+One task hands out steps and hears how they went; it alone writes the report. A failed step
+ends its filesystem only, unless the link itself turns out to be gone: then nothing new is
+begun.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from zrepl_trio.endpoint.model import SendRequest
+from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.errors import TransportError, ZreplError
+from zrepl_trio.replication.classify import (
+    ErrorClass,
+    classify,
+    leaves,
+    main_error,
+    spoils_token,
+)
+from zrepl_trio.replication.link import link_error
+from zrepl_trio.replication.plan import FilesystemPlan, limited_to
+from zrepl_trio.replication.planning import DecodeToken, plan_all
+from zrepl_trio.replication.policy import ReplicationOptions
+from zrepl_trio.replication.progress import Progress
+from zrepl_trio.replication.queue import Entry, StepQueue
+from zrepl_trio.replication.report import BlockedOn
+from zrepl_trio.replication.step import receive_step, send_request
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = ["Attempt", "AttemptResult", "Memory"]
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Memory:
+    """What later attempts of a run know of earlier ones.
+
+    `targets`: the guid each filesystem was first to arrive at. `unconfirmed`: steps that the
+    receiver has but the sender could not be told of. `spoiled`: filesystems whose partly
+    received state the sender would not resume.
+    """
+
+    targets: dict[DatasetPath, int] = field(default_factory=dict)
+    unconfirmed: dict[DatasetPath, SendRequest] = field(default_factory=dict)
+    spoiled: set[DatasetPath] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResult:
+    """How an attempt went: the reactions its errors ask for, none when all went well.
+
+    `unreachable` is set when it could not even be planned because the link failed, `planned`
+    tells whether filesystems were tried at all, `link` is the last thing the link said.
+    """
+
+    classes: frozenset[ErrorClass]
+    planned: bool
+    unreachable: bool = False
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    path: DatasetPath
+    error: ZreplError | None
+
+
+class Attempt:
+    """One attempt; `run` it once."""
+
+    def __init__(
+        self,
+        sender: Endpoint,
+        receiver: Endpoint,
+        options: ReplicationOptions,
+        *,
+        memory: Memory,
+        progress: Progress,
+        decode_token: DecodeToken,
+    ) -> None:
+        self._sender = sender
+        self._receiver = receiver
+        self._options = options
+        self._memory = memory
+        self._progress = progress
+        self._decode_token = decode_token
+        self._plans: dict[DatasetPath, FilesystemPlan] = {}
+        self._classes: set[ErrorClass] = set()
+        self._link = ""
+
+    async def run(self) -> AttemptResult:
+        """Plan and work. Whatever concerns ZFS, the peer or the link ends up in the result and
+        the report."""
+        self._progress.begin_attempt()
+        failed: ZreplError | None = None
+        try:
+            await self._plan()
+        except* ZreplError as group:
+            failed = main_error(leaves(group))
+        if failed is not None:
+            self._progress.planning_failed(str(failed))
+            log.error("planning failed", err=str(failed))
+            return AttemptResult(
+                classes=frozenset({classify(failed)}),
+                planned=False,
+                unreachable=isinstance(failed, TransportError),
+                link=str(failed),
+            )
+        await self._confirm_earlier()
+        await self._work()
+        self._progress.attempt_finished()
+        return AttemptResult(classes=frozenset(self._classes), planned=True, link=self._link)
+
+    async def _plan(self) -> None:
+        plans = await plan_all(
+            self._sender,
+            self._receiver,
+            initial=self._options.initial,
+            decode_token=self._decode_token,
+            without_token=self._memory.spoiled,
+        )
+        self._memory.spoiled.clear()
+        for index, plan in enumerate(plans):
+            path = plan.filesystem.path
+            if not isinstance(plan, FilesystemPlan):
+                log.error("filesystem cannot be planned", filesystem=str(path), err=plan.text)
+                self._classes.add(ErrorClass.PERMANENT)
+                continue
+            if plan.note:
+                log.warning(plan.note, filesystem=str(path))
+            if path in self._memory.targets:
+                plan = plans[index] = limited_to(plan, self._memory.targets[path])
+            elif plan.steps:
+                self._memory.targets[path] = plan.steps[-1].to.guid
+            self._plans[path] = plan
+        if not plans:
+            log.warning("there is no filesystem to replicate: does the sender's filter admit any?")
+        self._progress.planned(plans)
+
+    async def _confirm_earlier(self) -> None:
+        """Tell the sender again of steps it could not be told of in an earlier attempt."""
+        for path, request in list(self._memory.unconfirmed.items()):
+            try:
+                await self._confirm(request)
+            except* ZreplError as group:
+                error = main_error(leaves(group))
+                if path in self._plans:
+                    del self._plans[path]
+                    self._failed(path, error, _UNCONFIRMED)
+
+    async def _confirm(self, request: SendRequest) -> None:
+        self._memory.unconfirmed[request.filesystem] = request
+        await self._sender.send_completed(request)
+        del self._memory.unconfirmed[request.filesystem]
+
+    async def _work(self) -> None:
+        queue = StepQueue(
+            [
+                Entry(
+                    path=path,
+                    targets=tuple(step.to.creation for step in plan.steps),
+                    present=plan.present,
+                    exists=plan.exists,
+                )
+                for path, plan in self._plans.items()
+            ],
+            slots=self._options.steps,
+        )
+        for path in queue.unfinished:
+            if queue.waits_for_parent(path):
+                self._progress.blocked(path, BlockedOn.PARENT)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._estimate_sizes)
+            await self._hand_out(queue, nursery)
+            nursery.cancel_scope.cancel()  # only estimates are left, of use to nobody now
+
+    async def _hand_out(self, queue: StepQueue, nursery: trio.Nursery) -> None:
+        tell, ended = trio.open_memory_channel[_Ended](self._options.steps)
+        gone: ZreplError | str | None = None
+        while True:
+            while gone is None and (path := queue.take()) is not None:
+                nursery.start_soon(self._run_step, path, tell)
+            if not queue.running:
+                break
+            result = await ended.receive()
+            if result.error is None:
+                self._progress.step_done(result.path)
+                freed = queue.done(result.path)
+            else:
+                self._failed(result.path, result.error)
+                freed = queue.failed(result.path)
+                if gone is None and classify(result.error) is ErrorClass.RECONNECT:
+                    gone = await link_error([self._sender, self._receiver])
+            for child in freed:
+                self._progress.blocked(child, BlockedOn.STEP_QUEUE)
+            for orphan, parents in queue.orphans().items():
+                names = ", ".join(parents)
+                self._progress.step_failed(
+                    orphan, f"parent(s) failed during initial replication: [{names}]"
+                )
+        if gone is not None:
+            self._link = str(gone)
+            for path in queue.unfinished:
+                self._progress.step_failed(
+                    path, f"not tried in this attempt, since the link is down: {gone}"
+                )
+
+    async def _run_step(self, path: DatasetPath, tell: trio.MemorySendChannel[_Ended]) -> None:
+        plan = self._plans[path]
+        step = plan.steps[self._progress.filesystem(path).current]
+        request = send_request(plan.filesystem, step, self._options.protection)
+        moved = 0
+
+        def count(size: int) -> None:
+            nonlocal moved
+            moved += size
+            self._progress.moved(path, size)
+
+        error: ZreplError | None = None
+        self._progress.step_started(path)
+        try:
+            await receive_step(
+                self._sender,
+                self._receiver,
+                request,
+                source_guid=plan.filesystem.dataset_guid,
+                on_progress=count,
+            )
+            await self._confirm(request)
+        except* ZreplError as group:
+            error = main_error(leaves(group))
+        if error is not None and step.resume_token and not moved and spoils_token(error):
+            self._memory.spoiled.add(path)
+        await tell.send(_Ended(path, error))
+
+    def _failed(self, path: DatasetPath, error: ZreplError, what: str = "") -> None:
+        if path in self._memory.unconfirmed:
+            what = _UNCONFIRMED
+        text = f"{what}{error}"
+        for note in getattr(error, "__notes__", ()):
+            text += f"\n{note}"
+        if path in self._memory.spoiled:
+            # the next attempt sends anew, whatever class the error has by itself
+            self._classes.add(ErrorClass.RETRY)
+        else:
+            self._classes.add(classify(error))
+        self._progress.step_failed(path, text)
+        log.error("step failed", filesystem=str(path), err=text)
+
+    async def _estimate_sizes(self) -> None:
+        """Ask what the steps will take, beside the steps themselves, which never wait for it."""
+        todo = iter(
+            [(plan, index) for plan in self._plans.values() for index in range(len(plan.steps))]
+        )
+
+        async def work() -> None:
+            for plan, index in todo:  # shared: each worker takes the next one
+                path = plan.filesystem.path
+                shown = self._progress.filesystem(path)
+                if shown.current > index or shown.error is not None:
+                    continue
+                request = send_request(plan.filesystem, plan.steps[index], self._options.protection)
+                try:
+                    size = await self._sender.send_dry(request)
+                    if size:
+                        self._progress.expected(path, index, size)
+                except* ZreplError as group:
+                    # the step itself will meet it too, and there it counts
+                    error = main_error(leaves(group))
+                    log.debug("size is unknown", filesystem=str(path), err=str(error))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._options.size_estimates):
+                nursery.start_soon(work)
+
+
+_UNCONFIRMED = "the receiver has it, but the sender could not be told: "

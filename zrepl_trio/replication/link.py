@@ -1,0 +1,52 @@
+"""Whether both sides answer, and waiting until they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import trio
+
+from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.errors import RemoteProtocolError, ZreplError
+from zrepl_trio.replication.classify import ErrorClass, classify, leaves, main_error
+
+__all__ = ["ANSWER_S", "link_error", "wait_for_link"]
+
+ANSWER_S = 15.0
+"""How long one ping may take: dialling (10 s) and a little more."""
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+
+
+async def link_error(endpoints: Iterable[Endpoint]) -> ZreplError | str | None:
+    """Why some side does not answer a ping, None when all do."""
+    error: ZreplError | str = f"no answer to a ping within {ANSWER_S:.0f} s"
+    with trio.move_on_after(ANSWER_S):
+        try:
+            for endpoint in endpoints:
+                message = "are you there?"
+                if await endpoint.ping(message) != message:
+                    raise RemoteProtocolError("the peer answered a ping with something else")
+            return None
+        except* ZreplError as group:
+            error = main_error(leaves(group))
+    return error
+
+
+async def wait_for_link(endpoints: Iterable[Endpoint], timeout_s: float) -> ZreplError | str | None:
+    """Wait up to `timeout_s` until all sides answer; why they don't, if they don't.
+
+    The pause between two tries doubles from 1 s to 30 s. An error that waiting can't mend ends
+    the wait at once.
+    """
+    sides = tuple(endpoints)
+    error: ZreplError | str | None = f"no answer within {timeout_s:.0f} s"
+    pause = _FIRST_PAUSE_S
+    with trio.move_on_after(timeout_s):
+        while (error := await link_error(sides)) is not None:
+            if isinstance(error, ZreplError) and classify(error) is not ErrorClass.RECONNECT:
+                break
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+    return error

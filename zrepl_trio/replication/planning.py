@@ -1,0 +1,137 @@
+"""Lists both sides and plans every filesystem, with few calls for many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeAlias
+
+import trio
+
+from zrepl_trio.endpoint.model import Filesystem
+from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk
+from zrepl_trio.errors import BadResumeToken, TransportError, ZreplError
+from zrepl_trio.replication.classify import leaves, main_error
+from zrepl_trio.replication.plan import (
+    Plan,
+    Refusal,
+    Side,
+    UnusableToken,
+    paired,
+    plan_filesystem,
+)
+from zrepl_trio.replication.policy import InitialReplication
+from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = ["DecodeToken", "plan_all"]
+
+DecodeToken: TypeAlias = Callable[[str], Awaitable[ResumeToken]]
+
+LISTED_AT_ONCE = 4
+"""How many filesystems a peer that can't list in bulk is asked for at a time."""
+
+Listing: TypeAlias = dict[DatasetPath, list[FilesystemVersion] | ZreplError]
+
+
+async def plan_all(
+    sender: Endpoint,
+    receiver: Endpoint,
+    *,
+    initial: InitialReplication,
+    decode_token: DecodeToken,
+    without_token: Collection[DatasetPath] = (),
+) -> list[Plan]:
+    """A plan for each of the sender's filesystems, parents first.
+
+    `without_token`: filesystems whose partly received state is to be given up. Raises what
+    concerns all of them: listing the filesystems failed, or the link did. What concerns one
+    is its Refusal.
+    """
+    pairs = paired(await sender.list_filesystems(), await receiver.list_filesystems())
+    senders = [ours.path for ours, _ in pairs if not ours.is_placeholder]
+    receivers = [
+        theirs.path
+        for _, theirs in pairs
+        if theirs is not None and (not theirs.is_placeholder or theirs.resume_token)
+    ]
+    sender_versions = await _list(sender, senders)
+    receiver_versions = await _list(receiver, receivers)
+    plans: list[Plan] = []
+    for ours, theirs in pairs:
+        token: ResumeToken | UnusableToken | ZreplError | None = None
+        if theirs is not None and theirs.resume_token and ours.path not in without_token:
+            token = await _decoded(theirs.resume_token, decode_token)
+        plans.append(
+            _plan(ours, theirs, sender_versions, receiver_versions, token=token, initial=initial)
+        )
+    return plans
+
+
+def _plan(
+    ours: Filesystem,
+    theirs: Filesystem | None,
+    sender_versions: Listing,
+    receiver_versions: Listing,
+    *,
+    token: ResumeToken | UnusableToken | ZreplError | None,
+    initial: InitialReplication,
+) -> Plan:
+    path = ours.path
+    sent = sender_versions.get(path, [])
+    received = receiver_versions.get(path, [])
+    for what, result in (
+        ("the sender's versions cannot be listed", sent),
+        ("the receiver's versions cannot be listed", received),
+        ("the receiver's resume token cannot be decoded", token),
+    ):
+        if isinstance(result, ZreplError):
+            return Refusal(filesystem=ours, text=f"{path}: {what}: {result}")
+    assert not isinstance(sent, ZreplError)
+    assert not isinstance(received, ZreplError)
+    assert not isinstance(token, ZreplError)
+    return plan_filesystem(
+        sender=Side(filesystem=ours, versions=sent),
+        receiver=Side(filesystem=theirs, versions=received) if theirs is not None else None,
+        token=token,
+        initial=initial,
+    )
+
+
+async def _decoded(token: str, decode: DecodeToken) -> ResumeToken | UnusableToken | ZreplError:
+    try:
+        return await decode(token)
+    except BadResumeToken as error:
+        return UnusableToken(str(error))
+    except ZreplError as error:
+        # zfs itself failed: that says nothing about the token, so it is not given up
+        return error
+
+
+async def _list(endpoint: Endpoint, filesystems: Sequence[DatasetPath]) -> Listing:
+    if isinstance(endpoint, ListsInBulk):
+        listing: Listing = dict(await endpoint.list_versions_of(filesystems))
+        return listing
+    return await _list_one_by_one(endpoint, filesystems)
+
+
+async def _list_one_by_one(endpoint: Endpoint, filesystems: Sequence[DatasetPath]) -> Listing:
+    found: Listing = {}
+    todo = iter(filesystems)
+    broken: list[ZreplError] = []
+
+    async def work(scope: trio.CancelScope) -> None:
+        for filesystem in todo:  # shared: each worker takes the next one
+            try:
+                found[filesystem] = await endpoint.list_versions(filesystem)
+            except* TransportError as group:
+                broken.extend(leaves(group))
+                scope.cancel()
+            except* ZreplError as group:
+                found[filesystem] = main_error(leaves(group))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(min(LISTED_AT_ONCE, len(filesystems))):
+            nursery.start_soon(work, nursery.cancel_scope)
+    if broken:
+        raise broken[0]
+    return found
