@@ -1,0 +1,68 @@
+"""`zrepl-trio signal wakeup|reset JOB`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import trio
+import typer
+
+from zrepl_trio.cli.exitcodes import ExitCode
+from zrepl_trio.cli.status import control_socket
+from zrepl_trio.control.api import InvocationModel
+from zrepl_trio.control.client import ControlClient, DaemonRefused, open_control_client
+from zrepl_trio.jobs.base import Outcome
+
+__all__ = ["OUTCOME_CODES", "reset_command", "wakeup_command"]
+
+POLL_S = 0.1
+
+OUTCOME_CODES = {
+    Outcome.DONE: ExitCode.DONE,
+    Outcome.FILESYSTEM_ERRORS: ExitCode.FAILED,
+    Outcome.CONNECT_FAILED: ExitCode.NOT_CONNECTED,
+    Outcome.FAILED: ExitCode.FAILED,
+    Outcome.CANCELLED: ExitCode.FAILED,
+}
+
+
+async def _end_of_run(client: ControlClient, job: str) -> InvocationModel:
+    """How the run that goes on now ended (or, if a tick was faster than we, the one after it)."""
+    while True:
+        run = (await client.status()).job(job).invocation
+        if run is None:
+            raise DaemonRefused(f"job {job} tells of no run")
+        if run.outcome:
+            return run
+        await trio.sleep(POLL_S)
+
+
+def wakeup_command(config: Path | None, job: str, *, wait: bool) -> None:
+    """Wake the job; with `wait`, exit by the outcome of its run."""
+    path = control_socket(config)
+
+    async def signal() -> InvocationModel | None:
+        async with open_control_client(path) as client:
+            await client.signal(job, "wakeup")
+            # A job that takes the signal runs from that moment on, so the first status shows it.
+            return await _end_of_run(client, job) if wait else None
+
+    run = trio.run(signal)
+    if run is None:
+        return
+    outcome = Outcome(run.outcome)
+    if run.error:
+        print(f"zrepl-trio: job {job}: {run.error}", file=sys.stderr)
+    raise typer.Exit(OUTCOME_CODES[outcome])
+
+
+def reset_command(config: Path | None, job: str) -> None:
+    """Cancel the job's run."""
+    path = control_socket(config)
+
+    async def signal() -> None:
+        async with open_control_client(path) as client:
+            await client.signal(job, "reset")
+
+    trio.run(signal)
