@@ -15,6 +15,7 @@ __all__ = [
     "ClientPattern",
     "HostPort",
     "check_client_identity",
+    "check_identity_file",
     "check_ssh_command",
     "check_ssh_host",
     "check_ssh_user",
@@ -66,7 +67,7 @@ def _is_port(text: str) -> bool:
 def _refuse_option(text: str, what: str) -> None:
     if text.startswith("-"):
         raise ScalarError(f"{text!r} would be read by ssh as an option", f"a {what}")
-    if _BLANK.search(text):
+    if _BLANK.search(text) or not text.isprintable():
         raise ScalarError(f"{text!r} holds a blank or control character", f"a {what}")
 
 
@@ -84,6 +85,13 @@ def check_ssh_user(text: str) -> str:
     # A slash would let `ssh://…` make ssh read the whole destination as a URI.
     if re.search(r"""['"`;&<>|(){}/]""", text) or text.endswith("\\"):
         raise ScalarError(f"{text!r} is not a user name", "a user name")
+    return text
+
+
+def check_identity_file(text: str) -> str:
+    """`text`, if it can only be a path to ssh."""
+    if text.startswith("-"):
+        raise ScalarError(f"{text!r} starts with `-`", "a path, such as /etc/zrepl/ssh/identity")
     return text
 
 

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from zrepl_trio.config.explain import Loc
 from zrepl_trio.config.model import Config
 from zrepl_trio.config.transport import StdinserverServe
 
-__all__ = ["cross_problems"]
+__all__ = ["MAX_SOCKET_PATH", "cross_problems"]
+
+MAX_SOCKET_PATH = 107
+"""`sun_path` of Linux less its NUL (unix(7))."""
 
 
 def cross_problems(config: Config) -> Iterator[tuple[Loc, str]]:
-    """Where, and what, for each clash between jobs."""
+    """Where, and what, for each clash between sections."""
+    sockpath = config.global_.control.sockpath
+    if (size := len(os.fsencode(sockpath))) > MAX_SOCKET_PATH:
+        yield ("global", "control", "sockpath"), _too_long(sockpath, size)
+    yield from _identity_problems(config)
+
+
+def _identity_problems(config: Config) -> Iterator[tuple[Loc, str]]:
+    sockdir = config.global_.serve.stdinserver.sockdir
     served: dict[str, str] = {}
     for index, job in enumerate(config.jobs):
         serve = getattr(job, "serve", None)
         if not isinstance(serve, StdinserverServe):
             continue
-        for place, identity in enumerate(serve.client_identities):
+        for position, identity in enumerate(serve.client_identities):
+            loc = ("jobs", index, "serve", "client_identities", position)
             if identity in served:
-                message = f"{identity!r} is served by job {served[identity]!r} already"
-                yield ("jobs", index, "serve", "client_identities", place), message
+                yield loc, f"{identity!r} is served by job {served[identity]!r} already"
             served.setdefault(identity, job.name)
+            path = f"{sockdir}/{identity}"
+            if (size := len(os.fsencode(path))) > MAX_SOCKET_PATH:
+                yield loc, _too_long(path, size)
+
+
+def _too_long(path: str, size: int) -> str:
+    return f"the socket's path {path} would have {size} bytes, and the limit is {MAX_SOCKET_PATH}"

@@ -14,6 +14,7 @@ from zrepl_trio.config.addresses import (
     HOSTPORT_WORDS,
     HostPort,
     check_client_identity,
+    check_identity_file,
     check_ssh_command,
     check_ssh_host,
     check_ssh_user,
@@ -37,6 +38,7 @@ __all__ = [
     "GoDuration",
     "GoTimeout",
     "Grid",
+    "IdentityFile",
     "Interval",
     "JobName",
     "ListenAddress",
@@ -362,6 +364,7 @@ ListenAddress = Annotated[
         _described(HOSTPORT_WORDS, pattern=":"),
     ),
 ]
+IdentityFile = Annotated[str, Reads(parsed(check_identity_file, str), str, _NONEMPTY)]
 SshHost = Annotated[str, Reads(parsed(check_ssh_host, str), str, _described("host name"))]
 SshUser = Annotated[str, Reads(parsed(check_ssh_user, str), str, _described("user name"))]
 SshCommand = Annotated[

@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from zrepl_trio.config.advice import advice_on
 from zrepl_trio.config.checks import cross_problems
 from zrepl_trio.config.explain import Loc, key_path, problems_of
 from zrepl_trio.config.jobs import Job
+from zrepl_trio.config.legacy import translate
+from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.config.model import Config
 from zrepl_trio.config.nodes import (
     MAX_BYTES,
@@ -26,7 +29,6 @@ from zrepl_trio.config.nodes import (
     SeqNode,
     plain_data,
     read_nodes,
-    walk,
 )
 from zrepl_trio.config.notes import Note
 from zrepl_trio.errors import ConfigErrors, Problem
@@ -37,28 +39,6 @@ DEFAULT_PATHS = (Path("/etc/zrepl/zrepl.yml"), Path("/usr/local/etc/zrepl/zrepl.
 """Where zrepl looks, in this order; the first that exists counts."""
 
 _JOB: TypeAdapter[Job] = TypeAdapter(Job)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedConfig:
-    """A checked config, where it came from, and what loading it had to tell.
-
-    `config.jobs` holds also the jobs of included files, after the file's own.
-    """
-
-    config: Config
-    path: Path
-    notes: tuple[Note, ...] = ()
-    _nodes: dict[Loc, Node] = field(default_factory=dict, compare=False, repr=False)
-
-    def locate(self, loc: Loc) -> tuple[str, Place]:
-        """The printable path and the place of a key such as `("jobs", 0, "connect")`."""
-        head = 2 if loc[:1] == ("jobs",) else 1
-        root = self._nodes.get(loc[:head])
-        if root is None:
-            return key_path(loc), Place(str(self.path), 0, 0)
-        found, place = walk(root, loc[head:])
-        return key_path(loc[:head] + found), place
 
 
 def load_config(path: Path | None = None) -> LoadedConfig:
@@ -111,6 +91,7 @@ class _Loader:
         self.names: list[tuple[str, Loc, Place]] = []
         self.problems: list[Problem] = []
         self.notes: list[Note] = []
+        self.origins: tuple[int, ...] = ()  # of the file being read: each job's index in it
 
     def load(self, data: bytes | None = None) -> LoadedConfig:
         root = self._file(self.path, _read(self.path) if data is None else data)
@@ -124,12 +105,11 @@ class _Loader:
         config = config.model_copy(update={"jobs": tuple(self.jobs)})
         loaded = LoadedConfig(config, self.path, tuple(self.notes), self.nodes)
         if not self.problems:
-            for loc, message in cross_problems(config):
-                key, place = loaded.locate(loc)
-                self.problems.append(place.problem(key, message))
+            self.problems += [loaded.problem(loc, text) for loc, text in cross_problems(config)]
         if self.problems:
             raise ConfigErrors(self._in_order(self.problems))
-        return loaded
+        advice = [loaded.note(loc, text) for loc, text in advice_on(config)]
+        return replace(loaded, notes=(*self.notes, *advice))
 
     def _in_order(self, problems: Sequence[Problem]) -> list[Problem]:
         files = [str(self.path)]
@@ -146,7 +126,10 @@ class _Loader:
                 root.place.problem("", "the file must hold a mapping", "jobs, global, include")
             )
             return None
-        return root
+        today, self.origins, outcome = translate(root)
+        self.problems += outcome.problems
+        self.notes += outcome.notes
+        return today
 
     def _top(self, root: MapNode, *, included: bool) -> Config:
         """Checks all but the jobs, which have been checked one by one."""
@@ -168,7 +151,7 @@ class _Loader:
         if not isinstance(node, SeqNode):
             self.problems.append(node.place.problem("jobs", "must be a list (`- item` lines)"))
             return
-        for index, item in enumerate(node.items):
+        for index, item in zip(self.origins, node.items, strict=True):
             if isinstance(item, MapNode) and (name := item.text("name")) is not None:
                 self.names.append((name, ("jobs", index, "name"), item.entries["name"].value.place))
             try:

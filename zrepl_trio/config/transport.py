@@ -13,6 +13,7 @@ from zrepl_trio.config.fields import (
     Flag,
     GoDuration,
     GoTimeout,
+    IdentityFile,
     ListenAddress,
     Path,
     Port,
@@ -58,7 +59,7 @@ class SshStdinserverConnect(Section):
     """User to log in as."""
     port: Port
     """Port of the host's sshd; there is no default."""
-    identity_file: Path
+    identity_file: IdentityFile
     """Private key, without passphrase, used for this only."""
     options: Annotated[tuple[SshOption, ...], BeforeValidator(null_is_empty_list)] = ()
     """Each becomes `-o OPTION` of ssh."""

@@ -1,0 +1,95 @@
+"""`configcheck`: is the config right, what does it mean today, and what of it runs here?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zrepl_trio.cli.options import ConfigOption, chosen_config
+
+__all__ = ["configcheck"]
+
+
+def configcheck(
+    ctx: typer.Context,
+    skip_cert_check: Annotated[
+        bool, typer.Option("--skip-cert-check", help="Do not read the certificates it names.")
+    ] = False,
+    print_current: Annotated[
+        bool,
+        typer.Option("--print-current", help="Print the config in today's form, includes merged."),
+    ] = False,
+    json_schema: Annotated[
+        bool,
+        typer.Option("--json-schema", help="Print the JSON schema for editors; reads no config."),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail also on what `run --strict` would refuse.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Check a config, and say everything that is wrong with it at once.
+
+    Each fault is one line: FILE:LINE:COLUMN: KEY: what is wrong (accepted: what is right).
+    Remarks on a right config go to stderr too: what was translated from zrepl 0.0.x, what is
+    hardly meant, what this version does not run yet.
+
+    \b
+    Exit status: 0 the config is right, 1 it is not.
+    \b
+    Examples:
+      zrepl-trio configcheck
+      zrepl-trio configcheck --config old.yml --print-current > /etc/zrepl/zrepl.yml
+      zrepl-trio configcheck --json-schema > zrepl.schema.json
+    """
+    if json_schema:
+        from zrepl_trio.config.schema import config_schema
+
+        print(json.dumps(config_schema(), indent=2))
+        return
+    right = _check(
+        chosen_config(ctx, config),
+        skip_cert_check=skip_cert_check,
+        print_current=print_current,
+        strict=strict,
+    )
+    if not right:
+        raise typer.Exit(1)
+
+
+def _check(path: Path | None, *, skip_cert_check: bool, print_current: bool, strict: bool) -> bool:
+    from zrepl_trio.config.certs import certificate_problems
+    from zrepl_trio.config.load import load_config
+    from zrepl_trio.config.render import render_config
+    from zrepl_trio.config.support import dormant, unsupported
+    from zrepl_trio.errors import ConfigErrors
+
+    try:
+        loaded = load_config(path)
+    except ConfigErrors as errors:
+        _say("", errors.problems)
+        return False
+    problems = [] if skip_cert_check else certificate_problems(loaded)
+    refused, asleep = unsupported(loaded), dormant(loaded)
+    _say("note: ", loaded.notes)
+    _say("warning: ", asleep)
+    _say("warning: `run` will refuse this: ", refused)
+    _say("", problems)
+    if problems or (strict and (refused or asleep)):
+        return False
+    if print_current:
+        print(render_config(loaded.config), end="")
+    else:
+        count = len(loaded.config.jobs)
+        print(f"{loaded.path}: right, {count} job{'' if count == 1 else 's'}")
+    return True
+
+
+def _say(head: str, lines: object) -> None:
+    assert isinstance(lines, list | tuple)
+    for line in lines:
+        print(f"{head}{line}", file=sys.stderr)

@@ -1,0 +1,90 @@
+"""What is allowed and still hardly meant: remarks that `configcheck` and the daemon show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from zrepl_trio.config.base import Section
+from zrepl_trio.config.explain import Loc
+from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
+from zrepl_trio.config.rules import KeepGrid, KeepNotReplicated, KeepRule
+
+__all__ = ["advice_on"]
+
+# A Go duration below this was a bare number: nanoseconds. No network answers that fast.
+_TOO_SHORT_S = 1e-3
+_GO_DURATIONS = ("dial_timeout", "handshake_timeout", "timeout", "retry_interval")
+_PATHS = ("identity_file", "ca", "cert", "key", "sockpath", "sockdir")
+
+_NEWEST_GOES = (
+    "the first bucket keeps its oldest snapshots, so the newest one can go; begin with a bucket "
+    "of keep=all, such as 1x1h(keep=all)"
+)
+_UNDO = "and two jobs that receive into one place can undo each other's work"
+
+
+def advice_on(config: Config) -> Iterator[tuple[Loc, str]]:
+    """Where, and what."""
+    yield from _sections((), config)
+    for index, job in enumerate(config.jobs):
+        loc: Loc = ("jobs", index)
+        match job:
+            case PushJob() | PullJob():
+                yield from _rules((*loc, "pruning", "keep_sender"), job.pruning.keep_sender)
+                receiver: Loc = (*loc, "pruning", "keep_receiver")
+                yield from _rules(receiver, job.pruning.keep_receiver)
+                for position, rule in enumerate(job.pruning.keep_receiver):
+                    if isinstance(rule, KeepNotReplicated):
+                        yield (
+                            (*receiver, position),
+                            "does nothing here: what the receiver has is replicated",
+                        )
+            case SnapJob():
+                yield from _rules((*loc, "pruning", "keep"), job.pruning.keep)
+            case SinkJob() | SourceJob():
+                pass
+        if isinstance(job, SourceJob | PushJob | SnapJob) and job.filesystems.rejects_all:
+            yield (*loc, "filesystems"), "no entry is true, so no filesystem is meant"
+    yield from _overlaps(config)
+
+
+def _rules(loc: Loc, rules: tuple[KeepRule, ...]) -> Iterator[tuple[Loc, str]]:
+    kept = any(not isinstance(rule, KeepGrid) for rule in rules)
+    for index, rule in enumerate(rules):
+        if isinstance(rule, KeepGrid) and rule.grid.may_drop_newest and not kept:
+            yield (*loc, index, "grid"), _NEWEST_GOES
+
+
+def _overlaps(config: Config) -> Iterator[tuple[Loc, str]]:
+    seen: list[tuple[str, str]] = []
+    for index, job in enumerate(config.jobs):
+        if not isinstance(job, PullJob | SinkJob):
+            continue
+        for name, root in seen:
+            if job.root_fs.is_at_or_below(root) or f"{root}/".startswith(f"{job.root_fs}/"):
+                yield ("jobs", index, "root_fs"), f"overlaps {root} of job {name!r}, {_UNDO}"
+        seen.append((job.name, job.root_fs))
+
+
+def _sections(loc: Loc, value: object) -> Iterator[tuple[Loc, str]]:
+    """Visits every section for what depends on the key's name alone."""
+    if isinstance(value, Section):
+        for name, info in type(value).model_fields.items():
+            if name in value.model_fields_set:
+                yield from _key((*loc, info.alias or name), name, getattr(value, name))
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _sections((*loc, index), item)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _sections((*loc, key), item)
+
+
+def _key(loc: Loc, name: str, value: object) -> Iterator[tuple[Loc, str]]:
+    if name in _GO_DURATIONS and isinstance(value, float) and 0 < value < _TOO_SHORT_S:
+        number = round(value * 1e9)
+        yield loc, f"is {number} nanoseconds, as a bare number is; {number}s would be seconds"
+    elif name in _PATHS and isinstance(value, str) and not value.startswith("/"):
+        yield loc, f"{value!r} is relative to the daemon's working directory; write it from `/` on"
+    else:
+        yield from _sections(loc, value)

@@ -1,0 +1,133 @@
+"""Which parts of the config language this version acts on.
+
+The whole language is read and checked. What is not built is refused by name when the daemon
+starts (`unsupported`); pruning and snapshotting by time are left asleep with one warning a job
+(`dormant`), since a daemon that only replicates is of use already and destroys nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from zrepl_trio.config.explain import Loc
+from zrepl_trio.config.loaded import LoadedConfig
+from zrepl_trio.config.model import (
+    Config,
+    Job,
+    PullJob,
+    PushJob,
+    SinkJob,
+    SnapJob,
+    SourceJob,
+    StdoutOutlet,
+)
+from zrepl_trio.config.rules import KeepRegex, KeepRule, ManualSnapshotting
+from zrepl_trio.config.transport import SshStdinserverConnect, StdinserverServe
+from zrepl_trio.errors import Problem
+
+__all__ = ["Dormant", "dormant", "unsupported"]
+
+_BUILT_JOBS = "source, pull"
+_KEEPS_ALL = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$"})
+_OTHER_MEANS = "so take snapshots by other means, such as a crontab"
+
+
+@dataclass(frozen=True, slots=True)
+class Dormant:
+    """What of a job does not run in this version; `str()` is the warning, with its place."""
+
+    job: str
+    what: tuple[str, ...]
+    problem: Problem
+
+    def __str__(self) -> str:
+        return str(self.problem)
+
+
+def unsupported(loaded: LoadedConfig) -> list[Problem]:
+    """What this version cannot do, by name: with any of it the daemon does not start."""
+    return [loaded.problem(*found) for found in _unbuilt(loaded.config)]
+
+
+def dormant(loaded: LoadedConfig) -> list[Dormant]:
+    """One entry for each job of which something does not run yet; `run --strict` refuses them."""
+    found = []
+    for index, job in enumerate(loaded.config.jobs):
+        asleep = list(_asleep(job))
+        if asleep:
+            what = tuple(name for name, _ in asleep)
+            text = f"job {job.name!r}: " + "; ".join(text for _, text in asleep)
+            found.append(Dormant(job.name, what, loaded.problem(("jobs", index), text)))
+    return found
+
+
+def _unbuilt(config: Config) -> Iterator[tuple[Loc, str, str]]:
+    for index, outlet in enumerate(config.global_.logging):
+        if not isinstance(outlet, StdoutOutlet):
+            loc: Loc = ("global", "logging", index, "type")
+            yield loc, f"logging to {outlet.type} is not built in this version", "stdout"
+    if config.global_.monitoring:
+        yield ("global", "monitoring"), "monitoring is not built in this version", "no such key"
+    for index, job in enumerate(config.jobs):
+        yield from _unbuilt_in_job(("jobs", index), job)
+
+
+def _unbuilt_in_job(loc: Loc, job: Job) -> Iterator[tuple[Loc, str, str]]:
+    if isinstance(job, PushJob | SinkJob | SnapJob):
+        message = f"jobs of type {job.type} are not built in this version"
+        yield (*loc, "type"), message, _BUILT_JOBS
+    if isinstance(job, PushJob | PullJob):
+        connect = job.connect
+        if not isinstance(connect, SshStdinserverConnect):
+            message = f"the transport {connect.type} is not built in this version"
+            yield (*loc, "connect", "type"), message, "ssh+stdinserver"
+        elif connect.transport_open_command:
+            yield (
+                (*loc, "connect", "transport_open_command"),
+                "has no effect, in zrepl either; remove it",
+                "ssh_command, for another ssh program",
+            )
+    if isinstance(job, SinkJob | SourceJob) and not isinstance(job.serve, StdinserverServe):
+        message = f"the transport {job.serve.type} is not built in this version"
+        yield (*loc, "serve", "type"), message, "stdinserver"
+    for side in ("send", "recv"):
+        options = getattr(job, side, None)
+        if options is not None and options.bandwidth_limit.limited:
+            yield (
+                (*loc, side, "bandwidth_limit", "max"),
+                "a bandwidth limit is not built in this version",
+                "`-1 B`, which is no limit",
+            )
+
+
+def _asleep(job: Job) -> Iterator[tuple[str, str]]:
+    match job:
+        case SourceJob() | PushJob() | SnapJob():
+            if not isinstance(job.snapshotting, ManualSnapshotting):
+                kind = job.snapshotting.type
+                text = f"{kind} snapshotting does not run in this version, {_OTHER_MEANS}"
+                yield f"{kind} snapshotting", text
+        case PullJob() | SinkJob():
+            pass
+    if _prunes(job):
+        yield "pruning", "pruning does not run in this version; no snapshot is destroyed"
+
+
+def _prunes(job: Job) -> bool:
+    """Whether the job's rules could ever let a snapshot go."""
+    match job:
+        case PushJob() | PullJob():
+            sides = (job.pruning.keep_sender, job.pruning.keep_receiver)
+            return not all(map(_keeps_all, sides))
+        case SnapJob():
+            return not _keeps_all(job.pruning.keep)
+        case SinkJob() | SourceJob():
+            return False
+
+
+def _keeps_all(rules: tuple[KeepRule, ...]) -> bool:
+    return any(
+        isinstance(rule, KeepRegex) and not rule.negate and rule.regex.pattern in _KEEPS_ALL
+        for rule in rules
+    )
