@@ -11,7 +11,17 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zrepl_trio.logs import Entry, Format, Level, Outlet, configure, render, stdout_outlet
+from zrepl_trio.config.load import parse_config
+from zrepl_trio.logs import (
+    Entry,
+    Format,
+    Level,
+    Outlet,
+    configure,
+    outlets_of,
+    render,
+    stdout_outlet,
+)
 
 NOON = datetime(2024, 5, 6, 12, 0, 0, tzinfo=UTC)
 
@@ -130,3 +140,17 @@ def test_stdout_keys_act_as_zrepl_documents(
 ) -> None:
     outlet = stdout_outlet(Level.INFO, Format.HUMAN, time=time, color=color, stream=stream)
     assert (outlet.time, outlet.color) == expected
+
+
+def test_outlets_come_from_the_config() -> None:
+    out = io.StringIO()
+    config = parse_config(
+        "global: {logging: [{type: stdout, level: info, format: logfmt, time: false}]}"
+    ).config
+    (outlet,) = outlets_of(config.global_.logging, out)
+    assert (outlet.level, outlet.format, outlet.time) == (Level.INFO, Format.LOGFMT, False)
+
+
+def test_an_empty_list_means_bare_warnings() -> None:
+    (outlet,) = outlets_of([], io.StringIO())
+    assert (outlet.level, outlet.format, outlet.time) == (Level.WARN, Format.HUMAN, False)

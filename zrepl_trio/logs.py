@@ -8,7 +8,6 @@ character that could act on a terminal or forge a line is escaped.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import traceback
@@ -16,13 +15,25 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, IntEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import structlog
 
 from zrepl_trio.clock import WallClock
+from zrepl_trio.config.model import StdoutOutlet, SyslogOutlet, TcpOutlet
 
-__all__ = ["Entry", "Format", "Level", "Outlet", "TextSink", "configure", "render", "stdout_outlet"]
+__all__ = [
+    "Entry",
+    "Format",
+    "Level",
+    "Outlet",
+    "TextSink",
+    "configure",
+    "escape",
+    "outlets_of",
+    "render",
+    "stdout_outlet",
+]
 
 
 class Level(IntEnum):
@@ -176,7 +187,7 @@ def stdout_outlet(
     *,
     time: bool,
     color: bool,
-    stream: io.TextIOBase | None = None,
+    stream: TextIO | None = None,
 ) -> Outlet:
     """The `stdout` outlet as zrepl reads its keys: `time` acts off a tty, `color` on one."""
     sink: Any = stream or sys.stdout
@@ -188,6 +199,28 @@ def stdout_outlet(
         time=True if tty else time,
         color=color if tty else False,
     )
+
+
+def outlets_of(
+    sections: Sequence[StdoutOutlet | SyslogOutlet | TcpOutlet],
+    stream: TextIO | None = None,
+) -> list[Outlet]:
+    """The outlets of `global.logging`, `stdout` ones on `stream` (None: stdout).
+
+    An explicitly empty list means one bare outlet for warnings, as in zrepl (reference 1.4).
+    Kinds that are not built were refused before (`config.support`).
+    """
+    return [
+        stdout_outlet(
+            Level[section.level.upper()],
+            Format(section.format),
+            time=section.time,
+            color=section.color,
+            stream=stream,
+        )
+        for section in sections
+        if isinstance(section, StdoutOutlet)
+    ] or [stdout_outlet(Level.WARN, Format.HUMAN, time=False, color=False, stream=stream)]
 
 
 def _exception_fields(info: object) -> dict[str, object]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from tests.jobs.clocks import FollowingClock
-from zrepl_trio.jobs.active import ActiveJob, Result, Schedule
+from zrepl_trio.jobs.active import ActiveJob, Result, Schedule, Work
 from zrepl_trio.jobs.base import Outcome, Phase, SignalRefused
 from zrepl_trio.jobs.lock import JobLocked, held_lock
 from zrepl_trio.replication.report import Report
@@ -22,9 +22,11 @@ class TimedWork:
         self.result = result or Result(outcome=Outcome.DONE)
         self.begun: list[float] = []
         self.cancelled = 0
+        self.patience: list[bool] = []
 
-    async def __call__(self, publish: Callable[[Report], None]) -> Result:
+    async def __call__(self, publish: Callable[[Report], None], /, *, patient: bool) -> Result:
         self.begun.append(trio.current_time())
+        self.patience.append(patient)
         publish(Report(start=FollowingClock().now()))
         try:
             await trio.sleep(self.duration_s)
@@ -36,7 +38,7 @@ class TimedWork:
 
 def make(
     directory: Path,
-    work: Callable[[Callable[[Report], None]], Awaitable[Result]],
+    work: Work,
     interval_s: float | None = None,
     *,
     at_start: bool = False,
@@ -178,7 +180,8 @@ async def test_a_failed_run_is_told_and_the_next_one_comes(
 async def test_a_bug_in_the_work_ends_the_job_and_marks_the_run_failed(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async def broken(_publish: Callable[[Report], None]) -> Result:
+    async def broken(_publish: Callable[[Report], None], /, *, patient: bool) -> Result:
+        del patient
         raise ZeroDivisionError
 
     job = make(tmp_path, broken, at_start=True)
@@ -221,3 +224,33 @@ async def test_stopping_marks_the_run_cancelled_and_frees_the_lock(
     assert status.invocation.outcome is Outcome.CANCELLED
     with held_lock(str(tmp_path), "pull"):
         pass
+
+
+async def test_who_asks_for_a_run_is_told_at_once_what_the_schedule_would_wait_for(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    work = TimedWork(1)
+    job = make(tmp_path, work, 60)
+    await nursery.start(job.run)
+    await trio.sleep(70)
+    job.wakeup()
+    await trio.sleep(2)
+    assert work.patience == [True, False]
+    nursery.cancel_scope.cancel()
+
+
+async def test_run_once_gives_the_outcome_and_passes_on_reports(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    work = TimedWork(1, Result(outcome=Outcome.FILESYSTEM_ERRORS, error="tank/a: no space"))
+    reports: list[Report] = []
+    invocation = await make(tmp_path, work, 60).run_once(reports.append)
+    assert invocation.outcome is Outcome.FILESYSTEM_ERRORS
+    assert invocation.error == "tank/a: no space"
+    assert len(reports) == 1
+    assert work.patience == [False]
+
+
+async def test_run_once_respects_the_lock(tmp_path: Path) -> None:
+    with held_lock(str(tmp_path), "pull"), pytest.raises(JobLocked):
+        await make(tmp_path, TimedWork()).run_once(lambda _report: None)

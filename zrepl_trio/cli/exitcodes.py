@@ -6,10 +6,10 @@ from enum import IntEnum
 
 from zrepl_trio.control.client import DaemonUnreachable
 from zrepl_trio.control.socket import DaemonRunning
-from zrepl_trio.errors import ConfigErrors, ConnectFailed, HandshakeFailed, ZreplError
+from zrepl_trio.errors import ConfigErrors, ConnectFailed, HandshakeFailed, Refused, ZreplError
 from zrepl_trio.jobs.lock import JobLocked
 
-__all__ = ["EPILOG", "ExitCode", "exit_code"]
+__all__ = ["ExitCode", "UsageRefused", "exit_code"]
 
 
 class ExitCode(IntEnum):
@@ -24,15 +24,15 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-EPILOG = (
-    "Exit status: 0 all done · 1 some filesystem or other work failed · 2 wrong usage · "
-    "3 could not connect (to the peer, or to the daemon) · 4 config · 5 already running."
-)
+class UsageRefused(Refused):
+    """The command line asks for what the config does not have."""
 
 
 def exit_code(error: ZreplError) -> ExitCode:
     """The status that tells this error."""
     match error:
+        case UsageRefused():
+            return ExitCode.USAGE
         case ConfigErrors():
             return ExitCode.CONFIG
         case JobLocked() | DaemonRunning():

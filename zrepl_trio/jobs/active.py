@@ -42,10 +42,14 @@ class Result:
 class Work(Protocol):
     """What an invocation does; `publish` takes each new picture of its progress.
 
-    Expected failures are a Result; whatever it raises is a bug and goes to the supervisor.
+    A `patient` one waits for a peer that cannot be reached at first; one that somebody asked for
+    fails at once. Expected failures are a Result; whatever it raises is a bug and goes to the
+    supervisor.
     """
 
-    def __call__(self, publish: Callable[[Report], None], /) -> Awaitable[Result]: ...
+    def __call__(
+        self, publish: Callable[[Report], None], /, *, patient: bool
+    ) -> Awaitable[Result]: ...
 
 
 class ActiveJob:
@@ -77,6 +81,8 @@ class ActiveJob:
         self._phase = Phase.STARTING
         self._ticker: Ticker | None = None
         self._at_start = schedule.at_start
+        self._patient = True
+        self._watch: Callable[[Report], None] = lambda _report: None
 
     @property
     def _running(self) -> bool:
@@ -100,7 +106,7 @@ class ActiveJob:
             raise SignalRefused(f"job {self.name} is not ready: {self._phase.value}")
         if self._running:
             raise SignalRefused("already woken up")
-        self._begin()
+        self._begin(patient=False)
 
     def reset(self) -> None:
         if not self._running:
@@ -109,12 +115,20 @@ class ActiveJob:
         self._queued = False
         self._scope.cancel()
 
-    def _begin(self) -> None:
+    def _begin(self, *, patient: bool = True) -> None:
         """From here on the job counts as running, so that whoever woke it sees it in `status`."""
         number = self._invocation.number + 1 if self._invocation else 1
         self._invocation = Invocation(number=number, started=self._clock.now())
         self._scope = trio.CancelScope()
+        self._patient = patient
         self._go.set()
+
+    async def run_once(self, publish: Callable[[Report], None]) -> Invocation:
+        """One invocation, now and without patience; how it ended. JobLocked as for `run`."""
+        with held_lock(self._runtime_dir, self.name):
+            self._watch = publish
+            self._begin(patient=False)
+            return await self._invoke()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with held_lock(self._runtime_dir, self.name):
@@ -153,12 +167,12 @@ class ActiveJob:
                 self._queued = False
                 self._begin()
 
-    async def _invoke(self) -> None:
+    async def _invoke(self) -> Invocation:
         result = Result(outcome=Outcome.FAILED, error="stopped by an internal error, see the log")
         log.info("invocation started", invocation=self._invocation and self._invocation.number)
         try:
             with self._scope:
-                result = await self._work(self._publish)
+                result = await self._work(self._publish, patient=self._patient)
             if self._scope.cancelled_caught:
                 result = Result(outcome=Outcome.CANCELLED, error="reset by signal")
         except trio.Cancelled:
@@ -179,6 +193,8 @@ class ActiveJob:
                 outcome=result.outcome.value,
                 **({"err": result.error} if result.error else {}),
             )
+        return self._invocation
 
     def _publish(self, report: Report) -> None:
         self._report = report
+        self._watch(report)

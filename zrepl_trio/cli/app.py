@@ -1,0 +1,226 @@
+"""`zrepl-trio`: the commands, each in a module of its own that is imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zrepl_trio.cli.errors import Commands
+from zrepl_trio.cli.options import ConfigOption, chosen_config
+
+__all__ = ["app", "main"]
+
+EXITS = (
+    "Exit status: 0 all done, 1 some filesystem or other work failed, 2 wrong usage, "
+    "3 could not connect (to the peer, or to the daemon), 4 config, 5 already running."
+)
+
+app = typer.Typer(
+    name="zrepl-trio",
+    cls=Commands,
+    help="Replicate ZFS snapshots between hosts, compatible with zrepl 0.7.",
+    epilog=f"A first look, without ZFS: `zrepl-trio demo`. {EXITS}",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+signals = typer.Typer(
+    cls=Commands,
+    help="Tell a job of the running daemon to act now, or to stop what it does.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(signals, name="signal")
+
+
+@app.callback()
+def common(ctx: typer.Context, config: ConfigOption = None) -> None:
+    ctx.obj = config
+
+
+@app.command(epilog=EXITS)
+def run(
+    ctx: typer.Context,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[JOB]...", help="With --once: only these jobs.", show_default=False
+        ),
+    ] = None,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Run each active job once, show progress on stderr, exit."),
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Refuse to start when the config asks for something that does not act yet.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Run the daemon in the foreground, or the active jobs once.
+
+    The daemon serves `source` jobs and runs `pull` jobs by their interval or by
+    `zrepl-trio signal wakeup JOB`. It ends on SIGTERM or SIGINT, with nothing left behind.
+    A job that fails is reported and tried again; the others go on.
+
+    \b
+    Examples:
+      zrepl-trio run                          the daemon, config in its default place
+      zrepl-trio run --config zrepl.yml       another config
+      zrepl-trio run --once                   every pull job once, for cron or a look
+      zrepl-trio run --once pull_app-srv      that one alone
+    """
+    from zrepl_trio.cli.run import run_command
+
+    run_command(chosen_config(ctx, config), once=once, strict=strict, jobs=jobs or [])
+
+
+@app.command(epilog=EXITS)
+def status(
+    ctx: typer.Context,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the daemon's answer as it is, for programs.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show what the running daemon does: jobs, filesystems, steps, bytes, errors in full.
+
+    Asking costs the daemon nothing: it answers from memory and runs no zfs.
+
+    \b
+    Examples:
+      zrepl-trio status
+      zrepl-trio status --json | jq .Jobs
+      watch -n1 zrepl-trio status
+    """
+    from zrepl_trio.cli.status import status_command
+
+    status_command(chosen_config(ctx, config), as_json=json)
+
+
+@signals.command(epilog=EXITS)
+def wakeup(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(help="Name of a pull job.", show_default=False)],
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait until the run has ended; the exit status tells how."),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Start a run of JOB now.
+
+    Refused while one runs already (`already woken up`).
+
+    \b
+    Examples:
+      zrepl-trio signal wakeup pull_app-srv
+      zrepl-trio signal wakeup pull_app-srv --wait && echo replicated
+    """
+    from zrepl_trio.cli.signal import wakeup_command
+
+    wakeup_command(chosen_config(ctx, config), job, wait=wait)
+
+
+@signals.command(epilog=EXITS)
+def reset(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(help="Name of a pull job.", show_default=False)],
+    config: ConfigOption = None,
+) -> None:
+    """Cancel the present run of JOB.
+
+    What was received so far is kept, and the next run resumes it. Refused while none runs
+    (`already reset`).
+
+    \b
+    Example:
+      zrepl-trio signal reset pull_app-srv
+    """
+    from zrepl_trio.cli.signal import reset_command
+
+    reset_command(chosen_config(ctx, config), job)
+
+
+@app.command()
+def stdinserver(
+    identity: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Identity of the client, as in `client_identities`.",
+            show_default=False,
+        ),
+    ],
+    sockdir: Annotated[
+        str | None,
+        typer.Option(
+            "--sockdir", metavar="DIR", help="Where the daemon's sockets are.", show_default=False
+        ),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Hand an ssh connection to the daemon; for `command=` in authorized_keys.
+
+    sshd runs it when the puller's key logs in. It passes its standard input and output on to
+    the daemon of this host as client ID, and waits for the end. Nobody types it.
+
+    \b
+    In /root/.ssh/authorized_keys, one line:
+      command="/usr/local/bin/zrepl-trio stdinserver backup-srv.example.com",restrict ssh-ed25519 AAAA… pull
+    Before OpenSSH 7.2, instead of `restrict`:
+      no-port-forwarding,no-X11-forwarding,no-pty,no-agent-forwarding,no-user-rc
+    """
+    # The real path is entry.py's, which does not come here; except for `--config` before it.
+    from zrepl_trio.transport.stdinproxy import main as proxy
+
+    arguments = [*(["--config", str(config)] if config else [])]
+    arguments += [*(["--sockdir", sockdir] if sockdir else []), identity]
+    raise typer.Exit(proxy(arguments))
+
+
+@app.command()
+def version(
+    ctx: typer.Context,
+    config: ConfigOption = None,
+) -> None:
+    """Show our version, and the running daemon's."""
+    from zrepl_trio.cli.version import version_command
+
+    version_command(chosen_config(ctx, config))
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            metavar="DIR",
+            help="Leave everything in DIR (made by us) for a look: configs, logs, pools.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Watch two daemons replicate over OpenSSH, on emulated pools, in a temporary directory.
+
+    Full, incremental, cut in the middle and resumed, then both sides compared. Needs no ZFS and
+    no root, takes seconds, touches nothing of yours and leaves nothing behind.
+    """
+    from zrepl_trio.cli.demo import demo_command
+
+    demo_command(keep)
+
+
+def main() -> None:
+    """The console script, for all but the data path of `stdinserver`."""
+    app(prog_name="zrepl-trio")
+    sys.exit(0)

@@ -1,0 +1,100 @@
+"""`zrepl-trio run` and `run --once`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import trio
+import typer
+
+from zrepl_trio.amounts import bytes_text, duration_text
+from zrepl_trio.cli.exitcodes import ExitCode, UsageRefused
+from zrepl_trio.cli.progress import ProgressLines
+from zrepl_trio.cli.signal import OUTCOME_CODES
+from zrepl_trio.clock import SystemClock
+from zrepl_trio.config.load import load_config
+from zrepl_trio.config.loaded import LoadedConfig
+from zrepl_trio.daemon import open_plant, refuse_unbuilt, run_daemon
+from zrepl_trio.jobs.active import ActiveJob
+from zrepl_trio.jobs.base import Outcome
+from zrepl_trio.jobs.lock import JobLocked
+from zrepl_trio.logs import configure, outlets_of
+
+__all__ = ["run_command"]
+
+
+def run_command(config: Path | None, *, once: bool, strict: bool, jobs: Sequence[str]) -> None:
+    """Run the daemon, or active jobs once."""
+    if jobs and not once:
+        raise UsageRefused("run: a JOB can be given only with --once")
+    loaded = load_config(config)
+    logging = loaded.config.global_.logging
+    configure(outlets_of(logging, sys.stderr if once else None), SystemClock())
+    if once:
+        raise typer.Exit(trio.run(partial(_run_once, loaded, jobs, strict=strict)))
+    trio.run(partial(run_daemon, loaded, strict=strict))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _chosen(jobs: Sequence[object], names: Sequence[str]) -> list[ActiveJob]:
+    active = {job.name: job for job in jobs if isinstance(job, ActiveJob)}
+    unknown = [name for name in names if name not in active]
+    if unknown:
+        there = ", ".join(active) or "none"
+        raise UsageRefused(f"run --once: no active job {', '.join(unknown)} (there are: {there})")
+    if not active:
+        raise UsageRefused("run --once: the config has no active (pull) job")
+    return [active[name] for name in dict.fromkeys(names or active)]
+
+
+async def _interrupted(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for number in signals:
+        _say(f"{signal.Signals(number).name}: stopping; what was received is kept")
+        scope.cancel()
+
+
+async def _run_once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool) -> int:
+    """The greatest of the jobs' exit statuses."""
+    asleep = refuse_unbuilt(loaded, strict=strict)
+    codes: list[int] = [ExitCode.DONE]
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with open_plant(loaded, asleep) as plant, trio.open_nursery() as nursery:
+            jobs = _chosen(plant.jobs, names)
+            nursery.start_soon(_interrupted, signals, nursery.cancel_scope)
+            for job in jobs:
+                for what in asleep.get(job.name, ()):
+                    _say(f"{job.name}: {what} is configured, but not active in this version")
+                codes.append(await _run_job(job))
+            nursery.cancel_scope.cancel()
+        if nursery.cancel_scope.cancelled_caught and len(codes) <= len(jobs):
+            return ExitCode.INTERRUPTED
+    return max(codes)
+
+
+async def _run_job(job: ActiveJob) -> int:
+    def say(text: str) -> None:
+        _say(f"{job.name}: {text}")
+
+    lines = ProgressLines(say=say, monotonic=trio.current_time)
+    try:
+        invocation = await job.run_once(lines)
+    except JobLocked as error:
+        _say(f"zrepl-trio: {error}")
+        return ExitCode.ALREADY_RUNNING
+    assert invocation.outcome is not None
+    assert invocation.finished is not None
+    took = duration_text((invocation.finished - invocation.started).total_seconds())
+    report = job.status().replication
+    moved = bytes_text(report.replicated) if report else "nothing"
+    if invocation.outcome is Outcome.DONE:
+        say(f"all done: {moved} in {took}")
+    else:
+        say(f"{invocation.outcome.value} after {took}: {invocation.error}")
+    return OUTCOME_CODES[invocation.outcome]

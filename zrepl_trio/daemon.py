@@ -1,0 +1,140 @@
+"""Where the daemon is put together, and the one place that knows in which order it comes down.
+
+Stop order: listeners and jobs are cancelled at once, so nothing new is accepted; children get
+their grace and are reaped (`children`); sockets and locks go; then the process ends with 0. All
+that has a deadline, after which the process ends with 1 and says what it left.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from zrepl_trio import __version__
+from zrepl_trio.children import open_processes
+from zrepl_trio.clock import SystemClock
+from zrepl_trio.config.loaded import LoadedConfig
+from zrepl_trio.config.support import dormant, unsupported
+from zrepl_trio.control.routes import control_routes
+from zrepl_trio.control.server import serve_http
+from zrepl_trio.control.socket import open_control_listener
+from zrepl_trio.errors import ConfigErrors
+from zrepl_trio.jobs.base import Job
+from zrepl_trio.jobs.build import build_jobs, runtime_directory
+from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
+from zrepl_trio.jobs.world import World
+from zrepl_trio.transport.privatedir import ensure_private_directory
+from zrepl_trio.zfs.cli import CliZfs
+
+__all__ = ["STOP_S", "Plant", "open_plant", "refuse_unbuilt", "run_daemon"]
+
+STOP_S = 20.0
+"""Longest stop: more than a child's grace and kill together (`process.Processes.open`)."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """The jobs at rest, and the world they act on."""
+
+    world: World
+    jobs: Sequence[Job]
+
+
+def refuse_unbuilt(loaded: LoadedConfig, *, strict: bool) -> Mapping[str, tuple[str, ...]]:
+    """What of each job is asleep; ConfigErrors with all that this version cannot do.
+
+    With `strict` what is asleep is refused too.
+    """
+    asleep = dormant(loaded)
+    problems = unsupported(loaded)
+    if strict:
+        problems += [entry.problem for entry in asleep]
+    if problems:
+        raise ConfigErrors(problems)
+    return {entry.job: entry.what for entry in asleep}
+
+
+@asynccontextmanager
+async def open_plant(
+    loaded: LoadedConfig, asleep: Mapping[str, tuple[str, ...]]
+) -> AsyncIterator[Plant]:
+    """The config's jobs on this computer's clock, ZFS and processes; none runs yet."""
+    ensure_private_directory(runtime_directory(loaded.config))
+    async with open_processes() as processes:
+        world = World(clock=SystemClock(), zfs=CliZfs(processes), processes=processes)
+        yield Plant(world, build_jobs(loaded.config, world, dormant=asleep))
+
+
+def _raise_fd_limit() -> None:
+    """Take all the fds we may have: every held connection needs three."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError) as error:
+            log.warning("cannot raise the limit of open files", soft=soft, hard=hard, err=error)
+
+
+async def _stop_on_signal(
+    signals: AsyncIterator[int], work: trio.CancelScope, stopping: trio.Event
+) -> None:
+    async for number in signals:
+        if not stopping.is_set():
+            log.info("stopping", signal=signal.Signals(number).name)
+            stopping.set()
+            work.cancel()
+
+
+async def _end_at_deadline(stopping: trio.Event, world: World) -> None:
+    await stopping.wait()
+    await trio.sleep(STOP_S)
+    left = [f"{child.pid} ({' '.join(child.argv)})" for child in world.processes.stuck]
+    log.error("not stopped in time, ending anyway", after_s=STOP_S, stuck_children=left)
+    os._exit(1)
+
+
+async def run_daemon(
+    loaded: LoadedConfig,
+    *,
+    strict: bool = False,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run until SIGTERM or SIGINT; `started` once each job stands or has failed once.
+
+    Raises ConfigErrors, DaemonRunning or Refused when it cannot start.
+    """
+    asleep = refuse_unbuilt(loaded, strict=strict)
+    stopping = trio.Event()
+    _raise_fd_limit()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with (
+            open_plant(loaded, asleep) as plant,
+            open_control_listener(str(loaded.config.global_.control.sockpath)) as listener,
+            trio.open_nursery() as guards,
+        ):
+            supervisor = Supervisor(plant.jobs, clock=plant.world.clock, policy=RestartPolicy())
+            routes = control_routes(
+                supervisor, plant.world.processes, started=plant.world.clock.now()
+            )
+            async with trio.open_nursery() as work:
+                guards.start_soon(_stop_on_signal, signals, work.cancel_scope, stopping)
+                guards.start_soon(_end_at_deadline, stopping, plant.world)
+                log.info("starting", version=__version__, config=str(loaded.path))
+                for note in loaded.notes:
+                    log.info("config note", note=str(note))
+                for name, what in asleep.items():
+                    log.warning("configured, but not active in this version", job=name, what=what)
+                await work.start(serve_http, listener, routes)
+                await work.start(supervisor.run)
+                task_status.started()
+            guards.cancel_scope.cancel()
+    log.info("stopped")

@@ -1,0 +1,55 @@
+"""What an invocation of a `pull` job does: connect, replicate, tell how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zrepl_trio.clock import WallClock
+from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.jobs.active import Result
+from zrepl_trio.jobs.base import Outcome
+from zrepl_trio.replication.attempts import replicate
+from zrepl_trio.replication.link import link_error
+from zrepl_trio.replication.planning import DecodeToken
+from zrepl_trio.replication.policy import ReplicationOptions
+from zrepl_trio.replication.report import Outcome as RunOutcome
+from zrepl_trio.replication.report import Report
+from zrepl_trio.rpc.client import open_remote
+from zrepl_trio.transport.base import Connecter
+
+__all__ = ["PullWork"]
+
+_OUTCOMES = {
+    RunOutcome.DONE: Outcome.DONE,
+    RunOutcome.FILESYSTEMS_FAILED: Outcome.FILESYSTEM_ERRORS,
+    RunOutcome.PLANNING_FAILED: Outcome.FAILED,
+    RunOutcome.NOT_CONNECTED: Outcome.CONNECT_FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullWork:
+    """Replicates from the peer behind `connecter` into `receiver`; the Work of a pull job."""
+
+    connecter: Connecter
+    receiver: Endpoint
+    options: ReplicationOptions
+    clock: WallClock
+    decode_token: DecodeToken
+
+    async def __call__(self, publish: Callable[[Report], None], /, *, patient: bool) -> Result:
+        async with open_remote(self.connecter) as sender:
+            # Unattended, a run waits for a link that is down at first. Somebody who asked for
+            # this run wants to be told at once what is wrong with the link.
+            if not patient and (error := await link_error([sender])) is not None:
+                return Result(outcome=Outcome.CONNECT_FAILED, error=str(error))
+            report = await replicate(
+                sender,
+                self.receiver,
+                self.options,
+                report=publish,
+                clock=self.clock,
+                decode_token=self.decode_token,
+            )
+        return Result(outcome=_OUTCOMES[report.outcome], error=report.error)
