@@ -7,19 +7,18 @@ the daemon must not kill a `zfs recv` before its stdin is closed, which lets it 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 
 import trio
 
+from zrepl_trio.bulk import set_pipe_size
 from zrepl_trio.process import Child, Completed, Processes, Redirect, StuckChild
 
-__all__ = ["STDERR_TAIL_BYTES", "RingBuffer", "open_processes", "set_pipe_size"]
+__all__ = ["STDERR_TAIL_BYTES", "RingBuffer", "StderrTail", "open_processes"]
 
 STDERR_TAIL_BYTES = 32 * 1024
 """How much of a child's stderr is kept; zrepl keeps as much (wire reference 1.5)."""
@@ -46,13 +45,6 @@ class RingBuffer:
         return bytes(self._kept)
 
 
-def set_pipe_size(fd: int, size: int | None) -> None:
-    """Ask for a pipe of `size` bytes; a refusal (limit, system, not a pipe) changes nothing."""
-    if size is not None and sys.platform == "linux":
-        with suppress(OSError):
-            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
-
-
 @asynccontextmanager
 async def open_processes(
     *, kill_group: Callable[[int, int], None] = os.killpg
@@ -69,6 +61,55 @@ async def open_processes(
             nursery.cancel_scope.cancel()
 
 
+class StderrTail:
+    """Reads the read end of a child's stderr pipe and keeps its last words; owns the fd."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._kept = RingBuffer()
+        self._reading = trio.CancelScope(shield=True)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._kept)
+
+    async def read(self) -> None:
+        """Read as it comes, so that a talkative child never blocks on it; until `close`, also
+        when all around is cancelled."""
+        with self._reading:
+            while self._fd != -1:
+                await trio.lowlevel.wait_readable(self._fd)
+                self._read_once()
+
+    def drain(self) -> None:
+        """Keep what is in the pipe now: all that an ended child said. Doesn't wait for EOF, as
+        a grandchild may hold the pipe."""
+        total = 0
+        while total < _LAST_WORDS_BYTES and (count := self._read_once()):
+            total += count
+
+    def _read_once(self) -> int:
+        """Keep what is there; the count, 0 when there is nothing now. Closes at EOF."""
+        if self._fd == -1:
+            return 0
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return 0
+        self._kept.add(data)
+        if not data:
+            self.close()
+        return len(data)
+
+    def close(self) -> None:
+        """Stop reading and close the fd."""
+        self._reading.cancel()
+        if self._fd != -1:
+            trio.lowlevel.notify_closing(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+
 class _Child:
     """A running child; its fds and its stderr reader end with `_Processes.open`."""
 
@@ -77,14 +118,12 @@ class _Child:
         process: trio.Process,
         stdin: trio.lowlevel.FdStream | None,
         stdout: trio.lowlevel.FdStream | None,
-        stderr_fd: int,
+        stderr: StderrTail,
     ) -> None:
         self.process = process
+        self.stderr = stderr
         self._stdin = stdin
         self._stdout = stdout
-        self._stderr_fd = stderr_fd
-        self._tail = RingBuffer()
-        self._reading = trio.CancelScope(shield=True)
 
     @property
     def pid(self) -> int:
@@ -102,46 +141,12 @@ class _Child:
 
     @property
     def stderr_tail(self) -> bytes:
-        return bytes(self._tail)
+        return bytes(self.stderr)
 
     async def wait(self) -> int:
         status = await self.process.wait()
-        # What the child said is in the pipe by now; no wait for EOF, as a grandchild may hold it.
-        self._drain_stderr()
+        self.stderr.drain()
         return status
-
-    async def read_stderr(self) -> None:
-        """Read stderr as it comes, so that a talkative child never blocks on it."""
-        with self._reading:
-            while self._stderr_fd != -1:
-                await trio.lowlevel.wait_readable(self._stderr_fd)
-                self._read_stderr_once()
-
-    def _drain_stderr(self) -> None:
-        total = 0
-        while total < _LAST_WORDS_BYTES and (count := self._read_stderr_once()):
-            total += count
-
-    def _read_stderr_once(self) -> int:
-        """Keep what is there; the count, 0 when there is nothing now. Closes at EOF."""
-        if self._stderr_fd == -1:
-            return 0
-        try:
-            data = os.read(self._stderr_fd, _READ_BYTES)
-        except BlockingIOError:
-            return 0
-        self._tail.add(data)
-        if not data:
-            self.close_stderr()
-        return len(data)
-
-    def close_stderr(self) -> None:
-        """Stop reading and close our end."""
-        self._reading.cancel()
-        if self._stderr_fd != -1:
-            trio.lowlevel.notify_closing(self._stderr_fd)
-            os.close(self._stderr_fd)
-            self._stderr_fd = -1
 
     async def close_pipes(self) -> None:
         for stream in (self._stdin, self._stdout):
@@ -225,12 +230,15 @@ class _Processes:
         child = await _spawn(argv, stdin, stdout, env, pipe_size)
         # Not in a nursery of the block: that would wrap the body's errors in groups. Shielded
         # within, so that it lives exactly as long as the block, also when the daemon stops.
-        self._nursery.start_soon(child.read_stderr, name=f"stderr of {argv[0]}")
+        self._nursery.start_soon(child.stderr.read, name=f"stderr of {argv[0]}")
         try:
             yield child
         finally:
             with trio.CancelScope(shield=True):
-                await self._end(child, tuple(argv), dataset, waits)
+                try:
+                    await self._end(child, tuple(argv), dataset, waits)
+                finally:
+                    child.stderr.close()
 
     async def _end(
         self, child: _Child, argv: tuple[str, ...], dataset: str, waits: tuple[float, float, float]
@@ -248,7 +256,7 @@ class _Processes:
         else:
             self._stuck[child.pid] = StuckChild(pid=child.pid, argv=argv, dataset=dataset)
             self._nursery.start_soon(self._reap, child.process, name=f"reaper of {argv[0]}")
-        child.close_stderr()
+        child.stderr.drain()
 
     async def _reap(self, process: trio.Process) -> None:
         await process.wait()
@@ -271,7 +279,8 @@ async def _spawn(
             ours.callback(os.close, our_fd)
             theirs.callback(os.close, their_fd)
             os.set_blocking(our_fd, False)
-            set_pipe_size(our_fd, size)
+            if size is not None:
+                set_pipe_size(our_fd, size)
             return our_fd, their_fd
 
         in_fd = out_fd = None
@@ -296,7 +305,7 @@ async def _spawn(
         process,
         None if in_fd is None else trio.lowlevel.FdStream(in_fd),
         None if out_fd is None else trio.lowlevel.FdStream(out_fd),
-        err_fd,
+        StderrTail(err_fd),
     )
 
 
