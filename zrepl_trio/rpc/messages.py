@@ -386,7 +386,9 @@ def _send(message: pdu.SendReq, *, needs_config: bool) -> SendRequest:
         to=_version_of(filesystem, message.To),
         from_=_version_of(filesystem, message.From) if message.HasField("From") else None,
         resume_token=_token(message.ResumeToken),
-        protection=_protection(message) if needs_config else Protection(),
+        protection=_protection(message)
+        if needs_config or message.HasField("Config")
+        else Protection(),
     )
 
 

@@ -1,0 +1,138 @@
+"""Connections in memory, and what a test does with their two ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import trio
+import trio.testing
+
+from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.rpc import handshake, label
+from zrepl_trio.rpc.client import RemoteEndpoint, open_remote
+from zrepl_trio.rpc.label import Label
+from zrepl_trio.rpc.server import serve_connection
+from zrepl_trio.transport.base import Connection
+
+
+class StreamConnection(Connection):
+    """Any half-closeable stream as a Connection without fds."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream, identity: str = "client-1") -> None:
+        self.stream = stream
+        self.client_identity = identity
+        self.closed = False
+
+    @property
+    def read_fd(self) -> None:
+        return None
+
+    @property
+    def write_fd(self) -> None:
+        return None
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return bytes(await self.stream.receive_some(max_bytes))
+
+    async def send_eof(self) -> None:
+        await self.stream.send_eof()
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await self.stream.aclose()
+
+
+def connection_pair() -> tuple[StreamConnection, StreamConnection]:
+    """Two ends with endless buffers."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    return StreamConnection(ours), StreamConnection(theirs)
+
+
+def lockstep_pair() -> tuple[StreamConnection, StreamConnection]:
+    """Two ends without any buffer: a write ends when its bytes have been read."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    return StreamConnection(ours), StreamConnection(theirs)
+
+
+class PairConnecter:
+    """Each connect is served by `serve`, in a task of its own that ends with the connection."""
+
+    peer = "memory"
+
+    def __init__(
+        self,
+        serve: Callable[[Connection], Awaitable[None]],
+        make_pair: Callable[[], tuple[StreamConnection, StreamConnection]] = connection_pair,
+    ) -> None:
+        self._serve = serve
+        self._make_pair = make_pair
+        self.connections: list[StreamConnection] = []
+        self.server_ends: list[StreamConnection] = []
+
+    def connect(self) -> AbstractAsyncContextManager[Connection]:
+        return self._connect()
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[Connection]:
+        ours, theirs = self._make_pair()
+        self.connections.append(ours)
+        self.server_ends.append(theirs)
+        nursery_error: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._serve, theirs)
+                try:
+                    yield ours
+                except BaseException as error:
+                    nursery_error = error
+                    raise
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await ours.aclose()
+        except BaseExceptionGroup:
+            if nursery_error is not None and not isinstance(nursery_error, trio.Cancelled):
+                raise nursery_error from None
+            raise
+
+
+@asynccontextmanager
+async def remote(endpoint: Endpoint) -> AsyncIterator[RemoteEndpoint]:
+    """`endpoint` as seen through the whole wire, in memory."""
+
+    async def serve(connection: Connection) -> None:
+        await serve_connection(connection, endpoint)
+
+    async with open_remote(PairConnecter(serve)) as far:
+        yield far
+
+
+async def greet(connection: Connection, purpose: Label = Label.DATA) -> None:
+    """A client's greeting, written back to back; leaves the server's banner read."""
+    await connection.send_all(handshake.render() + label.render(purpose))
+    assert await receive_exactly(connection, 67) == handshake.render()
+
+
+async def receive_exactly(connection: Connection, count: int) -> bytes:
+    """Exactly so many bytes, or fewer at EOF."""
+    data = b""
+    while len(data) < count:
+        part = await connection.receive_some(count - len(data))
+        if not part:
+            break
+        data += part
+    return data
+
+
+async def receive_rest(connection: Connection) -> bytes:
+    """All that comes until EOF."""
+    data = b""
+    while part := await connection.receive_some(65536):
+        data += part
+    return data

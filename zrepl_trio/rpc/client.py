@@ -1,0 +1,206 @@
+"""The other side of a replication at the far end of a wire, as an `Endpoint`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import trio
+
+from zrepl_trio.endpoint.protocol import (
+    Filesystem,
+    ReceiveRequest,
+    SendReply,
+    SendRequest,
+    StreamSource,
+)
+from zrepl_trio.errors import (
+    HandshakeFailed,
+    RemoteError,
+    RemoteProtocolError,
+    SourceFailed,
+    TransportError,
+    ZreplError,
+)
+from zrepl_trio.rpc import messages
+from zrepl_trio.rpc.background import open_background
+from zrepl_trio.rpc.control import ControlClient
+from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
+from zrepl_trio.rpc.greeting import greet_server
+from zrepl_trio.rpc.label import Label
+from zrepl_trio.rpc.machine import PING, RECV, SEND, Role
+from zrepl_trio.rpc.streams import InboundStream, send_stream
+from zrepl_trio.transport.base import Connecter
+from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = ["RECONNECT_FIRST_S", "RECONNECT_MOST_S", "RemoteEndpoint", "open_remote"]
+
+RECONNECT_FIRST_S = 1.0
+"""grpc-go's first pause between attempts to connect; each next one is 1.6 times as long."""
+
+RECONNECT_MOST_S = 120.0
+_RECONNECT_GROWTH = 1.6
+
+
+@asynccontextmanager
+async def open_remote(connecter: Connecter) -> AsyncIterator[RemoteEndpoint]:
+    """The endpoint that `connecter` leads to.
+
+    Nothing is dialled before the first call. The control connection lives until the block
+    ends, or until it fails: then the next call dials again. Each ping, send and receive of
+    data has a connection of its own. All errors are ZreplErrors, and come bare, not in groups.
+    """
+    control = ControlClient(connecter)
+    async with open_background() as nursery:
+        nursery.start_soon(control.run)
+        yield RemoteEndpoint(connecter, control)
+
+
+class RemoteEndpoint:
+    """An `Endpoint` by remote calls; made by `open_remote`.
+
+    The peer's handler errors are RemoteError with its text; the link's are TransportError
+    (ConnectFailed, HandshakeFailed, PeerTimeout); an answer that makes no sense, or names what
+    is no legal name, is RemoteProtocolError.
+    """
+
+    def __init__(self, connecter: Connecter, control: ControlClient) -> None:
+        self._connecter = connecter
+        self._control = control
+
+    async def ping(self, message: str) -> str:
+        """The same message, by the control connection."""
+        return messages.decode_ping_echo(
+            await self._control.call("Ping", messages.encode_ping(message))
+        )
+
+    async def ping_data(self, message: str) -> str:
+        """The same message, by a data connection of its own."""
+        async with self._open_data() as data:
+            await data.send_request(PING, messages.encode_ping(message))
+            return messages.decode_ping_echo(await data.receive_answer())
+
+    async def wait_for_connectivity(self, message: str) -> None:
+        """Return once both kinds of connection carry `message` there and back.
+
+        Tries again, ever more slowly, while the link fails; the caller sets the limit. Raises at
+        once what trying again cannot mend: HandshakeFailed, RemoteError, RemoteProtocolError.
+        """
+        async with open_background() as nursery:
+            data_done = trio.Event()
+
+            async def data_pings() -> None:
+                await self._persist(self.ping_data, message)
+                data_done.set()
+
+            nursery.start_soon(data_pings)
+            await self._persist(self.ping, message)
+            await data_done.wait()
+
+    async def list_filesystems(self) -> list[Filesystem]:
+        """See Endpoint."""
+        answer = await self._control.call("ListFilesystems", messages.encode_empty())
+        return messages.decode_filesystems(answer)
+
+    async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
+        """See Endpoint."""
+        request = messages.encode_filesystem(filesystem)
+        return messages.decode_versions(await self._control.call("ListFilesystemVersions", request))
+
+    async def send_dry(self, request: SendRequest) -> int | None:
+        """See Endpoint."""
+        answer = await self._control.call("SendDry", messages.encode_send(request))
+        return messages.decode_send_result(answer)[1]
+
+    async def send_completed(self, request: SendRequest) -> None:
+        """See Endpoint."""
+        encoded = messages.encode_send_completed(request)
+        messages.decode_empty(await self._control.call("SendCompleted", encoded))
+
+    async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
+        """See Endpoint."""
+        request = messages.encode_filesystem(filesystem)
+        return messages.decode_cursor(await self._control.call("ReplicationCursor", request))
+
+    async def destroy_snapshots(
+        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    ) -> list[DestroyResult]:
+        """See Endpoint."""
+        request = messages.encode_destroy(filesystem, snapshots)
+        answer = await self._control.call("DestroySnapshots", request)
+        return messages.decode_destroy_results(answer, snapshots)
+
+    def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
+        """See Endpoint. The stream has no `reader`: it is moved by `copy_into`."""
+        return self._send(request)
+
+    @asynccontextmanager
+    async def _send(self, request: SendRequest) -> AsyncIterator[SendReply]:
+        async with self._open_data() as data:
+            await data.send_request(SEND, messages.encode_send(request))
+            answer = messages.decode_send_result(await data.receive_answer())
+            used_resume_token, expected_size = answer
+            yield SendReply(
+                used_resume_token=used_resume_token,
+                expected_size=expected_size,
+                stream=InboundStream(data),
+            )
+
+    async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
+        """See Endpoint. The peer may answer before it has taken all of the stream."""
+        async with self._open_data() as data:
+            await data.send_request(RECV, messages.encode_receive(request))
+            sending_error = await self._send_until_answered(data, stream)
+            if sending_error is not None:
+                raise sending_error
+
+    async def _send_until_answered(self, data: DataConn, stream: StreamSource) -> ZreplError | None:
+        sending_error: ZreplError | None = None
+        async with open_background() as nursery:
+            no_answer = trio.CancelScope()
+
+            async def send() -> None:
+                nonlocal sending_error
+                try:
+                    await send_stream(data, stream)
+                except SourceFailed as error:
+                    # told to the peer; as zrepl does, its answer is not waited for
+                    sending_error = error
+                    no_answer.cancel()
+                except TransportError as error:
+                    # the peer may have said why before it closed: its answer comes first
+                    sending_error = error
+
+            nursery.start_soon(send)
+            with no_answer:
+                try:
+                    messages.decode_empty(await data.receive_answer())
+                except (TransportError, RemoteProtocolError):
+                    if sending_error is None:
+                        raise
+                else:
+                    sending_error = None
+        return sending_error
+
+    @asynccontextmanager
+    async def _open_data(self) -> AsyncIterator[DataConn]:
+        async with self._connecter.connect() as connection:
+            await greet_server(connection, Label.DATA)
+            async with open_dataconn(connection, Role.CLIENT) as data:
+                yield data
+
+    async def _persist(self, ping: Callable[[str], Awaitable[str]], message: str) -> None:
+        pause_s = RECONNECT_FIRST_S
+        while True:
+            try:
+                echo = await ping(message)
+            except HandshakeFailed:
+                raise
+            except TransportError:
+                await trio.sleep(pause_s)
+                pause_s = min(pause_s * _RECONNECT_GROWTH, RECONNECT_MOST_S)
+                continue
+            if echo != message:
+                raise RemoteError(f"the peer's ping answered {echo[:80]!r}")
+            return

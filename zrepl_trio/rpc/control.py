@@ -1,0 +1,199 @@
+"""The calling side's control connection: opened by the first call, reopened when it was lost."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import trio
+
+from zrepl_trio.errors import (
+    PeerTimeout,
+    ProtocolError,
+    RemoteError,
+    RemoteProtocolError,
+    TransportError,
+    ZreplError,
+)
+from zrepl_trio.rpc.greeting import greet_server
+from zrepl_trio.rpc.grpc import Failure, Status
+from zrepl_trio.rpc.grpc_client import CallDone, GrpcClient
+from zrepl_trio.rpc.label import Label
+from zrepl_trio.rpc.link import Link
+from zrepl_trio.transport.base import Connecter, Connection
+
+__all__ = ["CONNECT_LIMIT_S", "ControlClient"]
+
+CONNECT_LIMIT_S = 20.0
+"""grpc-go's limit for one attempt, start of ssh and handshake included."""
+
+_GOODBYE = "client transport shutdown"
+_E = TypeVar("_E", bound=ZreplError)
+
+
+class ControlClient:
+    """Makes calls over one connection that all of them share; `run` must be running.
+
+    A connection that fails fails the calls that are on it; the next call dials again.
+    """
+
+    def __init__(self, connecter: Connecter) -> None:
+        self._connecter = connecter
+        self._session: _Session | None = None
+        self._attempt: _Attempt | None = None
+        self._wanted = trio.Event()
+
+    async def run(self) -> None:
+        """Dial when a call wants it, for ever."""
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            attempt = self._attempt
+            if attempt is None:
+                continue
+            try:
+                await self._serve(attempt)
+            except ZreplError as error:
+                self._end(attempt, error)
+            else:
+                self._end(attempt, TransportError("the peer closed the control connection"))
+
+    async def call(self, method: str, message: bytes) -> bytes:
+        """The answer's message.
+
+        Raises RemoteError with the text of the peer's handler, TransportError or PeerTimeout for
+        the link, ConnectFailed or HandshakeFailed when there is none. Cancelling it tells the peer.
+        """
+        session = self._session
+        if session is None or not session.accepting:
+            if self._attempt is None:
+                self._attempt = _Attempt()
+                self._wanted.set()
+            attempt = self._attempt
+            await attempt.done.wait()
+            if attempt.error is not None:
+                raise _again(attempt.error) from attempt.error
+            session = attempt.session
+            assert session is not None
+        result = await session.call(f"/Replication/{method}", message)
+        if isinstance(result, Failure):
+            raise _raised(method, result)
+        return result
+
+    async def _serve(self, attempt: _Attempt) -> None:
+        dialling = trio.CancelScope(deadline=trio.current_time() + CONNECT_LIMIT_S)
+        with dialling:
+            async with self._connecter.connect() as connection:
+                await greet_server(connection, Label.CONTROL)
+                # the limit was for getting here: the scope goes on holding the connection
+                dialling.deadline = math.inf
+                session = _Session(connection)
+                self._session = attempt.session = session
+                self._attempt = None
+                attempt.done.set()
+                try:
+                    await session.run()
+                finally:
+                    if self._session is session:
+                        self._session = None
+        if dialling.cancelled_caught:
+            raise PeerTimeout(
+                f"no control connection to {self._connecter.peer} within {CONNECT_LIMIT_S:g} s"
+            )
+
+    def _end(self, attempt: _Attempt, error: ZreplError) -> None:
+        if attempt.session is not None:
+            attempt.session.fail(error)
+            return
+        attempt.error = error
+        if self._attempt is attempt:
+            self._attempt = None
+        attempt.done.set()
+
+
+class _Attempt:
+    """One dialling that calls wait for together."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.session: _Session | None = None
+        self.error: ZreplError | None = None
+
+
+class _Session:
+    """One live connection and the calls on it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._machine = GrpcClient(trio.current_time())
+        self._link = Link[CallDone](connection, self._machine)
+        self._waiting: dict[int, _Waiter] = {}
+        self._error: ZreplError | None = None
+
+    @property
+    def accepting(self) -> bool:
+        return self._error is None and self._machine.accepting
+
+    async def run(self) -> None:
+        await self._link.run(self._on_done, goodbye=_GOODBYE)
+
+    async def call(self, path: str, message: bytes) -> bytes | Failure:
+        if self._error is not None:
+            raise _again(self._error) from self._error
+        if self._machine.goaway is not None:
+            raise TransportError(str(self._machine.goaway))
+        number = self._machine.start_call(path, message)
+        waiter = self._waiting[number] = _Waiter()
+        self._link.wake()
+        try:
+            await waiter.done.wait()
+        except trio.Cancelled:
+            self._machine.cancel_call(number)
+            self._link.wake()
+            raise
+        finally:
+            self._waiting.pop(number, None)
+        if waiter.result is None:
+            assert self._error is not None
+            raise _again(self._error) from self._error
+        return waiter.result
+
+    def fail(self, error: ZreplError) -> None:
+        self._error = error
+        for waiter in self._waiting.values():
+            waiter.done.set()
+
+    def _on_done(self, done: CallDone) -> None:
+        waiter = self._waiting.get(done.call)
+        if waiter is not None:
+            waiter.result = done.result
+            waiter.done.set()
+
+
+class _Waiter:
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.result: bytes | Failure | None = None
+
+
+def _again(error: _E) -> _E | TransportError:
+    """The same error for one more who waited: sharing one object would mix their tracebacks."""
+    if isinstance(error, TransportError | ProtocolError):
+        return type(error)(str(error))
+    return TransportError(str(error))
+
+
+def _raised(method: str, failure: Failure) -> ZreplError:
+    text = failure.text or "no reason given"
+    match failure.status:
+        case Status.UNKNOWN:
+            return RemoteError(failure.text)
+        case Status.UNAVAILABLE:
+            return TransportError(f"{method}: {text}")
+        case Status.DEADLINE_EXCEEDED:
+            return PeerTimeout(f"{method}: {text}")
+        case Status.RESOURCE_EXHAUSTED | Status.INTERNAL:
+            return RemoteProtocolError(f"{method}: {text}")
+        case Status.UNIMPLEMENTED:
+            return RemoteError(f"the peer does not know {method}: {text}")
+        case _:
+            return RemoteError(f"{method} failed with gRPC status {failure.status}: {text}")

@@ -1,0 +1,69 @@
+"""The first steps on a fresh connection: both version banners, then the client's label.
+
+Nothing is read beyond the step at hand, since a client may send everything back to back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from zrepl_trio.errors import HandshakeFailed, PeerTimeout, RemoteProtocolError
+from zrepl_trio.rpc import handshake, label
+from zrepl_trio.rpc.label import Label
+from zrepl_trio.transport.base import Connection
+
+__all__ = ["STEP_LIMIT_S", "greet_client", "greet_server"]
+
+STEP_LIMIT_S = 10.0
+"""zrepl's limit for the version handshake, and again for the label."""
+
+
+async def greet_server(connection: Connection, purpose: Label) -> None:
+    """The client's part. Raises HandshakeFailed or PeerTimeout."""
+    with _step("the version handshake"):
+        await _exchange_versions(connection)
+        await connection.send_all(label.render(purpose))
+
+
+async def greet_client(connection: Connection) -> Label:
+    """The server's part: what the client wants. Raises HandshakeFailed or PeerTimeout."""
+    with _step("the version handshake"):
+        await _exchange_versions(connection)
+    with _step("the connection's label"):
+        return label.parse(await _receive_exactly(connection, label.LABEL_BYTES))
+
+
+async def _exchange_versions(connection: Connection) -> None:
+    # both sides write first: the banner fits any buffer
+    await connection.send_all(handshake.render())
+    prefix = await _receive_exactly(connection, handshake.PREFIX_BYTES)
+    body = await _receive_exactly(connection, handshake.body_length(prefix))
+    handshake.check_version(handshake.parse_body(body))
+
+
+async def _receive_exactly(connection: Connection, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        part = await connection.receive_some(count - len(data))
+        if not part:
+            raise RemoteProtocolError(
+                f"the peer closed the connection after {len(data)} of {count} bytes"
+            )
+        data += part
+    return bytes(data)
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    try:
+        with trio.fail_after(STEP_LIMIT_S):
+            yield
+    except trio.TooSlowError:
+        raise PeerTimeout(f"{what} took longer than {STEP_LIMIT_S:g} s") from None
+    except RemoteProtocolError as error:
+        raise HandshakeFailed(f"{what} failed: {error}") from error
+    except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+        raise HandshakeFailed(f"the connection broke during {what}: {error}") from error

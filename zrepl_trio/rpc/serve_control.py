@@ -1,0 +1,152 @@
+"""The serving side of a control connection: gRPC calls, each handed to an `Endpoint`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+
+import structlog
+import trio
+
+from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.errors import RemoteProtocolError, TransportError, ZreplError
+from zrepl_trio.rpc import messages
+from zrepl_trio.rpc.background import open_background
+from zrepl_trio.rpc.grpc import Status
+from zrepl_trio.rpc.grpc_server import Call, CallCancelled, GrpcServer
+from zrepl_trio.rpc.link import Link
+from zrepl_trio.rpc.messages import InvalidContent
+from zrepl_trio.rpc.serve_data import INTERNAL_ERROR, expected_text
+from zrepl_trio.transport.base import Connection
+
+__all__ = ["METHODS", "serve_control"]
+
+_GOODBYE = "server is closing the connection"
+
+
+async def serve_control(
+    connection: Connection, endpoint: Endpoint, log: structlog.typing.FilteringBoundLogger
+) -> None:
+    """Serve calls until the client leaves; calls that still run then are cancelled.
+
+    A handler's error is told to the peer and logged here. Raises TransportError when the link
+    failed with calls open and RemoteProtocolError when the peer broke the protocol.
+    """
+    machine = GrpcServer(trio.current_time())
+    link = Link[Call | CallCancelled](connection, machine)
+    scopes: dict[int, trio.CancelScope] = {}
+    async with open_background() as nursery:
+
+        def handle(event: Call | CallCancelled) -> None:
+            match event:
+                case Call():
+                    scopes[event.stream_id] = trio.CancelScope()
+                    nursery.start_soon(serve, event, scopes[event.stream_id])
+                case CallCancelled():
+                    scopes[event.stream_id].cancel()
+
+        async def serve(call: Call, scope: trio.CancelScope) -> None:
+            with scope:
+                await _Serving(machine, link, endpoint, log).serve(call)
+            del scopes[call.stream_id]
+            link.wake()
+
+        await link.run(handle, goodbye=_GOODBYE)
+        if machine.busy:
+            raise TransportError("the client left with calls open")
+
+
+class _Serving:
+    def __init__(
+        self,
+        machine: GrpcServer,
+        link: Link[Call | CallCancelled],
+        endpoint: Endpoint,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._machine = machine
+        self._link = link
+        self._endpoint = endpoint
+        self._log = log
+
+    async def serve(self, call: Call) -> None:
+        """Answer one call."""
+        name = call.path.removeprefix("/Replication/")
+        method = METHODS.get(name)
+        if method is None or name == call.path:
+            self._machine.fail(
+                call.stream_id, Status.UNIMPLEMENTED, f"unknown method {call.path[:80]}"
+            )
+            return
+        log = self._log.bind(request=name)
+        try:
+            with trio.move_on_after(call.timeout_s if call.timeout_s is not None else math.inf):
+                answer = await method(self._endpoint, call.message)
+                self._machine.respond(call.stream_id, answer)
+                return
+            self._machine.fail(call.stream_id, Status.DEADLINE_EXCEEDED, "out of time")
+        except RemoteProtocolError as error:
+            unparsable = not isinstance(error, InvalidContent)
+            status = Status.INTERNAL if unparsable else Status.INVALID_ARGUMENT
+            self._machine.fail(call.stream_id, status, str(error))
+            self._link.end_after_flush(type(error)(f"{name}: {error}"))
+        except ZreplError as error:
+            log.warning("request failed", error=str(error))
+            self._machine.fail(call.stream_id, Status.UNKNOWN, str(error))
+        except Exception as error:
+            text = expected_text(error)
+            if text is None:
+                log.exception("request failed by a bug")
+            else:
+                log.warning("request failed", error=text)
+            self._machine.fail(call.stream_id, Status.UNKNOWN, text or INTERNAL_ERROR)
+
+
+async def _ping(endpoint: Endpoint, message: bytes) -> bytes:
+    return messages.encode_ping_echo(await endpoint.ping(messages.decode_ping(message)))
+
+
+async def _list_filesystems(endpoint: Endpoint, message: bytes) -> bytes:
+    messages.decode_empty(message)
+    return messages.encode_filesystems(await endpoint.list_filesystems())
+
+
+async def _list_versions(endpoint: Endpoint, message: bytes) -> bytes:
+    filesystem = messages.decode_filesystem(message)
+    return messages.encode_versions(await endpoint.list_versions(filesystem))
+
+
+async def _destroy_snapshots(endpoint: Endpoint, message: bytes) -> bytes:
+    filesystem, snapshots = messages.decode_destroy(message)
+    results = await endpoint.destroy_snapshots(filesystem, snapshots)
+    return messages.encode_destroy_results(snapshots, results)
+
+
+async def _replication_cursor(endpoint: Endpoint, message: bytes) -> bytes:
+    filesystem = messages.decode_filesystem(message)
+    return messages.encode_cursor(await endpoint.replication_cursor(filesystem))
+
+
+async def _send_dry(endpoint: Endpoint, message: bytes) -> bytes:
+    request = messages.decode_send(message, dry=True)
+    return messages.encode_send_result(
+        used_resume_token=request.resume_token is not None,
+        expected_size=await endpoint.send_dry(request),
+    )
+
+
+async def _send_completed(endpoint: Endpoint, message: bytes) -> bytes:
+    await endpoint.send_completed(messages.decode_send_completed(message))
+    return messages.encode_empty()
+
+
+METHODS: dict[str, Callable[[Endpoint, bytes], Awaitable[bytes]]] = {
+    "Ping": _ping,
+    "ListFilesystems": _list_filesystems,
+    "ListFilesystemVersions": _list_versions,
+    "DestroySnapshots": _destroy_snapshots,
+    "ReplicationCursor": _replication_cursor,
+    "SendDry": _send_dry,
+    "SendCompleted": _send_completed,
+}
+"""The calls of service `Replication`, by name."""

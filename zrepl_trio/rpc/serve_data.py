@@ -1,0 +1,101 @@
+"""The serving side of one data connection: one request, handed to an `Endpoint`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import structlog
+
+from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.errors import RemoteProtocolError, TransportError, ZreplError
+from zrepl_trio.rpc import machine, messages
+from zrepl_trio.rpc.background import open_background
+from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
+from zrepl_trio.rpc.machine import RECV, Role
+from zrepl_trio.rpc.messages import InvalidContent
+from zrepl_trio.rpc.streams import InboundStream, send_stream
+from zrepl_trio.transport.base import Connection
+
+__all__ = ["INTERNAL_ERROR", "expected_text", "serve_data"]
+
+INTERNAL_ERROR = "internal error on the serving side; its log has the details"
+"""All that a peer is told of an error that is not meant for it."""
+
+_UNKNOWN = "requested endpoint does not exist"
+
+
+async def serve_data(
+    connection: Connection, endpoint: Endpoint, log: structlog.typing.FilteringBoundLogger
+) -> None:
+    """Serve one request, then shut the connection down.
+
+    A handler's error is told to the peer and logged here. Raises TransportError when the link
+    failed and RemoteProtocolError when the peer broke the protocol.
+    """
+    async with open_dataconn(connection, Role.SERVER) as data:
+        name, body = await data.receive_request()
+        log = log.bind(request=name[:80])
+        try:
+            async with open_background() as nursery:
+                if name != RECV:
+                    # nothing more is to come: notice a client that leaves or falls silent
+                    nursery.start_soon(data.wait_for_end)
+                await _handle(data, endpoint, name, body)
+        except InvalidContent as error:
+            await _refuse(data, str(error))
+            raise
+        except RemoteProtocolError:
+            raise
+        except TransportError as error:
+            await _refuse(data, str(error))
+            raise
+        except ZreplError as error:
+            log.warning("request failed", error=str(error))
+            await _refuse(data, str(error))
+        except Exception as error:
+            text = expected_text(error)
+            if text is None:
+                log.exception("request failed by a bug")
+            else:
+                log.warning("request failed", error=text)
+            await _refuse(data, text or INTERNAL_ERROR)
+
+
+async def _handle(data: DataConn, endpoint: Endpoint, name: str, body: bytes) -> None:
+    match name:
+        case machine.PING:
+            echo = await endpoint.ping(messages.decode_ping(body))
+            await data.send_answer(messages.encode_ping_echo(echo))
+        case machine.SEND:
+            async with endpoint.send(messages.decode_send(body)) as reply:
+                answer = messages.encode_send_result(
+                    used_resume_token=reply.used_resume_token, expected_size=reply.expected_size
+                )
+                await data.send_answer(answer)
+                await send_stream(data, reply.stream)
+        case machine.RECV:
+            await endpoint.receive(messages.decode_receive(body), InboundStream(data))
+            await data.send_answer(messages.encode_empty())
+        case _:
+            raise InvalidContent(_UNKNOWN)
+
+
+async def _refuse(data: DataConn, text: str) -> None:
+    if data.can_refuse:
+        with suppress(TransportError):
+            await data.send_refusal(text)
+
+
+def expected_text(error: Exception) -> str | None:
+    """The text of a group of nothing but ZreplErrors, None for a bug."""
+    if not isinstance(error, ExceptionGroup) or error.split(ZreplError)[1] is not None:
+        return None
+    texts: list[str] = []
+    pending: list[BaseException] = [error]
+    while pending:
+        member = pending.pop(0)
+        if isinstance(member, BaseExceptionGroup):
+            pending += member.exceptions
+        else:
+            texts.append(str(member))
+    return "\n".join(texts)
