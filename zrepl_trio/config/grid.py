@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 from zrepl_trio.config.scalars import ScalarError, format_duration, parse_duration
@@ -52,14 +53,12 @@ class RetentionGrid:
         intervals = tuple(_parse_term(term) for term in text.split("|"))
         if sum(interval.count for interval in intervals) > MAX_BUCKETS:
             raise ScalarError(f"the grid has more than {MAX_BUCKETS} buckets", GRID_WORDS)
-        for index, later in enumerate(intervals):
-            before = intervals[:index]
-            if any(later.length_s < early.length_s for early in before) and not all(
-                early.keep is None for early in before
-            ):
+        for index, (early, later) in enumerate(pairwise(intervals), start=1):
+            shrinks = later.length_s < early.length_s
+            if shrinks and not all(before.keep is None for before in intervals[:index]):
                 raise ScalarError(
                     f"the lengths must not shrink from left to right, and {later} follows "
-                    f"{before[-1]} (allowed only behind keep=all terms)",
+                    f"{early} (allowed only behind keep=all terms)",
                     GRID_WORDS,
                 )
         return cls(intervals)

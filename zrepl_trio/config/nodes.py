@@ -359,5 +359,7 @@ def _say(error: yaml.MarkedYAMLError) -> str:
         return "a tab where YAML wants spaces"
     if problem == "mapping values are not allowed here":
         return "a `key:` is not allowed here (indentation, or a text with `: ` that needs quotes)"
+    if error.context == "while scanning an alias":
+        return "a text that starts with `*` needs quotes (bare, it would be an alias)"
     context = f" {error.context}" if error.context else ""
     return problem + context

@@ -146,7 +146,7 @@ def parse_size(text: str) -> float:
 def format_size(bits: float) -> str:
     """The text that `parse_size` reads as `bits`."""
     if bits != int(bits):
-        return f"{Decimal(bits)} b"
+        return f"{Decimal(repr(bits)):f} b"
     whole = int(bits)
     if whole % 8:
         return f"{whole} bit"
