@@ -43,7 +43,7 @@ def _row(pattern: str, error: type[ZfsError], advice: str) -> _Row:
 # First match wins: a full pool also prints the resume token, and what helps is room, not a retry.
 _TABLE = (
     _row(
-        r"out of space$|quota exceeded|No space left on device|"
+        r"out of space\.?$|quota exceeded|No space left on device|"
         r"^cannot receive .*: space limit exceeded",
         NoSpace,
         "free space or raise the quota there; the next run goes on from where this one stopped",

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from zrepl_trio.errors import (
+    BadResumeToken,
+    ConnectFailed,
+    DatasetBusy,
+    HandshakeFailed,
+    NoSpace,
+    PeerTimeout,
+    ReceiveInterrupted,
+    ReceiveRefused,
+    Refused,
+    RemoteError,
+    RemoteProtocolError,
+    SourceFailed,
+    TransportError,
+    ZfsError,
+    ZreplError,
+)
+from zrepl_trio.replication.classify import (
+    ErrorClass,
+    classify,
+    leaves,
+    main_error,
+    spoils_token,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (TransportError("cut"), ErrorClass.RECONNECT),
+        (ConnectFailed("refused"), ErrorClass.RECONNECT),
+        (PeerTimeout("silent"), ErrorClass.RECONNECT),
+        (HandshakeFailed("version 6"), ErrorClass.PERMANENT),
+        (RemoteProtocolError("garbage"), ErrorClass.PERMANENT),
+        (ReceiveInterrupted("early", token="1"), ErrorClass.RETRY),
+        (SourceFailed("send died"), ErrorClass.RETRY),
+        (DatasetBusy("busy"), ErrorClass.RETRY),
+        (BadResumeToken("corrupt"), ErrorClass.RETRY),
+        (NoSpace("full"), ErrorClass.PERMANENT),
+        (ReceiveRefused("diverged"), ErrorClass.PERMANENT),
+        (RemoteError("the peer's words"), ErrorClass.PERMANENT),
+        (Refused("no"), ErrorClass.PERMANENT),
+        (ZfsError("?"), ErrorClass.PERMANENT),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_classes(error: ZreplError, expected: ErrorClass) -> None:
+    assert classify(error) is expected
+
+
+def test_the_links_error_is_the_main_one() -> None:
+    link, other = TransportError("cut"), RemoteError("x")
+    assert main_error([other, link]) is link
+    assert main_error([other, Refused("y")]) is other
+
+
+def test_leaves_of_nested_groups() -> None:
+    one, two = Refused("1"), Refused("2")
+    inner: ExceptionGroup[ZreplError] = ExceptionGroup("", [two])
+    # typeshed has no nested groups
+    group: ExceptionGroup[ZreplError] = ExceptionGroup("", [one, inner])  # type: ignore[list-item]
+    assert list(leaves(group)) == [one, two]
+
+
+@pytest.mark.parametrize(
+    ("error", "spoils"),
+    [
+        (BadResumeToken("x"), True),
+        (RemoteError("validate send arguments: resume token ToGUID != expected"), True),
+        (RemoteError("Resume token is corrupt"), True),
+        (RemoteError("out of space"), False),
+        (SourceFailed("resume token"), False),
+    ],
+)
+def test_what_spoils_a_token(error: ZreplError, spoils: bool) -> None:
+    assert spoils_token(error) is spoils
