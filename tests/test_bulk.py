@@ -140,15 +140,15 @@ async def test_a_gone_target_is_a_broken_resource(stack: ExitStack) -> None:
 async def test_gather_waits_for_enough_and_gives_up_on_a_slow_source(stack: ExitStack) -> None:
     read, write = _pipe(stack)
     os.write(write, b"x" * 100)
-    assert await bulk.gather(read, 1000) == 100
+    assert await bulk.gather(read, 1000, bulk.Pacer(read)) == 100
     os.write(write, b"x" * 4000)
-    assert await bulk.gather(read, 1000) == 4100
+    assert await bulk.gather(read, 1000, bulk.Pacer(read)) == 4100
 
 
 async def test_gather_shows_an_end_as_zero_bytes(stack: ExitStack) -> None:
     read, write = _pipe(stack)
     _close(write)
-    assert await bulk.gather(read, 1000) == 0
+    assert await bulk.gather(read, 1000, bulk.Pacer(read)) == 0
     assert os.read(read, 1) == b""
 
 
@@ -164,7 +164,7 @@ async def test_small_pieces_that_fill_the_slots_of_a_pipe_still_move(stack: Exit
         except BlockingIOError:
             break
     assert held < 1000
-    assert await bulk.gather(middle_read, bulk.CHUNK_BYTES) == held
+    assert await bulk.gather(middle_read, bulk.CHUNK_BYTES, bulk.Pacer()) == held
     _, out_write = _pipe(stack)
     assert await bulk.move_exactly(middle_read, out_write, held, bulk.Pacer()) == held
 

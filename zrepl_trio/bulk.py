@@ -18,11 +18,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 import stat
 import struct
 import sys
 import termios
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
@@ -31,7 +33,9 @@ __all__ = [
     "PAUSE_S",
     "PIPE_BYTES",
     "Pacer",
+    "capacity",
     "copy",
+    "enlarge",
     "gather",
     "is_pipe",
     "move",
@@ -58,7 +62,7 @@ _SPLICE_NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 2)
 _SPLICE_MOVE = getattr(os, "SPLICE_F_MOVE", 1)
 
 
-def _no_progress(_count: int) -> None:
+def _ignore(_what: int) -> None:
     return
 
 
@@ -103,61 +107,110 @@ def set_pipe_size(fd: int, size: int = PIPE_BYTES) -> int:
             return 0
 
 
+def enlarge(fd: int) -> None:
+    """Ask for more room in a pipe, or in a socket's sending direction; refusals are no errors.
+
+    A UNIX socket holds what its sender's buffer allows, 208 KiB by default; root may go
+    beyond `net.core.wmem_max`.
+    """
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        set_pipe_size(fd)
+        return
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        for option in (getattr(socket, "SO_SNDBUFFORCE", _SO_SNDBUFFORCE), socket.SO_SNDBUF):
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, option, PIPE_BYTES)
+                return
+
+
+_SO_SNDBUFFORCE = 32  # <asm-generic/socket.h>; Python does not name it
+
+
+def capacity(fd: int) -> int:
+    """About how many bytes fit between the two ends of a pipe or local socket."""
+    if stat.S_ISSOCK(os.fstat(fd).st_mode):
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            # the kernel doubles the wish to leave room for its bookkeeping
+            return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
+    if hasattr(fcntl, "F_GETPIPE_SZ"):
+        with suppress(OSError):
+            return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    return 65536
+
+
 def pending_bytes(fd: int) -> int:
     """How many bytes can be read at once (FIONREAD); 0 says nothing about EOF."""
     return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0])
 
 
 class Pacer:
-    """Decides how one mover waits on an empty or full pipe; one a direction and task.
+    """Decides how one mover waits on an empty or full fd; one a direction and task.
 
-    First it lets the other process run (`sched_yield`, a few times). Then, if the last wake-up
-    moved little, it pauses PAUSE_S so that bytes gather; if it moved much, it waits for the fd
-    at once, since a pause would leave a fast pipe full or empty.
+    First it lets the other process run (`sched_yield`, a few times). Then it pauses PAUSE_S so that
+    bytes gather, but only on a stream so slow that less than half of the smallest buffer on its
+    way passes in that time: on a faster one a pause would leave the buffer full or empty, so
+    it waits for the fd at once.
     """
 
-    __slots__ = ("_moved", "_stalls")
+    __slots__ = ("_bytes", "_may_pause_below", "_pauses", "_since", "_stalls")
 
-    def __init__(self) -> None:
-        self._moved = 0
+    def __init__(self, *fds: int) -> None:
+        smallest = min((capacity(fd) for fd in fds), default=PIPE_BYTES)
+        self._may_pause_below = smallest / 2 / PAUSE_S
+        self._pauses = True
         self._stalls = 0
+        self._bytes = 0
+        self._since = 0.0
 
     def moved(self, count: int) -> None:
         """Bytes went through: the stall, if there was one, is over."""
         self._stalls = 0
-        self._moved += count
+        self._bytes += count
 
     async def wait(self, awaken: Callable[[int], Awaitable[None]], fd: int) -> None:
         """One step of waiting; the caller tries again after it. `awaken(fd)` waits for the fd."""
         self._stalls += 1
         if self._stalls <= _YIELDS:
             os.sched_yield()
-        elif self._stalls == _YIELDS + 1 and self._moved < CHUNK_BYTES:
+            return
+        if self._stalls == _YIELDS + 1 and self.may_pause():
             await trio.sleep(PAUSE_S)
         else:
-            self._moved = 0
             await awaken(fd)
+
+    def may_pause(self) -> bool:
+        """Whether a pause costs no throughput, by the rate of the last moments."""
+        now = trio.current_time()
+        if (elapsed := now - self._since) > _RATE_WINDOW_S:
+            self._pauses = self._bytes / elapsed < self._may_pause_below
+            self._bytes = 0
+            self._since = now
+        return self._pauses
 
 
 _YIELDS = 4
 _GATHER_YIELDS = 2
+_RATE_WINDOW_S = 0.02
 
 
-async def gather(fd: int, wanted: int) -> int:
+async def gather(fd: int, wanted: int, pacer: Pacer) -> int:
     """Wait until the pipe `fd` holds `wanted` bytes or stops filling up; how many it holds.
 
-    0 means that the pipe was readable with nothing in it: read it to tell EOF.
+    `wanted` should be well below the pipe's capacity. 0 means that the pipe was readable with
+    nothing in it: read it to tell EOF.
     """
     held = pending_bytes(fd)
     if held == 0:
         await trio.lowlevel.wait_readable(fd)
         held = pending_bytes(fd)
     still = 0
-    while 0 < held < wanted and still <= _GATHER_YIELDS:
+    while 0 < held < wanted:
         if still < _GATHER_YIELDS:
             os.sched_yield()
-        else:
+        elif still == _GATHER_YIELDS and pacer.may_pause():
             await trio.sleep(PAUSE_S)
+        else:
+            break
         now = pending_bytes(fd)
         still = still + 1 if now == held else 0
         held = now
@@ -189,7 +242,9 @@ async def write_all(fd: int, data: bytes, pacer: Pacer) -> None:
         except BlockingIOError:
             await pacer.wait(trio.lowlevel.wait_writable, fd)
         except OSError as error:
-            raise _broken(error) from error
+            if error.errno in {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}:
+                raise trio.BrokenResourceError(str(error)) from error
+            raise
 
 
 async def move_exactly(
@@ -197,22 +252,26 @@ async def move_exactly(
     target: int,
     count: int,
     pacer: Pacer,
-    on_progress: Callable[[int], None] = _no_progress,
+    on_progress: Callable[[int], None] = _ignore,
+    on_wait: Callable[[bool], None] = _ignore,
 ) -> int:
     """Splice `count` bytes from `source` to `target` as they come and are taken.
 
     Gives how many were moved: less than `count` only when `source` ended. Both fds must be
-    non-blocking and stay open; neither is closed. `on_progress` gets each piece's size.
-    Raises BrokenResourceError when either side's peer is gone. When cancelled, a part may have
-    been moved.
+    non-blocking and stay open; neither is closed. `on_progress` gets each piece's size;
+    `on_wait` is told before each wait whether it is for the source (else for the target), which
+    a silence limit needs. Raises BrokenResourceError when the target's reader is gone, OSError
+    for what the source's read gives. When cancelled, a part may have been moved.
     """
     left = count
 
     async def awaken(source: int) -> None:
         # EAGAIN does not tell which side it came from
         if pending_bytes(source):
+            on_wait(False)
             await trio.lowlevel.wait_writable(target)
         else:
+            on_wait(True)
             await trio.lowlevel.wait_readable(source)
 
     while left:
@@ -221,8 +280,8 @@ async def move_exactly(
         except BlockingIOError:
             await pacer.wait(awaken, source)
             continue
-        except OSError as error:
-            raise _broken(error) from error
+        except BrokenPipeError as error:
+            raise trio.BrokenResourceError(str(error)) from error
         if moved == 0:
             break
         pacer.moved(moved)
@@ -231,19 +290,13 @@ async def move_exactly(
     return count - left
 
 
-def _broken(error: OSError) -> Exception:
-    if error.errno in {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}:
-        return trio.BrokenResourceError(str(error))
-    return error
-
-
 _TURN_BYTES = 16 * 1024 * 1024
 
 
-async def move(source: int, target: int, on_progress: Callable[[int], None] = _no_progress) -> int:
+async def move(source: int, target: int, on_progress: Callable[[int], None] = _ignore) -> int:
     """Splice all of `source` into `target` up to EOF; the count of bytes."""
     total = 0
-    pacer = Pacer()
+    pacer = Pacer(source, target)
     while True:
         # a pair of fast pipes never stalls: give the other tasks their turn
         await trio.lowlevel.checkpoint()
@@ -256,7 +309,7 @@ async def move(source: int, target: int, on_progress: Callable[[int], None] = _n
 async def copy(
     reader: trio.abc.ReceiveStream,
     writer: trio.abc.SendStream,
-    on_progress: Callable[[int], None] = _no_progress,
+    on_progress: Callable[[int], None] = _ignore,
 ) -> int:
     """Move all of `reader` into `writer` up to EOF, closing neither; the count of bytes.
 
