@@ -506,6 +506,8 @@ async def check_refused_targets(host: Host) -> None:
     await receive(host, ReceiveArgs(dataset=target, snapshot="1"), full)
     with pytest.raises(ReceiveRefused, match="dst"):  # a full stream onto what exists
         await receive(host, ReceiveArgs(dataset=target, snapshot="again"), full)
+    await host.read(target)
+    await host.write(target, {"own": b"change"})
     await host.zfs.snapshot(target, "own")
     with pytest.raises(ReceiveRefused, match="dst"):  # diverged
         await receive(host, ReceiveArgs(dataset=target, snapshot="2"), step)
@@ -516,6 +518,27 @@ async def check_refused_targets(host: Host) -> None:
     assert await relatives(host, target) == ["@1", "@own"]
     with pytest.raises(ZfsError, match="nosuch"):  # no parent
         await receive(host, ReceiveArgs(dataset=host.root.child("nosuch/dst"), snapshot="1"), full)
+
+
+async def check_newer_snapshots_without_changes_are_no_divergence(host: Host) -> None:
+    path, target = await source(host), host.root.child("dst")
+    one = await snap(host, path, "1")
+    await host.write(path, {"f": b"2"})
+    two = await snap(host, path, "2")
+    await replicate(host, path, one, target)
+    await host.zfs.snapshot(target, "own")
+    await replicate(host, path, two, target, one)
+    assert await relatives(host, target) == ["@1", "@own", "@2"]
+    assert await host.read(target) == {"f": b"2"}
+
+
+async def check_receiving_an_increment_again_changes_nothing(host: Host) -> None:
+    path, target = await source(host), host.root.child("dst")
+    one, two = await snap(host, path, "1"), await snap(host, path, "2")
+    await replicate(host, path, one, target)
+    for _ in range(2):
+        await replicate(host, path, two, target, one)
+        assert await relatives(host, target) == ["@1", "@2"]
 
 
 async def check_garbage_streams(host: Host) -> None:
@@ -547,6 +570,38 @@ async def check_force_over_placeholder(host: Host) -> None:
     assert await zfs.dataset(child) is not None
     with pytest.raises(ReceiveRefused, match="dst"):
         await receive(host, ReceiveArgs(dataset=target, snapshot="1", force=True), full)
+
+
+async def check_cut_over_placeholder_and_resume(host: Host) -> None:
+    zfs = host.zfs
+    path, target = await source(host), host.root.child("dst")
+    await host.write(path, {"f": blob(2 * MIB)})
+    one = await snap(host, path, "1")
+    full = await read_send(host, SendArgs(dataset=path, to=one))
+    await zfs.create_filesystem(target, PLACEHOLDER)
+    with pytest.raises(ReceiveInterrupted) as caught:
+        await receive(host, ReceiveArgs(dataset=target, snapshot="1", force=True), full[:MIB])
+    found = await zfs.dataset(target)
+    assert found is not None
+    assert found.is_placeholder
+    assert found.resume_token == caught.value.token
+    rest = await read_send(host, SendArgs(dataset=path, to=one, token=found.resume_token))
+    with pytest.raises(ReceiveRefused, match="dst"):  # the placeholder is still there: -F again
+        await receive(host, ReceiveArgs(dataset=target, snapshot="1"), rest)
+    await receive(host, ReceiveArgs(dataset=target, snapshot="1", force=True), rest)
+    assert await relatives(host, target) == ["@1"]
+
+
+async def check_resume_with_force_where_nothing_was(host: Host) -> None:
+    path, target = await source(host), host.root.child("dst")
+    await host.write(path, {"f": blob(2 * MIB)})
+    one = await snap(host, path, "1")
+    full = await read_send(host, SendArgs(dataset=path, to=one))
+    with pytest.raises(ReceiveInterrupted) as caught:
+        await receive(host, ReceiveArgs(dataset=target, snapshot="1"), full[:MIB])
+    rest = await read_send(host, SendArgs(dataset=path, to=one, token=caught.value.token))
+    await receive(host, ReceiveArgs(dataset=target, snapshot="1", force=True), rest)
+    assert await host.read(target) == {"f": blob(2 * MIB)}
 
 
 async def check_properties_of_a_replica(host: Host) -> None:

@@ -52,13 +52,27 @@ class Bookmark:
 
 
 class Partial:
-    """A receive that stopped early and was kept; `begin` is its stream's begin record."""
+    """A receive that stopped early or still runs; `begin` is its stream's begin record.
 
-    __slots__ = ("begin", "content", "snapshot")
+    Without `resumable` it goes when the receive ends; `created`: so does then the dataset, which was
+    made for it.
+    """
 
-    def __init__(self, begin: dict[str, str], snapshot: str, content: object = None) -> None:
+    __slots__ = ("begin", "content", "created", "resumable", "snapshot")
+
+    def __init__(
+        self,
+        begin: dict[str, str],
+        snapshot: str,
+        *,
+        resumable: bool,
+        created: bool,
+        content: object = None,
+    ) -> None:
         self.begin = begin
         self.snapshot = snapshot
+        self.resumable = resumable
+        self.created = created
         self.content = content
 
 
@@ -139,6 +153,8 @@ class World:
         self.pools: dict[str, Pool] = {}
         self.bits = bits
         self.clock = clock
+        self.live_size: Callable[[World, Dataset], tuple[int, int]] | None = None
+        """Gives bytes in live files and, of them, those written since the newest snapshot."""
 
     # -- finding ---------------------------------------------------------------------------
 
@@ -189,8 +205,14 @@ class World:
         """Bytes that a dataset and all below it hold, snapshots included."""
         total = 0
         for each in self.below(dataset.name):
-            total += each.size + sum(s.size for s in each.snapshots.values())
+            total += self.sizes(each)[1] + sum(s.size for s in each.snapshots.values())
         return total
+
+    def sizes(self, dataset: Dataset) -> tuple[int, int]:
+        """Bytes in live files and, of them, those written since the newest snapshot."""
+        if self.live_size is not None:
+            return self.live_size(self, dataset)
+        return dataset.size, dataset.size
 
     def room(self, name: str) -> tuple[int, str]:
         """Bytes that may still be put into `name`, and which dataset's quota sets that ("" pool)."""
@@ -353,15 +375,15 @@ class World:
                 else f"cannot destroy '{name}': volume has children",
                 "use '-r' to destroy the following datasets:",
             ]
-            for each in doomed:
+            for each in reversed(doomed):
+                lines.extend(f"{each.name}@{s}" for s in each.snapshots)
                 if each is not dataset:
                     lines.append(each.name)
-                lines.extend(f"{each.name}@{s}" for s in each.snapshots)
             raise Fault("\n".join(lines))
         for each in doomed:
             for snap in each.snapshots.values():
-                if snap.holds:
-                    raise Fault(f"cannot destroy snapshot {each.name}@{snap.name}: dataset is busy")
+                if reason := _in_the_way(each.name, snap, lambda _: False):
+                    raise Fault(f"cannot destroy snapshot {each.name}@{snap.name}: {reason}")
         pool = self.pool(dataset)
         for each in doomed:
             del pool.datasets[each.name]
@@ -375,17 +397,19 @@ class World:
     ) -> list[tuple[Dataset, Snapshot]]:
         """`zfs snapshot` of several (dataset, name), all or none; the caller fills `content`."""
         pairs = list(wanted)
+        taken: list[str] = []
         for dataset_name, name in pairs:
             full = f"{dataset_name}@{name}"
             names.check_version(full, f"cannot create snapshot '{full}'")
             dataset = self.get(dataset_name)
             if dataset is None:
-                raise Fault(f"cannot open '{dataset_name}': dataset does not exist")
+                raise Fault(f"cannot open '{dataset_name}': dataset does not exist", 2)
             if name in dataset.snapshots:
-                raise Fault(
-                    f"cannot create snapshot '{full}': dataset already exists"
-                    + ("\nno snapshots were created" if len(pairs) > 1 else "")
-                )
+                taken.append(f"cannot create snapshot '{full}': dataset already exists")
+        if len({dataset_name for dataset_name, _ in pairs}) < len(pairs):
+            taken = ["cannot create snapshots : multiple snapshots of same fs not allowed"]
+        if taken:
+            raise Fault("\n".join([*taken, *["no snapshots were created"][: len(pairs) - 1]]))
         made = []
         txgs: dict[str, int] = {}
         now = self.clock()
@@ -411,7 +435,8 @@ class World:
         if dataset is not None:
             origin = (dataset.snapshots if sign == "@" else dataset.bookmarks).get(name)
         if dataset is None or origin is None:
-            raise Fault(f"cannot open '{source}': dataset does not exist")
+            what = "dataset does not exist" if sign == "@" else "no such pool or dataset"
+            raise Fault(f"cannot open '{source}': {what}", 2)
         if target_dataset != dataset_name:
             raise Fault(f"{cannot}: source is not an ancestor of the new bookmark's dataset")
         if target_name in dataset.bookmarks:
@@ -438,9 +463,9 @@ class World:
         if not found:
             raise Fault("could not find any snapshots to destroy; check snapshot names.")
         refused = [
-            f"cannot destroy snapshot {dataset_name}@{snap.name}: dataset is busy"
-            for snap in found
-            if snap.holds or busy(snap)
+            f"cannot destroy snapshot {dataset_name}@{snap.name}: " + reason
+            for snap in reversed(found)
+            if (reason := _in_the_way(dataset_name, snap, busy))
         ]
         if refused:
             raise Fault("\n".join(refused))
@@ -456,11 +481,7 @@ class World:
         full = f"{dataset_name}@{name}"
         dataset = self.get(dataset_name)
         if dataset is None or name not in dataset.snapshots:
-            raise Fault(
-                f"cannot open '{full}': snapshot does not exist"
-                if dataset
-                else f"cannot open '{dataset_name}': dataset does not exist"
-            )
+            raise Fault(f"cannot open '{full}': dataset does not exist")
         target = dataset.snapshots[name]
         order = list(dataset.snapshots)
         newer = [dataset.snapshots[n] for n in order[order.index(name) + 1 :]]
@@ -469,7 +490,7 @@ class World:
             lines = [
                 f"cannot rollback to '{full}': more recent snapshots or bookmarks exist",
                 "use '-r' to force deletion of the following snapshots and bookmarks:",
-                *(f"{dataset_name}@{s.name}" for s in reversed(newer)),
+                *(f"{dataset_name}@{s.name}" for s in newer),
                 *(f"{dataset_name}#{b.name}" for b in marks),
             ]
             raise Fault("\n".join(lines))
@@ -488,53 +509,57 @@ class World:
     # -- holds -----------------------------------------------------------------------------
 
     def hold(self, tag: str, wanted: Iterable[tuple[str, str]]) -> None:
-        """`zfs hold TAG fs@snap...`: all those that can be held are; the rest is one Fault."""
-        refused = []
-        missing = [
-            f"{d}@{n}" for d, n in wanted if (ds := self.get(d)) is None or n not in ds.snapshots
-        ]
-        if missing:
-            raise Fault(
-                "\n".join(f"cannot hold snapshot '{m}': dataset does not exist" for m in missing)
-            )
+        """`zfs hold TAG fs@snap...`: all that exist, or none if one has the tag already."""
+        pairs = list(wanted)
+        for dataset_name, _ in pairs:
+            self.open(dataset_name)
         if len(tag.encode("utf-8", "surrogateescape")) > names.MAX_NAME:
             raise Fault(
-                "\n".join(f"cannot hold snapshot '{d}@{n}': tag too long" for d, n in wanted)
+                "\n".join(f"cannot hold snapshot '{d}@{n}': tag too long" for d, n in pairs)
             )
+        refused = [
+            f"cannot hold snapshot '{d}@{n}': tag already exists on this dataset"
+            for d, n in pairs
+            if n in self.open(d).snapshots and tag in self.open(d).snapshots[n].holds
+        ]
         now = self.clock()
-        for dataset_name, name in wanted:
+        for dataset_name, name in pairs if not refused else ():
             dataset = self.open(dataset_name)
-            snap = dataset.snapshots[name]
-            if tag in snap.holds:
-                refused.append(
-                    f"cannot hold snapshot '{dataset_name}@{name}': "
-                    "tag already exists on this dataset"
-                )
-            else:
-                snap.holds[tag] = now
+            if name in dataset.snapshots:
+                dataset.snapshots[name].holds[tag] = now
                 self.tick(dataset)
+            else:
+                full = f"{dataset_name}@{name}"
+                refused.append(f"cannot hold snapshot '{full}': dataset does not exist")
         if refused:
             raise Fault("\n".join(refused))
 
     def release(self, tag: str, wanted: Iterable[tuple[str, str]]) -> None:
-        """`zfs release TAG fs@snap...`."""
+        """`zfs release TAG fs@snap...`: those that can be are released; the rest is a Fault."""
+        pairs = list(wanted)
         refused = []
-        for dataset_name, name in wanted:
-            full = f"{dataset_name}@{name}"
-            dataset = self.get(dataset_name)
-            if dataset is None or name not in dataset.snapshots:
-                refused.append(
-                    f"cannot release hold from snapshot '{full}': dataset does not exist"
-                )
+        for dataset_name, _ in pairs:
+            self.open(dataset_name)
+        for dataset_name, name in pairs:
+            cannot = f"cannot release hold from snapshot '{dataset_name}@{name}'"
+            dataset = self.open(dataset_name)
+            if name not in dataset.snapshots:
+                refused.append(f"{cannot}: dataset does not exist")
             elif tag not in dataset.snapshots[name].holds:
-                refused.append(
-                    f"cannot release hold from snapshot '{full}': no such tag on this dataset"
-                )
+                refused.append(f"{cannot}: no such tag on this dataset")
             else:
                 del dataset.snapshots[name].holds[tag]
                 self.tick(dataset)
         if refused:
             raise Fault("\n".join(refused))
+
+
+def _in_the_way(dataset: str, snap: Snapshot, busy: Callable[[Snapshot], bool]) -> str:
+    """Why a snapshot can't be destroyed; "" when it can."""
+    if snap.holds:
+        full = f"{dataset}@{snap.name}"
+        return f"it's being held. Run 'zfs holds -r {full}' to see holders."
+    return "dataset is busy" if busy(snap) else ""
 
 
 def user_properties(dataset: Dataset) -> list[str]:

@@ -18,6 +18,9 @@ __all__ = [
 MAX_NAME = 255
 """`ZFS_MAX_DATASET_NAME_LEN` less the NUL."""
 
+MAX_DEPTH = 50
+"""`zfs_max_dataset_nesting`."""
+
 _LEGAL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.: ")
 
 
@@ -68,6 +71,8 @@ def check_dataset(name: str, cannot: str) -> None:
         _check_part(part, cannot)
     if not name[:1].isalpha():
         raise Fault(f"{cannot}: name must begin with a letter")
+    if name.count("/") >= MAX_DEPTH:
+        raise Fault(f"{cannot}: maximum name nesting depth exceeded")
 
 
 def check_version(name: str, cannot: str) -> None:
@@ -77,8 +82,12 @@ def check_version(name: str, cannot: str) -> None:
         raise Fault(f"{cannot}: name is too long")
     if not sign:
         raise Fault(f"{cannot}: missing '@' delimiter in snapshot name")
+    if sign == "@" and "#" in short:
+        raise Fault(f"{cannot}: bookmark delimiter '#' is not expected here")
     if "@" in short or "#" in short:
         raise Fault(f"{cannot}: multiple '@' and/or '#' delimiters in name")
+    if "/" in short:
+        raise Fault(f"{cannot}: trailing slash in name")
     for part in dataset.split("/"):
         _check_part(part, cannot)
     _check_part(short, cannot)
@@ -89,7 +98,8 @@ def _check_part(part: str, cannot: str) -> None:
         raise Fault(f"{cannot}: empty component or misplaced '@' or '#' delimiter in name")
     for char in part:
         if char not in _LEGAL:
-            raise Fault(f"{cannot}: invalid character '{char}' in name")
+            shown = char if char == "%" else f"'{char}'"
+            raise Fault(f"{cannot}: invalid character {shown} in name")
     if part == ".":
         raise Fault(f"{cannot}: self reference, '.' is found in name")
     if part == "..":

@@ -33,6 +33,7 @@ __all__ = [
     "body",
     "body_size",
     "changes",
+    "data_record_size",
     "decode_entry",
     "decode_fields",
     "decode_token",
@@ -40,6 +41,7 @@ __all__ = [
     "encode_token",
     "end_stream",
     "record",
+    "split_records",
 ]
 
 MAGIC = b"emulated zfs stream 1\n"
@@ -234,6 +236,19 @@ def data_record_size(count: int) -> int:
     return _HEADER.size + count
 
 
+def split_records(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+    """(type, payload, end) of the whole and undamaged records at the start of `data`."""
+    at = 0
+    while len(data) - at >= _HEADER.size:
+        kind, length, checksum = _HEADER.unpack_from(data, at)
+        end = at + _HEADER.size + length
+        payload = data[at + _HEADER.size : end]
+        if end > len(data) or crc32(payload) != checksum:
+            return
+        yield kind, payload, end
+        at = end
+
+
 class Decoder:
     """Bytes in any pieces to records."""
 
@@ -283,11 +298,13 @@ def encode_token(fields: Mapping[str, str]) -> str:
 def decode_token(token: str) -> dict[str, str]:
     """Its fields; a Fault in zfs's words when it is corrupt."""
     parts = token.split("-")
+    problem = "invalid format"
     if len(parts) == 4 and parts[0] == "1":
         try:
             text = unhexlify(parts[3])
             if len(text) == int(parts[2], 16) and crc32(text) == int(parts[1], 16):
                 return decode_fields(text)
+            problem = "incorrect checksum"
         except (ValueError, BadStream):
             pass
-    raise Fault("cannot resume send: resume token is corrupt (incorrect format)", 255)
+    raise Fault(f"cannot resume send: resume token is corrupt ({problem})", 255)

@@ -13,16 +13,20 @@ from zrepl_trio.emulate.stream import decode_token, encode_token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "Admission",
     "Outgoing",
     "admit",
+    "apply_properties",
     "complete",
+    "diverged",
     "drop_created",
     "incomplete",
+    "keep",
     "no_room",
+    "partly_received",
     "resume_token",
     "resuming",
     "sending",
@@ -65,10 +69,8 @@ def sending(
     """`zfs send [-i SOURCE] TARGET`; `flags` are the `*ok` words of a token."""
     dataset_name, _, name = names.split_version(target)
     dataset = world.get(dataset_name)
-    if dataset is None:
-        raise Fault(f"cannot open '{dataset_name}': dataset does not exist")
-    to = dataset.snapshots.get(name)
-    if to is None:
+    to = dataset.snapshots.get(name) if dataset is not None else None
+    if dataset is None or to is None:
         raise Fault(f"cannot open '{target}': dataset does not exist")
     base: Snapshot | Bookmark | None = None
     if source is not None:
@@ -85,8 +87,14 @@ def sending(
     if base is not None:
         begin["fromguid"] = str(base.guid)
     begin.update({key: "1" for key in _FLAG_KEYS if flags.get(key)})
-    if flags.get("rawok") and dataset.local.get("encryption"):
-        begin["encrypted"] = "1"
+    if dataset.local.get("encryption"):
+        if flags.get("rawok"):
+            begin["encrypted"] = "1"
+        elif properties:
+            raise Fault(
+                f"cannot send {target}: encrypted dataset {dataset_name} may not be sent with"
+                f" properties without the raw flag\nwarning: cannot send '{target}': backup failed"
+            )
     if dataset.is_volume:
         begin["volsize"] = world.value(dataset, "volsize")[0]
     if properties:
@@ -103,13 +111,18 @@ def _incremental_source(
     dataset: Dataset, target: str, to: Snapshot, source: str
 ) -> Snapshot | Bookmark:
     source_dataset, sign, name = names.split_version(source)
-    base: Snapshot | Bookmark | None = None
-    if source_dataset == dataset.name:
-        base = (dataset.snapshots if sign == "@" else dataset.bookmarks).get(name)
+    cannot = f"warning: cannot send '{target}'"
+    if source_dataset != dataset.name:
+        raise Fault(f"{cannot}: not an earlier snapshot from the same fs")
+    base = (dataset.snapshots if sign == "@" else dataset.bookmarks).get(name)
     if base is None:
-        raise Fault(f"cannot open '{source}': dataset does not exist")
+        raise Fault(
+            f"cannot open '{source}': dataset does not exist"
+            if sign == "@"
+            else f"{cannot}: incremental source ({source}) does not exist"
+        )
     if base.createtxg >= to.createtxg:
-        raise Fault(f"warning: cannot send '{target}': not an earlier snapshot from the same fs", 1)
+        raise Fault(f"{cannot}: not an earlier snapshot from the same fs")
     return base
 
 
@@ -120,9 +133,13 @@ def resuming(world: World, token: str) -> Outgoing:
     dataset_name, _, _ = names.split_version(target)
     dataset = world.get(dataset_name)
     to = dataset.snapshot_by_guid(int(fields["toguid"])) if dataset else None
-    if dataset is None or to is None or f"{dataset_name}@{to.name}" != target:
+    if dataset is None or to is None:
+        taken = dataset is not None and names.split_version(target)[2] in dataset.snapshots
         raise Fault(
-            f"cannot resume send: '{target}' used in the initial send no longer exists", 255
+            f"cannot resume send: '{target}' is no longer the same snapshot used in the initial send"
+            if taken
+            else f"cannot resume send: '{target}' used in the initial send no longer exists",
+            255,
         )
     base: Snapshot | Bookmark | None = None
     if "fromguid" in fields:
@@ -138,6 +155,8 @@ def resuming(world: World, token: str) -> Outgoing:
         "creation": str(to.creation),
         "type": "volume" if dataset.is_volume else "filesystem",
         "offset": fields["offset"],
+        # its own mark, since a state with nothing in it yet also sets in at 0
+        "resuming": "1",
     }
     if base is not None:
         begin["fromguid"] = str(base.guid)
@@ -163,9 +182,12 @@ def resume_token(begin: Mapping[str, str], *, offset: int, received: int) -> str
 
 
 class Admission:
-    """A stream that may be received into `dataset`; `created` when it was made for it."""
+    """A stream that may be received into `dataset`; `created` when it was made for it.
 
-    __slots__ = ("base", "begin", "created", "dataset", "kind", "snapshot")
+    `is_there`: the very snapshot exists already, and the stream is taken without effect.
+    """
+
+    __slots__ = ("base", "begin", "created", "dataset", "is_there", "kind", "snapshot")
 
     def __init__(
         self,
@@ -175,8 +197,10 @@ class Admission:
         base: Snapshot | None,
         *,
         created: bool,
+        is_there: bool = False,
     ) -> None:
         self.dataset = dataset
+        self.is_there = is_there
         self.snapshot = snapshot
         self.begin = begin
         self.base = base
@@ -186,11 +210,11 @@ class Admission:
     @property
     def resumes(self) -> bool:
         """Whether the stream sets in after its beginning."""
-        return self.begin["offset"] != "0"
+        return "resuming" in self.begin
 
 
 def _kind(begin: Mapping[str, str]) -> str:
-    if begin["offset"] != "0":
+    if "resuming" in begin:
         return "resume"
     return "incremental" if "fromguid" in begin else "new filesystem"
 
@@ -206,84 +230,100 @@ def admit(
     *,
     force: bool,
     partial_offset: int | None,
+    unchanged_since: Callable[[Dataset, Snapshot], bool],
 ) -> Admission:
     """Check that the stream fits there and make the dataset if it is to be new.
 
-    `partial_offset`: how far the dataset's partly received state goes, None without one.
+    `partial_offset`: how far the dataset's partly received state goes, None without one;
+    `unchanged_since` tells whether a dataset's live files are still those of a snapshot.
     """
     cannot = _cannot(begin)
     dataset_name, _, snapshot = names.split_version(target)
-    names.check_version(target, cannot)
+    try:
+        names.check_version(target, cannot)
+    except Fault as fault:
+        raise Fault("cannot receive: invalid name") from fault
     dataset = world.get(dataset_name)
-    if begin["offset"] != "0":
-        return _admit_resumed(world, dataset, dataset_name, snapshot, begin, partial_offset)
-    if dataset is not None and dataset.partial is not None:
-        raise Fault(
-            f"{cannot}: destination {dataset_name} contains partially-complete state"
-            ' from "zfs receive -s".'
-        )
+    if "resuming" in begin:
+        if dataset is None:
+            raise Fault(f"{cannot}: destination '{dataset_name}' does not exist")
+        return _admit_resumed(dataset, snapshot, begin, partial_offset, force=force)
     if "fromguid" in begin:
         if dataset is None:
             raise Fault(f"{cannot}: destination '{dataset_name}' does not exist")
-        base = _incremental_base(dataset, int(begin["fromguid"]), cannot, force=force)
-        if snapshot in dataset.snapshots:
-            raise Fault(f"{cannot}: destination '{dataset_name}@{snapshot}' exists")
+        there = dataset.snapshots.get(snapshot)
+        if there is not None and str(there.guid) == begin["toguid"]:
+            return Admission(dataset, snapshot, begin, None, created=False, is_there=True)
+        if dataset.partial is not None:
+            raise partly_received(begin, dataset_name)
+        base = _incremental_base(dataset, begin, unchanged_since, force=force)
         return Admission(dataset, snapshot, begin, base, created=False)
     if dataset is not None:
         _check_overwrite(dataset, begin, cannot, force=force)
         return Admission(dataset, snapshot, begin, None, created=False)
-    parent = world.get(names.parent(dataset_name))
-    if world.pool_of(dataset_name) is None or parent is None:
-        raise Fault(f"{cannot}: destination '{names.parent(dataset_name)}' does not exist")
+    return Admission(_new_dataset(world, dataset_name, begin), snapshot, begin, None, created=True)
+
+
+def _new_dataset(world: World, name: str, begin: Mapping[str, str]) -> Dataset:
+    parent_name = names.parent(name)
+    parent = world.get(parent_name)
+    if parent is None:
+        raise Fault(
+            f"cannot open '{parent_name or name}': dataset does not exist\n"
+            f"{_cannot(begin)}: unable to restore to destination"
+        )
     if parent.is_volume:
-        raise Fault(f"{cannot}: parent '{parent.name}' is not a filesystem")
-    made = world.add(dataset_name, world.new_guid(), is_volume=begin.get("type") == "volume")
+        raise Fault(f"{_cannot(begin)}: parent '{parent.name}' is not a filesystem")
+    made = world.add(name, world.new_guid(), is_volume=begin.get("type") == "volume")
     if "encrypted" in begin:
         made.local["encryption"] = "aes-256-gcm"
     else:
         world.settle_encryption(made)
     if "volsize" in begin:
         made.local["volsize"] = begin["volsize"]
-    return Admission(made, snapshot, begin, None, created=True)
+    return made
 
 
 def _admit_resumed(
-    world: World,
-    dataset: Dataset | None,
-    dataset_name: str,
+    dataset: Dataset,
     snapshot: str,
     begin: dict[str, str],
     partial_offset: int | None,
+    *,
+    force: bool,
 ) -> Admission:
     cannot = _cannot(begin)
-    if dataset is None or dataset.partial is None or partial_offset is None:
+    partial = dataset.partial
+    same = partial is not None and all(
+        partial.begin.get(key) == begin.get(key) for key in ("toguid", "fromguid")
+    )
+    if partial is None or not same or int(begin["offset"]) != partial_offset:
+        raise Fault(f"{cannot}: kernel modules must be upgraded to receive this stream.")
+    if not partial.created and "fromguid" not in begin and not force:
         raise Fault(
-            f"{cannot}: destination '{dataset_name}' does not exist"
-            if dataset is None
-            else f"{cannot}: destination {dataset_name} has no partially-complete state"
+            f"{cannot}: Resuming recv on existing destination '{dataset.name}'\n"
+            "must specify -F to overwrite it"
         )
-    kept = dataset.partial.begin
-    same = all(kept.get(key) == begin.get(key) for key in ("toguid", "fromguid"))
-    if not same or int(begin["offset"]) != partial_offset:
-        raise Fault(
-            f"{cannot}: stream does not set in where the partially received state"
-            f" of {dataset_name} ends"
-        )
-    base = dataset.snapshot_by_guid(int(kept["fromguid"])) if "fromguid" in kept else None
+    base = dataset.snapshot_by_guid(int(begin["fromguid"])) if "fromguid" in begin else None
     return Admission(dataset, snapshot, begin, base, created=False)
 
 
-def _incremental_base(dataset: Dataset, from_guid: int, cannot: str, *, force: bool) -> Snapshot:
-    newest = dataset.newest
-    base = dataset.snapshot_by_guid(from_guid)
-    if newest is None or base is None:
+def _incremental_base(
+    dataset: Dataset,
+    begin: Mapping[str, str],
+    unchanged_since: Callable[[Dataset, Snapshot], bool],
+    *,
+    force: bool,
+) -> Snapshot:
+    base = dataset.snapshot_by_guid(int(begin["fromguid"]))
+    if base is None:
         raise Fault(
-            f"{cannot}: most recent snapshot of {dataset.name} does not\nmatch incremental source"
+            f"{_cannot(begin)}: most recent snapshot of {dataset.name} does not\n"
+            "match incremental source"
         )
-    if not force and (base is not newest or dataset.modified):
-        raise Fault(
-            f"{cannot}: destination {dataset.name} has been modified\nsince most recent snapshot"
-        )
+    # Newer snapshots alone are no obstacle, as long as nothing in them was written.
+    if not force and not unchanged_since(dataset, base):
+        raise diverged(begin, dataset.name)
     return base
 
 
@@ -299,6 +339,8 @@ def _check_overwrite(
             f"{cannot}: destination has snapshots (eg. {dataset.name}@"
             f"{next(iter(dataset.snapshots))})\nmust destroy them to overwrite it"
         )
+    if dataset.partial is not None:
+        raise partly_received(begin, dataset.name)
     if ("encrypted" in begin) != bool(dataset.local.get("encryption")):
         raise Fault(
             f"{cannot}: zfs receive -F cannot be used to destroy an encrypted filesystem"
@@ -326,13 +368,13 @@ def apply_properties(
 
 
 def complete(
-    world: World, admission: Admission, content: object, size: int
+    world: World, admission: Admission, content: object, size: int, *, force: bool
 ) -> tuple[Snapshot, list[Snapshot]]:
     """Enter the received snapshot; also what `-F` rolled back over."""
     dataset = admission.dataset
     begin = admission.begin
     rolled = []
-    if admission.base is not None:
+    if admission.base is not None and force:
         order = list(dataset.snapshots)
         newer = order[order.index(admission.base.name) + 1 :]
         rolled = [dataset.snapshots.pop(name) for name in newer]
@@ -359,25 +401,47 @@ def drop_created(world: World, dataset: Dataset) -> None:
     world.pool(dataset).datasets.pop(dataset.name, None)
 
 
-def keep(admission: Admission, content: object) -> None:
-    """Note on the dataset that a resumable receive into it began."""
+def keep(admission: Admission, *, resumable: bool, content: object = None) -> None:
+    """Note on the dataset that a receive into it began."""
     if admission.dataset.partial is None:
-        admission.dataset.partial = Partial(dict(admission.begin), admission.snapshot, content)
+        admission.dataset.partial = Partial(
+            dict(admission.begin),
+            admission.snapshot,
+            resumable=resumable,
+            created=admission.created,
+            content=content,
+        )
 
 
 def incomplete(begin: Mapping[str, str], reason: str, token: str | None) -> Fault:
-    """How a receive ends whose stream stopped early: "checksum mismatch", say."""
-    text = f"{_cannot(begin)}: {reason}"
-    if token is not None:
-        text += (
-            ".\nPartially received snapshot is saved.\n"
-            "A resuming stream can be generated on the sending system by running:\n"
-            f"    zfs send -t {token}"
-        )
-    return Fault(text)
+    """How a receive ends whose stream was `incomplete stream` or had a `checksum mismatch`."""
+    if token is None:
+        return Fault(f"{_cannot(begin)}: {reason}")
+    return Fault(
+        f"{_cannot(begin)}: checksum mismatch or incomplete stream.\n"
+        "Partially received snapshot is saved.\n"
+        "A resuming stream can be generated on the sending system by running:\n"
+        f"    zfs send -t {token}"
+    )
 
 
-def no_room(begin: Mapping[str, str], dataset: str, quota_of: str, token: str | None) -> Fault:
-    """How a receive ends for lack of space; `quota_of` "" when it is the pool that is full."""
-    reason = f"destination {dataset} space quota exceeded" if quota_of else "out of space"
-    return incomplete(begin, reason, token)
+def partly_received(begin: Mapping[str, str], dataset: str) -> Fault:
+    """An earlier receive into it stopped early, or runs right now."""
+    return Fault(
+        f"{_cannot(begin)}: destination {dataset} contains partially-complete state"
+        ' from "zfs receive -s".'
+    )
+
+
+def diverged(begin: Mapping[str, str], dataset: str) -> Fault:
+    """The target is not what the increment is based on."""
+    return Fault(
+        f"{_cannot(begin)}: destination {dataset} has been modified\nsince most recent snapshot"
+    )
+
+
+def no_room(begin: Mapping[str, str], dataset: str, quota_of: str) -> Fault:
+    """How a receive ends for lack of space; `quota_of` "" when it is the pool that is full. What
+    arrived is kept, though zfs doesn't say so."""
+    reason = f"destination {dataset} space quota exceeded." if quota_of else "out of space"
+    return Fault(f"{_cannot(begin)}: {reason}")

@@ -53,10 +53,9 @@ def _computed(
     if prop == "available":
         return str(world.room(dataset.name)[0])
     if prop in {"referenced", "logicalreferenced"}:
-        newest = dataset.newest
-        return str(dataset.size or (newest.size if newest else 0))
+        return str(world.sizes(dataset)[0])
     if prop == "written":
-        return str(dataset.size)
+        return str(world.sizes(dataset)[1])
     if prop == "mounted":
         return None if dataset.is_volume else "yes" if dataset.mounted else "no"
     if prop == "receive_resume_token":

@@ -48,10 +48,16 @@ _TABLE = (
         NoSpace,
         "free space or raise the quota there; the next run goes on from where this one stopped",
     ),
+    # Before the rows about missing datasets, which zfs also mentions here.
+    _row(
+        r"^cannot receive.*: (invalid backup stream|invalid stream .*|failed to read from stream|"
+        r"incomplete stream|checksum mismatch)$",
+        ZfsError,
+        "the stream ended early or was damaged; nothing of it was kept",
+    ),
     _row(
         r"resume token is corrupt|"
-        r"^cannot resume send: .*(no longer exists|is no longer the same snapshot)|"
-        r"^cannot resume send: '[^']*' .*does not exist",
+        r"^cannot resume send: .*(no longer exists|is no longer the same snapshot)",
         BadResumeToken,
         "drop the partly received state on the receiver with `zfs recv -A`",
     ),
@@ -61,11 +67,10 @@ _TABLE = (
         "destroy the unencrypted placeholder by hand, or receive under an encrypted parent",
     ),
     _row(
-        r"destination already contains partially-complete state|"
-        r"contains partially-complete state from|"
-        r"destination .* contains partial",
+        r"contains partially-complete state from",
         ReceiveRefused,
-        "resume it with its receive_resume_token, or drop it with `zfs recv -A`",
+        "another receive runs, or resume it with its receive_resume_token, or drop it with"
+        " `zfs recv -A`",
     ),
     _row(
         r"has been modified\s+since most recent snapshot",
@@ -79,11 +84,16 @@ _TABLE = (
         r"must specify -F to overwrite|"
         r"^cannot receive .*: destination .*(exists|does not exist)|"
         r"^cannot receive .*: .*destination snapshot .* already exists|"
-        r"^cannot receive .*: kernel modules must be upgraded|"
         r"^cannot receive .*: incremental send stream requires -F|"
         r"^cannot receive .*: IV set guid",
         ReceiveRefused,
         "compare the snapshots of both sides; nothing was overwritten",
+    ),
+    _row(
+        r"kernel modules must be upgraded to receive this stream",
+        ReceiveRefused,
+        "zfs also says so of a resumed stream that does not set in where the receiver stopped, and"
+        " of a bad name; get the receive_resume_token again",
     ),
     _row(
         r"dataset is busy$|pool or dataset is busy|being held\. Run|has dependent clones|"
@@ -99,6 +109,7 @@ _TABLE = (
     ),
     _row(
         r"dataset does not exist$|no such pool|snapshot does not exist|parent does not exist|"
+        r"^warning: cannot send .*: (No such process|incremental source .* does not exist)$|"
         r"^could not find any snapshots to destroy|^bookmark '[^']+' does not exist|"
         r"^cannot open '[^']*': no such pool or dataset",
         DatasetNotFound,

@@ -279,8 +279,9 @@ class MemoryZfs:
         if path in self._receiving:
             with self._words(argv.abort_receive(path), path):
                 raise Fault(f"cannot destroy '{path}': dataset is busy")
+        created = dataset.partial.created
         dataset.partial = None
-        if dataset.live is None:
+        if created:
             transfer.drop_created(self.world, dataset)
 
     async def send_size(self, args: SendArgs) -> int | None:
@@ -382,7 +383,7 @@ class MemoryZfs:
 
     def _token(self, dataset: ModelDataset) -> str | None:
         partial = dataset.partial
-        if partial is None:
+        if partial is None or not partial.resumable:
             return None
         content = partial.content
         assert isinstance(content, MemoryReceive)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import trio
 
 from zrepl_trio.emulate import transfer
-from zrepl_trio.emulate.model import Fault, Snapshot, World
+from zrepl_trio.emulate.model import Dataset, Fault, Snapshot, World
 from zrepl_trio.emulate.stream import (
     BadStream,
     Decoder,
@@ -217,6 +217,9 @@ class MemoryReceive(trio.abc.SendStream):
         admission = self._admission
         if admission is None or self._complete:
             raise BadStream("record out of place")
+        if admission.is_there:
+            self._complete = kind == b"E"
+            return
         if kind == b"E":
             if self.open_file is not None or decode_fields(payload)["length"] != str(self.offset):
                 raise BadStream("checksum mismatch")
@@ -241,39 +244,37 @@ class MemoryReceive(trio.abc.SendStream):
         args = self._args
         if self._admission is not None:
             raise BadStream("two begin records")
-        if args.dataset in self._receiving:
-            raise Fault(
-                f"cannot receive {'incremental' if 'fromguid' in begin else 'new filesystem'}"
-                f" stream: destination {args.dataset} is busy"
-            )
         existing = self._world.get(args.dataset)
         kept = existing.partial.content if existing and existing.partial else None
-        self._admission = transfer.admit(
+        running = args.dataset in self._receiving
+        admission = transfer.admit(
             self._world,
             f"{args.dataset}@{args.snapshot}",
             begin,
             force=args.force,
-            partial_offset=kept.offset if isinstance(kept, MemoryReceive) else None,
+            partial_offset=kept.offset if isinstance(kept, MemoryReceive) and not running else None,
+            unchanged_since=_unchanged_since,
         )
+        self._admission = admission
+        if admission.is_there:
+            return
         self._receiving.add(args.dataset)
         if isinstance(kept, MemoryReceive):
             self.files, self.open_file = kept.files, kept.open_file
             self.offset, self.received = kept.offset, kept.received
-        elif self._admission.base is not None:
-            self.files = dict(files_of(self._admission.base.content))
+        elif admission.base is not None:
+            self.files = dict(files_of(admission.base.content))
         transfer.apply_properties(
-            self._world, self._admission, exclude=args.exclude, override=args.override
+            self._world, admission, exclude=args.exclude, override=args.override
         )
-        if args.resumable:
-            transfer.keep(self._admission, self)
-            assert self._admission.dataset.partial is not None
-            self._admission.dataset.partial.content = self
+        transfer.keep(admission, resumable=args.resumable)
+        assert admission.dataset.partial is not None
+        admission.dataset.partial.content = self
 
     def _check_room(self, admission: transfer.Admission, count: int) -> None:
         left, quota_of = self._world.room(admission.dataset.name)
         if count + self.received > left:
-            kept = self.token() if self._args.resumable else None
-            raise transfer.no_room(admission.begin, admission.dataset.name, quota_of, kept)
+            raise transfer.no_room(admission.begin, admission.dataset.name, quota_of)
 
     def _data(self, payload: bytes) -> None:
         if self.open_file is None:
@@ -293,7 +294,7 @@ class MemoryReceive(trio.abc.SendStream):
 
     def _finish_stream(self, admission: transfer.Admission) -> None:
         dataset = admission.dataset
-        transfer.complete(self._world, admission, self.files, self.received)
+        transfer.complete(self._world, admission, self.files, self.received, force=self._args.force)
         dataset.live = dict(self.files)
         self._receiving.discard(dataset.name)
         self._complete = True
@@ -304,14 +305,14 @@ class MemoryReceive(trio.abc.SendStream):
             return
         self._over = True
         if self._fault is None and not self._complete:
-            self._fail(self._stopped("checksum mismatch or incomplete stream"))
+            self._fail(self._stopped("incomplete stream"))
 
     def _stopped(self, reason: str) -> Fault:
         if self._admission is None:
             return Fault(
-                "cannot receive: failed to read from stream"
-                if not self._decoder.started
-                else f"cannot receive: invalid stream ({reason})"
+                f"cannot receive: invalid stream ({reason})"
+                if reason != "incomplete stream"
+                else "cannot receive: failed to read from stream"
             )
         return transfer.incomplete(
             self._admission.begin, reason, self.token() if self._args.resumable else None
@@ -323,8 +324,15 @@ class MemoryReceive(trio.abc.SendStream):
         if admission is None:
             return
         dataset = admission.dataset
+        partial = dataset.partial
         self._receiving.discard(dataset.name)
-        if not self._args.resumable and not admission.resumes:
+        if partial is not None and not partial.resumable:
             dataset.partial = None
-            if admission.created:
+            if partial.created:
                 transfer.drop_created(self._world, dataset)
+
+
+def _unchanged_since(dataset: Dataset, snap: Snapshot) -> bool:
+    newest = dataset.newest
+    assert newest is not None
+    return not dataset.modified and files_of(newest.content) == files_of(snap.content)

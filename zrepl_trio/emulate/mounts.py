@@ -1,0 +1,135 @@
+"""Mounting: a filesystem's live files as a plain directory at its mountpoint.
+
+An unmounted filesystem has no directory unless it was changed since its newest snapshot; then the
+directory waits among its data.
+"""
+
+from __future__ import annotations
+
+import os
+
+from zrepl_trio.emulate import trees
+from zrepl_trio.emulate.fault import Fault
+from zrepl_trio.emulate.model import Dataset, World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from zrepl_trio.emulate.store import Store
+
+__all__ = [
+    "can_mount",
+    "make_volume",
+    "mount",
+    "place",
+    "remount_below",
+    "retire",
+    "unmount",
+    "unmount_below",
+]
+
+
+def place(store: Store, world: World, dataset: Dataset) -> str:
+    """Where it is mounted: its mountpoint, inside the store's directory like an altroot;
+    `none` or `legacy` as they are."""
+    value, _ = world.mountpoint(dataset)
+    if value in {"none", "legacy", "-"}:
+        return value
+    root = store.directory
+    return value if value == root or value.startswith(root + "/") else root + value
+
+
+def can_mount(store: Store, world: World, dataset: Dataset) -> bool:
+    """Whether zfs mounts it by itself."""
+    return (
+        not dataset.is_volume
+        and world.value(dataset, "canmount")[0] == "on"
+        and place(store, world, dataset) not in {"none", "legacy"}
+    )
+
+
+def mount(store: Store, world: World, dataset: Dataset) -> None:
+    """`zfs mount`."""
+    cannot = f"cannot mount '{dataset.name}'"
+    if dataset.is_volume:
+        raise Fault(
+            f"cannot open '{dataset.name}': operation not applicable to datasets of this type"
+        )
+    if dataset.mounted:
+        raise Fault(f"{cannot}: filesystem already mounted")
+    path = place(store, world, dataset)
+    if path == "legacy":
+        raise Fault(f"{cannot}: legacy mountpoint\nuse mount(8) to mount this filesystem")
+    if path == "none":
+        raise Fault(f"{cannot}: no mountpoint set")
+    if world.value(dataset, "canmount")[0] == "off":
+        raise Fault(f"{cannot}: 'canmount' property is set to 'off'")
+    if os.path.isdir(path):
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            raise Fault(f"{cannot}: directory '{path}' is not empty") from error
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if not isinstance(dataset.live, str):
+        # Made aside, as a half-made directory in its place would count as the parent's data.
+        dataset.live = f"{store.data(dataset)}/live.new"
+        trees.remove_tree(dataset.live)
+        store.make_live(world, dataset, None)
+    _move(store, dataset, dataset.live, path)
+    dataset.mounted = True
+
+
+def unmount(store: Store, world: World, dataset: Dataset) -> None:
+    """`zfs unmount` of one."""
+    if not dataset.mounted or not isinstance(dataset.live, str):
+        raise Fault(f"cannot unmount '{dataset.name}': not currently mounted")
+    if store.is_modified(world, dataset):
+        _move(store, dataset, dataset.live, f"{store.data(dataset)}/live")
+    else:
+        store.mark("stale", dataset)
+        trees.remove_tree(dataset.live)
+        dataset.live = None
+    dataset.mounted = False
+
+
+def retire(store: Store, dataset: Dataset) -> None:
+    """Put a destroyed dataset's live files among its data, which goes once this is saved."""
+    store.mark("dirty", dataset)
+    if isinstance(dataset.live, str) and (dataset.mounted or dataset.is_volume):
+        _move(store, dataset, dataset.live, f"{store.data(dataset)}/live")
+
+
+def _move(store: Store, dataset: Dataset, source: str, target: str) -> None:
+    store.mark("moving", dataset, f"{source}\0{target}")
+    os.rename(source, target)
+    dataset.live = target
+
+
+def unmount_below(store: Store, world: World, name: str) -> list[Dataset]:
+    """Unmount a dataset and all below it, children first; those that were mounted."""
+    mounted = [dataset for dataset in world.below(name) if dataset.mounted]
+    for dataset in reversed(mounted):
+        unmount(store, world, dataset)
+    return mounted
+
+
+def remount_below(store: Store, world: World, name: str) -> None:
+    """After a change of `mountpoint` or `canmount`: move what is mounted to where it belongs."""
+    moved = [
+        dataset
+        for dataset in world.below(name)
+        if dataset.mounted and dataset.live != place(store, world, dataset)
+    ]
+    if not moved:
+        return
+    for dataset in unmount_below(store, world, moved[0].name):
+        if can_mount(store, world, dataset):
+            mount(store, world, dataset)
+
+
+def make_volume(store: Store, dataset: Dataset, size: int) -> None:
+    """Make the file that stands for a volume's device."""
+    path = f"{store.directory}/dev/zvol/{dataset.name}"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(size)
+    dataset.live = path

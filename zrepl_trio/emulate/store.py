@@ -1,0 +1,320 @@
+"""Pools kept in a directory, safe for concurrent commands and for kill -9 at any moment.
+
+    DIR/POOL/...                  mounted filesystems, plain directories
+    DIR/dev/zvol/POOL/...         volumes, plain files
+    DIR/.emulated-zfs/lock        held exclusively by whoever changes anything
+    DIR/.emulated-zfs/pools/POOL  a pool's metadata; replaced by rename, so read without a lock
+    DIR/.emulated-zfs/data/KEY/   a dataset's data: manifests `m.*`, blobs `b/*`, a receive `recv/`
+    DIR/.emulated-zfs/marks/      what a killed command would leave to mend; see `recovery`
+
+Order makes it safe: data is written before the metadata that refers to it, and removed after.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+
+from zrepl_trio.emulate import recovery, trees
+from zrepl_trio.emulate.model import Bookmark, Dataset, Snapshot, World
+from zrepl_trio.emulate.state import decode_pool, dumps, encode_pool, loads
+from zrepl_trio.emulate.stream import Entry
+from zrepl_trio.emulate.trees import Manifest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Change", "Store"]
+
+PRIVATE = ".emulated-zfs"
+
+
+def _bits(count: int) -> int:
+    return int.from_bytes(os.urandom((count + 7) // 8), "big") >> (-count % 8)
+
+
+class Store:
+    """The pools of one directory."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = os.path.abspath(directory)
+        self.private = f"{self.directory}/{PRIVATE}"
+        self._pools = f"{self.private}/pools"
+        self.known_live: dict[str, Manifest] = {}
+        os.makedirs(self._pools, exist_ok=True)
+        os.makedirs(f"{self.private}/data", exist_ok=True)
+        os.makedirs(f"{self.private}/marks", exist_ok=True)
+
+    # -- metadata --------------------------------------------------------------------------
+
+    def load(self) -> World:
+        """All pools as they are now."""
+        world = World(bits=_bits, clock=lambda: int(time.time()))
+        world.live_size = self.live_size
+        for name in sorted(os.listdir(self._pools)):
+            if name.startswith("."):
+                continue
+            path = f"{self._pools}/{name}"
+            try:
+                with open(path, "rb") as file:
+                    data = file.read()
+            except FileNotFoundError:
+                continue
+            world.pools[name] = decode_pool(data, path)
+        return world
+
+    def change(self) -> Change:
+        """`with store.change() as world:` alone; what was done is kept unless it raised."""
+        return Change(self)
+
+    def save(self, world: World) -> None:
+        """Make the pools what they are in `world`. Only under the lock."""
+        for name, pool in world.pools.items():
+            path, temporary = f"{self._pools}/{name}", f"{self._pools}/.{name}.new"
+            with open(temporary, "wb") as file:
+                file.write(encode_pool(pool))
+            os.rename(temporary, path)
+        for name in os.listdir(self._pools):
+            if name not in world.pools:
+                os.unlink(f"{self._pools}/{name}")
+
+    # -- a dataset's data ------------------------------------------------------------------
+
+    def data(self, dataset: Dataset) -> str:
+        """The directory of a dataset's data."""
+        return f"{self.private}/data/{dataset.key}"
+
+    def blobs(self, dataset: Dataset) -> str:
+        """The directory of its files' data."""
+        return f"{self.data(dataset)}/b"
+
+    def make_data(self, dataset: Dataset) -> None:
+        """Make the directories of a new dataset."""
+        os.makedirs(self.blobs(dataset), exist_ok=True)
+
+    def manifest_path(self, dataset: Dataset, version: Snapshot | Bookmark) -> str:
+        """The file with a version's manifest."""
+        return f"{self.data(dataset)}/{version.content}"
+
+    def manifest(self, dataset: Dataset, version: Snapshot | Bookmark | None) -> Manifest:
+        """A version's manifest; an empty one for None."""
+        manifest = Manifest()
+        if version is None:
+            return manifest
+        with open(self.manifest_path(dataset, version), "rb") as file:
+            rows = loads(file.read())
+        for path, kind, mode, mtime, size, blob, target, inode, ctime in rows:
+            manifest.entries[path] = Entry(kind, mode, mtime, size, blob, target)
+            if inode:
+                manifest.stats[path] = (inode, ctime)
+        return manifest
+
+    def write_manifest(self, dataset: Dataset, name: str, manifest: Manifest) -> None:
+        """Write it under that name; nothing refers to it yet."""
+        rows = [
+            (
+                *(path, e.kind, e.mode, e.mtime, e.size, e.blob, e.target),
+                *manifest.stats.get(path, (0, 0)),
+            )
+            for path, e in manifest.entries.items()
+        ]
+        with open(f"{self.data(dataset)}/{name}", "wb") as file:
+            file.write(dumps(rows))
+
+    def mark(self, kind: str, dataset: Dataset, text: str = "") -> None:
+        """Note what has to be mended should this command be killed; see `recovery`."""
+        with open(f"{self.private}/marks/{kind}.{dataset.key}", "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+
+    def marks(self) -> list[tuple[str, str, str]]:
+        """(kind, key, file) of all marks."""
+        marks = f"{self.private}/marks"
+        return [
+            (*name.partition(".")[::2], f"{marks}/{name}") for name in sorted(os.listdir(marks))
+        ]
+
+    def refresh_live(self, dataset: Dataset, old: Manifest | None) -> None:
+        """Have live files made anew from the newest snapshot, once this change is saved; `old`:
+        what they are known to be now."""
+        self.mark("stale", dataset)
+        if old is not None:
+            self.known_live[dataset.key] = old
+
+    def sweep(self, dataset: Dataset) -> None:
+        """Remove manifests and blobs that nothing refers to. Under the lock, after `save`."""
+        data = self.data(dataset)
+        versions: list[Snapshot | Bookmark] = [
+            *dataset.snapshots.values(),
+            *dataset.bookmarks.values(),
+        ]
+        kept = {str(version.content) for version in versions}
+        used = {
+            entry.blob
+            for snap in dataset.snapshots.values()
+            for entry in self.manifest(dataset, snap).entries.values()
+        }
+        for name in os.listdir(f"{data}/b"):
+            if name not in used:
+                os.unlink(f"{data}/b/{name}")
+        for name in os.listdir(data):
+            if name.startswith("m.") and name not in kept:
+                os.unlink(f"{data}/{name}")
+
+    def sweep_destroyed(self, world: World) -> None:
+        """Remove the data of datasets that are no more. Under the lock, after `save`."""
+        keys = {dataset.key for dataset in world.all()}
+        for key in os.listdir(f"{self.private}/data"):
+            if key not in keys:
+                trees.remove_tree(f"{self.private}/data/{key}")
+
+    def is_being_sent(self, dataset: Dataset, snap: Snapshot) -> bool:
+        """Whether a running send reads it."""
+        with open(self.manifest_path(dataset, snap), "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    # -- live files ------------------------------------------------------------------------
+
+    def skip(self, world: World, dataset: Dataset) -> set[str]:
+        """Directories of other datasets that lie within this one's."""
+        if dataset.is_volume or not isinstance(dataset.live, str):
+            return set()
+        inside = dataset.live + "/"
+        return {
+            each.live
+            for each in world.all()
+            if each.mounted and isinstance(each.live, str) and each.live.startswith(inside)
+        }
+
+    def live_manifest(self, world: World, dataset: Dataset) -> Manifest:
+        """What a dataset's live files are now, without blobs."""
+        if not isinstance(dataset.live, str):
+            return self.manifest(dataset, dataset.newest)
+        if dataset.is_volume:
+            return _volume_manifest(dataset.live)
+        return trees.scan(dataset.live, self.skip(world, dataset))
+
+    def live_size(self, world: World, dataset: Dataset) -> tuple[int, int]:
+        """Bytes in its live files, and how many of them are in files changed since the newest
+        snapshot."""
+        now = self.live_manifest(world, dataset)
+        newest = self.manifest(dataset, dataset.newest).entries
+        total = written = 0
+        for path, entry in now.entries.items():
+            total += entry.size
+            before = newest.get(path)
+            if before is None or before.size != entry.size or before.mtime != entry.mtime:
+                written += entry.size
+        return total, written
+
+    def is_modified(self, world: World, dataset: Dataset) -> bool:
+        """Whether live files differ from the newest snapshot."""
+        if not isinstance(dataset.live, str):
+            return False
+        newest = self.manifest(dataset, dataset.newest)
+        if dataset.is_volume:
+            now = _volume_manifest(dataset.live).entries["data"]
+            before = newest.entries.get("data")
+            return before is None or (now.size, now.mtime) != (before.size, before.mtime)
+        return trees.is_modified(dataset.live, self.skip(world, dataset), newest)
+
+    def unchanged_since(self, world: World, dataset: Dataset, snap: Snapshot) -> bool:
+        """Whether live files are still those of a snapshot, newer snapshots or not."""
+        if self.is_modified(world, dataset):
+            return False
+        if snap is dataset.newest:
+            return True
+        then, now = self.manifest(dataset, snap), self.manifest(dataset, dataset.newest)
+        return then.entries.keys() == now.entries.keys() and all(
+            entry.same(now.entries[path]) for path, entry in then.entries.items()
+        )
+
+    def freeze(self, world: World, dataset: Dataset, snap: Snapshot) -> None:
+        """Keep the live files as a new snapshot's content."""
+        self.mark("dirty", dataset)
+        before = [s for s in dataset.snapshots.values() if s is not snap]
+        old = self.manifest(dataset, before[-1] if before else None)
+        name = f"m.{snap.guid:016x}"
+        if not isinstance(dataset.live, str):
+            manifest, snap.size = old, 0
+        elif dataset.is_volume:
+            manifest = _volume_manifest(dataset.live)
+            entry = manifest.entries["data"]
+            last = old.entries.get("data")
+            if last is not None and (entry.size, entry.mtime) == (last.size, last.mtime):
+                entry.blob, snap.size = last.blob, 0
+            else:
+                entry.blob = f"{snap.guid:016x}.0"
+                entry.size = trees.copy_file(dataset.live, f"{self.blobs(dataset)}/{entry.blob}")
+                snap.size = entry.size
+        else:
+            manifest, snap.size = trees.freeze(
+                dataset.live,
+                self.skip(world, dataset),
+                old,
+                self.blobs(dataset),
+                f"{snap.guid:016x}",
+                time.time_ns(),
+            )
+        self.write_manifest(dataset, name, manifest)
+        snap.content = name
+
+    def make_live(self, world: World, dataset: Dataset, old: Manifest | None) -> None:
+        """Make the live files what the newest snapshot has (nothing, without one). `old`: what is
+        known to be there, None when that is not sure."""
+        if not isinstance(dataset.live, str):
+            return
+        new = self.manifest(dataset, dataset.newest)
+        if dataset.is_volume:
+            entry = new.entries.get("data")
+            if entry is not None:
+                trees.copy_file(f"{self.blobs(dataset)}/{entry.blob}", dataset.live)
+                os.utime(dataset.live, ns=(entry.mtime, entry.mtime))
+            return
+        trees.make_tree(
+            dataset.live, new, self.blobs(dataset), old=old, skip=self.skip(world, dataset)
+        )
+
+
+def _volume_manifest(path: str) -> Manifest:
+    status = os.stat(path)
+    manifest = Manifest()
+    manifest.entries["data"] = Entry("f", 0o600, status.st_mtime_ns, status.st_size)
+    return manifest
+
+
+class Change:
+    """The lock, and the world that it protects; see `Store.change`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._world: World | None = None
+        self._lock = -1
+
+    def __enter__(self) -> World:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._lock = os.open(f"{self._store.private}/lock", flags, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._world = self._store.load()
+        recovery.recover(self._store, self._world)
+        return self._world
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        del error, traceback
+        assert self._world is not None
+        try:
+            if kind is None:
+                self._store.save(self._world)
+                recovery.finish(self._store, self._world)
+        finally:
+            os.close(self._lock)
