@@ -175,12 +175,19 @@ def test_walk_finds_the_place_of_a_key() -> None:
         return found, (place.line, place.column)
 
     assert at("jobs", 0, "connect", "port") == (("jobs", 0, "connect", "port"), (5, 11))
-    # pydantic's union tags are no keys
-    assert at("jobs", 0, "pull", "connect", "ssh", "port") == at("jobs", 0, "connect", "port")
     # a missing key stands where its mapping is
     assert at("jobs", 0, "connect", "host") == (("jobs", 0, "connect", "host"), (3, 3))
     assert at("jobs", 0, "connect", "port", "[key]")[1] == (5, 5)
     assert at("jobs", 7)[0] == ("jobs",)
+
+
+def test_walk_takes_pydantics_tags_for_what_they_are() -> None:
+    root, _ = read_nodes(b"k:\n- type: grid\n  grid: 1x1h\n  regex: a\n", "f")
+    assert root is not None
+    assert walk(root, ("k", 0, "grid", "regex"), tagged=True)[0] == ("k", 0, "regex")
+    assert walk(root, ("k", 0, "grid", "grid"), tagged=True)[1].line == 3
+    assert walk(root, ("k", 0, "grid"), tagged=True)[0] == ("k", 0)
+    assert walk(root, ("k", 0, "grid"))[0] == ("k", 0, "grid")
 
 
 @given(st.binary(max_size=200))

@@ -39,7 +39,7 @@ def problems_of(error: ValidationError, root: Node, prefix: Loc = ()) -> list[Pr
             loc += ("type",)
         elif detail["type"] == "extra_forbidden":
             loc += ("[key]",)  # the key is what is wrong, not its value
-        path, place = walk(root, loc)
+        path, place = walk(root, loc, tagged=True)
         message, accepted = _words(detail)
         problems.append(place.problem(key_path(prefix + path), message, accepted))
     return problems

@@ -135,32 +135,43 @@ def plain_data(node: Node) -> object:
             return {key: plain_data(entry.value) for key, entry in entries.items()}
 
 
-def walk(root: Node, path: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], Place]:
+def walk(
+    root: Node, path: tuple[str | int, ...], *, tagged: bool = False
+) -> tuple[tuple[str | int, ...], Place]:
     """The deepest part of `path` that exists in the tree, and its place.
 
-    Steps that lead nowhere (pydantic's union tags and `[key]` marks, missing keys) are dropped,
-    except that a missing last key stays in the path, with the place of the mapping it lacks in.
+    A missing last key stays in the path, with the place of the mapping it lacks in. A last step
+    `[key]` asks for the place of the key instead of the value. `tagged`: the path is pydantic's,
+    which names the `type` of a mapping before the key in it; mind that a mapping of type grid
+    has a key grid too.
     """
     node: Node = root
     place = root.place
     seen: list[str | int] = []
-    for index, step in enumerate(path):
-        last = index == len(path) - 1
+    of_key = path[-1:] == ("[key]",)
+    steps = path[:-1] if of_key else path
+    tag_due = tagged
+    for index, step in enumerate(steps):
+        last = index == len(steps) - 1
         if isinstance(node, MapNode) and isinstance(step, str):
+            if tag_due and step == node.text("type"):
+                tag_due = False
+                continue
             entry = node.entries.get(step)
             if entry is not None:
                 node, place = entry.value, entry.key_place
-                # The key is the better place for a block below it, the value for a scalar,
-                # unless the complaint is about the key itself.
-                if isinstance(node, ScalarNode) and path[index + 1 :] != ("[key]",):
-                    place = node.place if node.text else place
+                # A block is best found by its key, a scalar by itself.
+                if isinstance(node, ScalarNode) and node.text and not (last and of_key):
+                    place = node.place
                 seen.append(step)
-            elif last and step != "[key]" and step != node.text("type"):
+                tag_due = tagged
+            elif last:
                 seen.append(step)
         elif isinstance(node, SeqNode) and isinstance(step, int) and step < len(node.items):
             node = node.items[step]
             place = node.place
             seen.append(step)
+            tag_due = tagged
     return tuple(seen), place
 
 

@@ -1,0 +1,425 @@
+"""Which files load: zrepl's rules on missing, null and zero, and the types of scalars."""
+
+from __future__ import annotations
+
+import pytest
+
+from zrepl_trio.config.load import parse_config
+from zrepl_trio.config.model import Config, PullJob, SourceJob
+from zrepl_trio.errors import ConfigErrors
+
+SOURCE = {
+    "name": "name: offer",
+    "type": "type: source",
+    "serve": "serve: {type: stdinserver, client_identities: [a]}",
+    "filesystems": 'filesystems: {"tank<": true}',
+    "snapshotting": "snapshotting: {type: manual}",
+}
+PULL = {
+    "name": "name: fetch",
+    "type": "type: pull",
+    "connect": "connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k}",
+    "root_fs": "root_fs: backup/hosts",
+    "interval": "interval: 10m",
+    "pruning": "pruning: {keep_sender: [{type: not_replicated}], keep_receiver: [{type: last_n, count: 1}]}",
+}
+
+
+def job_text(lines: dict[str, str], **changed: str | None) -> str:
+    """One job as a file; a changed key's line is replaced, added, or (None) left out."""
+    merged = {key: line for key, line in {**lines, **changed}.items() if line is not None}
+    return "jobs:\n-\n" + "".join(f"  {line}\n" for line in merged.values())
+
+
+def faults(text: str) -> list[str]:
+    with pytest.raises(ConfigErrors) as caught:
+        parse_config(text)
+    return [f"{problem.key}: {problem.message}" for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("key", ["name", "serve", "filesystems", "snapshotting"])
+def test_required_keys_of_a_source(key: str) -> None:
+    assert faults(job_text(SOURCE, **{key: None})) == [f"jobs[0].{key}: required, and missing"]
+    assert len(faults(job_text(SOURCE, **{key: f"{key}: ~"}))) == 1
+
+
+@pytest.mark.parametrize("key", ["name", "connect", "root_fs", "interval", "pruning"])
+def test_required_keys_of_a_pull(key: str) -> None:
+    assert faults(job_text(PULL, **{key: None})) == [f"jobs[0].{key}: required, and missing"]
+    assert len(faults(job_text(PULL, **{key: f"{key}:"}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("name: ''", "jobs[0].name: must not be empty"),
+        ("filesystems: {}", "jobs[0].filesystems: must not be empty"),
+        (
+            "filesystems: []",
+            "jobs[0].filesystems: must be a mapping (`key: value` lines), not a list",
+        ),
+        (
+            "serve: {type: stdinserver, client_identities: []}",
+            "jobs[0].serve.client_identities: must not be empty",
+        ),
+        (
+            "serve: {type: stdinserver, client_identities: }",
+            "jobs[0].serve.client_identities: must not be empty",
+        ),
+        (
+            "serve: {type: stdinserver, client_identities: [~]}",
+            "jobs[0].serve.client_identities[0]: must not be empty",
+        ),
+        (
+            "serve: {type: stdinserver, client_identities: a}",
+            "jobs[0].serve.client_identities: must be a list (`- item` lines), not 'a'",
+        ),
+        (
+            "serve: {type: tcp, listen: ':1', clients: {}}",
+            "jobs[0].serve.clients: must not be empty",
+        ),
+        ("serve: {client_identities: [a]}", "jobs[0].serve: the key `type` is missing"),
+        ("serve: {type: pigeon}", "jobs[0].serve.type: unknown type 'pigeon'"),
+        ("serve: [a]", "jobs[0].serve: must be a mapping (`key: value` lines), not a list"),
+        ("snapshotting: {type: ~}", "jobs[0].snapshotting.type: unknown type nothing"),
+    ],
+)
+def test_required_and_zero_is_refused(line: str, fault: str) -> None:
+    assert faults(job_text(SOURCE, **{line.partition(":")[0]: line})) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("keep", "fault"),
+    [
+        ("[]", "keep_sender: must not be empty"),
+        ("[{type: last_n, count: 0}]", "keep_sender[0].count: 0 is out of range"),
+        ("[{type: last_n, count: -1}]", "keep_sender[0].count: -1 is out of range"),
+        ("[{type: last_n}]", "keep_sender[0].count: required, and missing"),
+        ("[{type: regex, regex: ''}]", "keep_sender[0].regex: must not be empty"),
+        ("[{type: grid, grid: 1x1h, regex: ''}]", "keep_sender[0].regex: must not be empty"),
+        ("[{type: grid, grid: '', regex: a}]", "keep_sender[0].grid: must not be empty"),
+        ("[~]", "keep_sender[0]: must be a mapping (`key: value` lines), not nothing"),
+    ],
+)
+def test_keep_rules_that_are_zero_are_refused(keep: str, fault: str) -> None:
+    line = f"pruning: {{keep_sender: {keep}, keep_receiver: [{{type: not_replicated}}]}}"
+    assert faults(job_text(PULL, pruning=line)) == [f"jobs[0].pruning.{fault}"]
+
+
+@pytest.mark.parametrize("section", ["recv", "replication", "conflict_resolution"])
+def test_an_empty_section_is_its_defaults(section: str) -> None:
+    for value in ("", "~", "{}"):
+        (job,) = parse_config(job_text(PULL, more=f"{section}: {value}")).config.jobs
+        assert isinstance(job, PullJob)
+        assert getattr(job, section) == type(getattr(job, section))()
+
+
+def test_empty_sections_inside_sections_are_their_defaults() -> None:
+    text = job_text(
+        PULL,
+        recv="recv: {properties: , bandwidth_limit: ~, placeholder: }",
+        replication="replication: {protection: , concurrency: }",
+    )
+    assert parse_config(text).config.jobs[0] == parse_config(job_text(PULL)).config.jobs[0]
+    text = "global: {logging: , control: , serve: {stdinserver: }}"
+    assert parse_config(text).config == Config()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "jobs: []",
+        "include: []",
+        "global: {monitoring: []}",
+        "global: {monitoring: }",
+        job_text(PULL, recv="recv: {properties: {inherit: , override: }}"),
+        job_text(
+            SOURCE,
+            snapshotting="snapshotting: {type: periodic, prefix: p, interval: 1h, hooks: []}",
+        ),
+        job_text(
+            PULL,
+            connect=(
+                "connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k, "
+                "options: , transport_open_command: [], ssh_command: }"
+            ),
+        ),
+    ],
+)
+def test_optional_lists_may_be_empty(text: str) -> None:
+    parse_config(text)
+
+
+def test_logging_missing_null_and_empty_differ() -> None:
+    default = parse_config("global: {}").config.global_.logging
+    assert [(o.type, o.level, o.format) for o in default] == [("stdout", "warn", "human")]
+    assert parse_config("global: {logging: }").config.global_.logging == default
+    assert parse_config("global: {logging: []}").config.global_.logging == ()
+
+
+@pytest.mark.parametrize(
+    "word", ["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"]
+)
+def test_words_that_are_true(word: str) -> None:
+    (job,) = parse_config(job_text(SOURCE, send=f"send: {{raw: {word}}}")).config.jobs
+    assert isinstance(job, SourceJob)
+    assert job.send.raw is True
+
+
+@pytest.mark.parametrize(
+    "word", [*["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"], "~"]
+)
+def test_words_that_are_false(word: str) -> None:
+    (job,) = parse_config(job_text(SOURCE, send=f"send: {{raw: {word}}}")).config.jobs
+    assert isinstance(job, SourceJob)
+    assert job.send.raw is False
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("'yes'", "'yes' in quotes is a text, not a boolean"),
+        ('"true"', "'true' in quotes is a text, not a boolean"),
+        ("tRUE", "'tRUE' is not a boolean"),
+        ("1", "'1' is not a boolean"),
+        ("[true]", "a list is not a boolean"),
+    ],
+)
+def test_what_is_no_boolean(word: str, message: str) -> None:
+    text = job_text(SOURCE, send=f"send: {{raw: {word}}}")
+    assert faults(text) == [f"jobs[0].send.raw: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("word", "port"),
+    [
+        ("22", 22),
+        ("0x16", 22),
+        ("0b10110", 22),
+        ("026", 22),
+        ("0o26", 22),
+        ("2_2", 22),
+        ("+22", 22),
+    ],
+)
+def test_integers_as_go_yaml_reads_them(word: str, port: int) -> None:
+    line = PULL["connect"].replace("22", word)
+    (job,) = parse_config(job_text(PULL, connect=line)).config.jobs
+    assert isinstance(job, PullJob)
+    assert job.connect.type == "ssh+stdinserver"
+    assert job.connect.port == port
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "0",
+        "-1",
+        "65536",
+        "'22'",
+        "22.0",
+        "1e1",
+        "ssh",
+        "~",
+        "09",
+        "0x",
+        "1:30",
+        "9" * 30,
+        "[22]",
+        "{}",
+        "0b2",
+    ],
+)
+def test_what_is_no_port(word: str) -> None:
+    line = PULL["connect"].replace("22", word)
+    (fault,) = faults(job_text(PULL, connect=line))
+    assert fault.startswith("jobs[0].connect.port: ")
+
+
+@pytest.mark.parametrize("word", ["on", "010", "1.0", "2024-01-01", "42", "null-ish", "0x1F"])
+def test_any_scalar_is_a_text_as_written(word: str) -> None:
+    line = f"serve: {{type: stdinserver, client_identities: [{word}]}}"
+    (job,) = parse_config(job_text(SOURCE, serve=line)).config.jobs
+    assert isinstance(job, SourceJob)
+    assert job.serve.type == "stdinserver"
+    assert job.serve.client_identities == (word,)
+    override = f"recv: {{properties: {{override: {{x: {word}}}}}}}"
+    (pull,) = parse_config(job_text(PULL, recv=override)).config.jobs
+    assert isinstance(pull, PullJob)
+    assert pull.recv.properties.override == {"x": word}
+
+
+@pytest.mark.parametrize(
+    ("line", "seconds"),
+    [("dial_timeout: 10", 1e-8), ("dial_timeout: 1m30s", 90.0), ("dial_timeout: 5ms", 0.005)],
+)
+def test_dial_timeouts(line: str, seconds: float) -> None:
+    text = job_text(PULL, connect=PULL["connect"].replace("}", f", {line}}}"))
+    (job,) = parse_config(text).config.jobs
+    assert isinstance(job, PullJob)
+    assert job.connect.dial_timeout == seconds
+
+
+@pytest.mark.parametrize("line", ["0", "~", "-1s", "10d", "'10'", "1.5"])
+def test_dial_timeouts_of_ssh_that_are_refused(line: str) -> None:
+    text = job_text(PULL, connect=PULL["connect"].replace("}", f", dial_timeout: {line}}}"))
+    (fault,) = faults(text)
+    assert fault.startswith("jobs[0].connect.dial_timeout: ")
+
+
+def test_dial_timeout_0_is_no_limit_elsewhere() -> None:
+    text = job_text(PULL, connect="connect: {type: tcp, address: 'h:1', dial_timeout: 0}")
+    (job,) = parse_config(text).config.jobs
+    assert isinstance(job, PullJob)
+    assert job.connect.dial_timeout == 0
+
+
+@pytest.mark.parametrize(("word", "seconds"), [("manual", None), ("10m", 600.0), ("1d", 86400.0)])
+def test_pull_intervals(word: str, seconds: float | None) -> None:
+    (job,) = parse_config(job_text(PULL, interval=f"interval: {word}")).config.jobs
+    assert isinstance(job, PullJob)
+    assert job.interval == seconds
+
+
+@pytest.mark.parametrize("word", ["0", "0s", "-10m", "10", "1h30m", "Manual", "''", "~"])
+def test_pull_intervals_that_are_refused(word: str) -> None:
+    (fault,) = faults(job_text(PULL, interval=f"interval: {word}"))
+    assert fault.startswith("jobs[0].interval: ")
+
+
+@pytest.mark.parametrize("name", ["fetch", "a b", "a.b:c-d_e", "0", "-x", "x" * 203, "on"])
+def test_job_names(name: str) -> None:
+    assert parse_config(job_text(PULL, name=f"name: '{name}'")).config.jobs[0].name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["_internal", "a/b", "a@b", "a#b", "a%b", ".", "..", "ä", "x" * 204, "a\\nb", "a\\tb"]
+)
+def test_job_names_that_are_refused(name: str) -> None:
+    (fault,) = faults(job_text(PULL, name=f'name: "{name}"'))
+    assert fault.startswith("jobs[0].name: ")
+
+
+@pytest.mark.parametrize(
+    "root", ["/backup", "backup/", "a//b", "a/../b", "-a", "a@b", "''", "a" * 256]
+)
+def test_roots_that_are_refused(root: str) -> None:
+    (fault,) = faults(job_text(PULL, root_fs=f"root_fs: {root}"))
+    assert fault.startswith("jobs[0].root_fs: ")
+
+
+@pytest.mark.parametrize(
+    ("lines", "extra"),
+    [
+        (PULL, "send: {}"),
+        (SOURCE, "recv: {}"),
+        (SOURCE, "pruning: {keep: []}"),
+        (PULL, "filesystems: {}"),
+    ],
+)
+def test_keys_of_the_other_side_are_unknown(lines: dict[str, str], extra: str) -> None:
+    key = extra.partition(":")[0]
+    (fault,) = faults(job_text(lines, **{key: extra}))
+    assert fault.startswith(f"jobs[0].{key}: unknown key")
+
+
+@pytest.mark.parametrize(
+    ("recv", "fault"),
+    [
+        ("properties: {inherit: [-x]}", "properties.inherit[0]: '-x' is not a ZFS property name"),
+        ("properties: {override: {a/b: c}}", "properties.override['a/b']: 'a/b' is not a ZFS"),
+        (
+            "properties: {inherit: [mountpoint], override: {mountpoint: none}}",
+            "properties.override: mountpoint is also in `inherit`",
+        ),
+        (
+            "properties: {inherit: [setuid], accept: [setuid]}",
+            "properties.accept: setuid is also in `inherit`",
+        ),
+        ("placeholder: {encryption: on}", "placeholder.encryption: 'on' is not known here"),
+        ("bandwidth_limit: {max: -1}", "bandwidth_limit.max: '-1' is not a size with a unit"),
+        ("bandwidth_limit: {max: 0 B}", "bandwidth_limit.max: is less than 1 byte a second"),
+        ("bandwidth_limit: {max: 7 bit}", "bandwidth_limit.max: is less than 1 byte a second"),
+        (
+            "bandwidth_limit: {bucket_capacity: 0 B}",
+            "bandwidth_limit.bucket_capacity: is less than",
+        ),
+    ],
+)
+def test_recv_options_that_are_refused(recv: str, fault: str) -> None:
+    (found,) = faults(job_text(PULL, recv=f"recv: {{{recv}}}"))
+    assert found.startswith(f"jobs[0].recv.{fault}")
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (
+            "replication: {concurrency: {steps: 0}}",
+            "replication.concurrency.steps: 0 is out of range",
+        ),
+        ("replication: {protection: {initial: none}}", "replication.protection.initial: 'none' is"),
+        ("conflict_resolution: {initial_replication: some}", "conflict_resolution.initial_repl"),
+    ],
+)
+def test_replication_options_that_are_refused(line: str, fault: str) -> None:
+    (found,) = faults(job_text(PULL, more=line))
+    assert found.startswith(f"jobs[0].{fault}")
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ("timestamp_format: 2006+1", "timestamp_location: `+` is not allowed"),
+        ("timestamp_location: Mars", "timestamp_location: 'Mars' is not a time zone"),
+        ("timestamp_location: Europe/Berlin", "timestamp_location: the format 'dense' shows no"),
+        ("hooks: [{type: command}]", "hooks[0].path: required, and missing"),
+        ("hooks: [{type: command, path: /x, timeout: 0}]", "hooks[0].timeout: must be more than 0"),
+        ("hooks: [{type: mysql-lock-tables, dsn: x}]", "hooks[0].filesystems: required, and"),
+    ],
+)
+def test_snapshotting_that_is_refused(more: str, fault: str) -> None:
+    line = f"snapshotting: {{type: periodic, prefix: zrepl_, interval: 10m, {more}}}"
+    (found,) = faults(job_text(SOURCE, snapshotting=line))
+    assert found.startswith(f"jobs[0].snapshotting.{fault}")
+
+
+def test_not_replicated_is_refused_in_a_snap_job() -> None:
+    lines = {**SOURCE, "type": "type: snap", "pruning": "pruning: {keep: [{type: not_replicated}]}"}
+    del lines["serve"]
+    assert faults(job_text(lines)) == [
+        "jobs[0].pruning.keep: a snap job replicates nothing, so it takes no not_replicated rule"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("control: {sockpath: ''}", "global.control.sockpath: must not be empty"),
+        (f"control: {{sockpath: /{'s' * 107}}}", "global.control.sockpath: the socket's path"),
+        ("logging: [{type: stdout}]", "global.logging[0].format: required, and missing"),
+        (
+            "logging: [{type: syslog, level: warn, format: human, facility: x}]",
+            "global.logging[0].facility: 'x'",
+        ),
+        (
+            "logging: [{type: tcp, level: warn, format: json, address: x}]",
+            "global.logging[0].address: 'x' has no port",
+        ),
+        (
+            "logging: [{type: tcp, level: warn, format: json, address: 'x:1', net: udp}]",
+            "global.logging[0].net: 'udp'",
+        ),
+        ("monitoring: [{type: prometheus}]", "global.monitoring[0].listen: required, and missing"),
+        (
+            "monitoring: [{type: prometheus, listen: ':1'}, {type: prometheus, listen: ':2'}]",
+            "global.monitoring: there can be only one prometheus entry",
+        ),
+        (
+            "logging: [{type: stdout, level: warn, format: human}, {type: stdout, level: info, format: json}]",
+            "global.logging: there can be only one stdout outlet",
+        ),
+    ],
+)
+def test_global_settings_that_are_refused(text: str, fault: str) -> None:
+    assert faults(f"global: {{{text}}}")[0].startswith(fault)
