@@ -15,7 +15,8 @@ import trio
 
 from zrepl_trio.children import open_processes
 from zrepl_trio.control.api import Status, parse_signal, status_document
-from zrepl_trio.control.client import DaemonRefused, DaemonUnreachable, open_control_client
+from zrepl_trio.control.client import open_control_client
+from zrepl_trio.control.faults import DaemonRefused, DaemonUnreachable
 from zrepl_trio.control.routes import control_routes
 from zrepl_trio.control.server import BadRequest, serve_http
 from zrepl_trio.control.socket import open_control_listener

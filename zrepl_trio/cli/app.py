@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from zrepl_trio.cli.configcheck import configcheck
 from zrepl_trio.cli.errors import Commands
 from zrepl_trio.cli.options import ConfigOption, chosen_config
 
@@ -35,7 +36,7 @@ signals = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-app.add_typer(signals, name="signal")
+app.add_typer(signals, name="signal", short_help="Wake a job, or cancel its run.")
 
 
 @app.callback()
@@ -43,14 +44,12 @@ def common(ctx: typer.Context, config: ConfigOption = None) -> None:
     ctx.obj = config
 
 
-@app.command(epilog=EXITS)
+@app.command(epilog=EXITS, short_help="Run the daemon, or the active jobs once.")
 def run(
     ctx: typer.Context,
     jobs: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[JOB]...", help="With --once: only these jobs.", show_default=False
-        ),
+        typer.Argument(metavar="JOB...", help="With --once: only these jobs.", show_default=False),
     ] = None,
     once: Annotated[
         bool,
@@ -83,7 +82,7 @@ def run(
     run_command(chosen_config(ctx, config), once=once, strict=strict, jobs=jobs or [])
 
 
-@app.command(epilog=EXITS)
+@app.command(epilog=EXITS, short_help="Show what the daemon does.")
 def status(
     ctx: typer.Context,
     json: Annotated[
@@ -109,7 +108,9 @@ def status(
 @signals.command(epilog=EXITS)
 def wakeup(
     ctx: typer.Context,
-    job: Annotated[str, typer.Argument(help="Name of a pull job.", show_default=False)],
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", help="Name of a pull job.", show_default=False)
+    ],
     wait: Annotated[
         bool,
         typer.Option("--wait", help="Wait until the run has ended; the exit status tells how."),
@@ -133,7 +134,9 @@ def wakeup(
 @signals.command(epilog=EXITS)
 def reset(
     ctx: typer.Context,
-    job: Annotated[str, typer.Argument(help="Name of a pull job.", show_default=False)],
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", help="Name of a pull job.", show_default=False)
+    ],
     config: ConfigOption = None,
 ) -> None:
     """Cancel the present run of JOB.
@@ -150,7 +153,7 @@ def reset(
     reset_command(chosen_config(ctx, config), job)
 
 
-@app.command()
+@app.command(short_help="Hand an ssh connection to the daemon.")
 def stdinserver(
     identity: Annotated[
         str,
@@ -187,7 +190,10 @@ def stdinserver(
     raise typer.Exit(proxy(arguments))
 
 
-@app.command()
+app.command(short_help="Check a config; all errors at once.")(configcheck)
+
+
+@app.command(short_help="Show our version and the daemon's.")
 def version(
     ctx: typer.Context,
     config: ConfigOption = None,
@@ -198,7 +204,7 @@ def version(
     version_command(chosen_config(ctx, config))
 
 
-@app.command()
+@app.command(short_help="Watch it work, without ZFS or root.")
 def demo(
     keep: Annotated[
         Path | None,

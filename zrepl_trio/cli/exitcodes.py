@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from zrepl_trio.control.client import DaemonUnreachable
+from zrepl_trio.control.faults import DaemonUnreachable
 from zrepl_trio.control.socket import DaemonRunning
 from zrepl_trio.errors import ConfigErrors, ConnectFailed, HandshakeFailed, Refused, ZreplError
+from zrepl_trio.jobs.base import Outcome
 from zrepl_trio.jobs.lock import JobLocked
 
-__all__ = ["ExitCode", "UsageRefused", "exit_code"]
+__all__ = ["OUTCOME_CODES", "ExitCode", "UsageRefused", "exit_code"]
 
 
 class ExitCode(IntEnum):
@@ -22,6 +23,15 @@ class ExitCode(IntEnum):
     CONFIG = 4
     ALREADY_RUNNING = 5
     INTERRUPTED = 130
+
+
+OUTCOME_CODES = {
+    Outcome.DONE: ExitCode.DONE,
+    Outcome.FILESYSTEM_ERRORS: ExitCode.FAILED,
+    Outcome.CONNECT_FAILED: ExitCode.NOT_CONNECTED,
+    Outcome.FAILED: ExitCode.FAILED,
+    Outcome.CANCELLED: ExitCode.FAILED,
+}
 
 
 class UsageRefused(Refused):

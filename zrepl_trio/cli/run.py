@@ -12,9 +12,8 @@ import trio
 import typer
 
 from zrepl_trio.amounts import bytes_text, duration_text
-from zrepl_trio.cli.exitcodes import ExitCode, UsageRefused
+from zrepl_trio.cli.exitcodes import OUTCOME_CODES, ExitCode, UsageRefused
 from zrepl_trio.cli.progress import ProgressLines
-from zrepl_trio.cli.signal import OUTCOME_CODES
 from zrepl_trio.clock import SystemClock
 from zrepl_trio.config.load import load_config
 from zrepl_trio.config.loaded import LoadedConfig

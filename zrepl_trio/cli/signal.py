@@ -8,23 +8,16 @@ from pathlib import Path
 import trio
 import typer
 
-from zrepl_trio.cli.exitcodes import ExitCode
+from zrepl_trio.cli.exitcodes import OUTCOME_CODES
 from zrepl_trio.cli.status import control_socket
 from zrepl_trio.control.api import InvocationModel
-from zrepl_trio.control.client import ControlClient, DaemonRefused, open_control_client
+from zrepl_trio.control.client import ControlClient, open_control_client
+from zrepl_trio.control.faults import DaemonRefused
 from zrepl_trio.jobs.base import Outcome
 
-__all__ = ["OUTCOME_CODES", "reset_command", "wakeup_command"]
+__all__ = ["reset_command", "wakeup_command"]
 
 POLL_S = 0.1
-
-OUTCOME_CODES = {
-    Outcome.DONE: ExitCode.DONE,
-    Outcome.FILESYSTEM_ERRORS: ExitCode.FAILED,
-    Outcome.CONNECT_FAILED: ExitCode.NOT_CONNECTED,
-    Outcome.FAILED: ExitCode.FAILED,
-    Outcome.CANCELLED: ExitCode.FAILED,
-}
 
 
 async def _end_of_run(client: ControlClient, job: str) -> InvocationModel:

@@ -9,7 +9,8 @@ import trio
 
 from zrepl_trio import __version__
 from zrepl_trio.cli.status import control_socket
-from zrepl_trio.control.client import DaemonUnreachable, open_control_client
+from zrepl_trio.control.client import open_control_client
+from zrepl_trio.control.faults import DaemonUnreachable
 from zrepl_trio.errors import ConfigErrors
 
 __all__ = ["version_command"]

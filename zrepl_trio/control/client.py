@@ -11,21 +11,13 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from zrepl_trio.control.api import SignalRequest, Status, Version
-from zrepl_trio.errors import ZreplError
+from zrepl_trio.control.faults import DaemonRefused, DaemonUnreachable
 
-__all__ = ["ControlClient", "DaemonRefused", "DaemonUnreachable", "open_control_client"]
+__all__ = ["ControlClient", "open_control_client"]
 
 ANSWER_S = 30.0
 
 _M = TypeVar("_M", bound=BaseModel)
-
-
-class DaemonUnreachable(ZreplError):
-    """No daemon answers on the control socket, or we may not ask it."""
-
-
-class DaemonRefused(ZreplError):
-    """The daemon answered, and says no; the text is the daemon's."""
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -90,9 +90,7 @@ def _pull(
         unmounted=section.recv.unmounted,
     )
     work = PullWork(
-        connecter=SshConnecter(
-            target, processes=world.processes, dial_timeout_s=connect.dial_timeout
-        ),
+        connecter=SshConnecter(target, dial_timeout_s=connect.dial_timeout),
         receiver=receiver,
         options=ReplicationOptions(
             protection=_protection(section.replication.protection),

@@ -1,0 +1,190 @@
+"""The command line from outside: help, options, errors and exit statuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from zrepl_trio import __version__
+from zrepl_trio.cli.app import app
+from zrepl_trio.cli.exitcodes import ExitCode, exit_code
+from zrepl_trio.control.faults import DaemonUnreachable
+from zrepl_trio.control.socket import DaemonRunning
+from zrepl_trio.errors import ConfigErrors, ConnectFailed, Refused, ZfsError, ZreplError
+from zrepl_trio.jobs.lock import JobLocked
+
+COMMANDS = [
+    "run",
+    "status",
+    "signal wakeup",
+    "signal reset",
+    "stdinserver",
+    "configcheck",
+    "version",
+    "demo",
+]
+
+PULL = """
+jobs:
+- name: pull
+  type: pull
+  root_fs: backup/r
+  interval: manual
+  connect: {{type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k}}
+  pruning: {{keep_sender: [{{type: last_n, count: 1}}], keep_receiver: [{{type: last_n, count: 1}}]}}
+global:
+  control: {{sockpath: {runtime}/control}}
+  serve: {{stdinserver: {{sockdir: {runtime}/stdinserver}}}}
+"""
+
+
+def zrepl_trio(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "zrepl_trio", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "zrepl.yml"
+    path.write_text(PULL.format(runtime=tmp_path / "run"))
+    return path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_says_what_for_and_how(command: str) -> None:
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+    assert len(result.output.splitlines()) >= 8
+
+
+def test_the_overview_lists_every_command() -> None:
+    result = CliRunner().invoke(app, ["--help"])
+    for command in COMMANDS:
+        assert f"\n  {command.split()[0]} " in result.output
+
+
+def test_no_arguments_is_help() -> None:
+    assert "Commands:" in CliRunner().invoke(app, []).output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["frobnicate"], ["run", "--nonsense"], ["signal", "wakeup"], ["run", "job"]]
+)
+def test_wrong_usage_is_status_2(config: Path, arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, ["--config", str(config), *arguments]).exit_code == 2
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_config_may_stand_on_either_side_of_the_command(config: Path, before: bool) -> None:
+    option = ["--config", str(config)]
+    arguments = [*option, "status"] if before else ["status", *option]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == ExitCode.NOT_CONNECTED
+    assert str(config.parent / "run" / "control") in result.stderr
+
+
+def test_the_command_s_own_config_wins(config: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yml"
+    other.write_text(PULL.format(runtime=tmp_path / "elsewhere"))
+    result = CliRunner().invoke(app, ["--config", str(config), "status", "--config", str(other)])
+    assert "elsewhere/control" in result.stderr
+
+
+def test_a_config_that_is_missing_is_one_line_and_status_4(tmp_path: Path) -> None:
+    done = zrepl_trio("run", "--config", str(tmp_path / "none.yml"))
+    assert done.returncode == ExitCode.CONFIG
+    assert len(done.stderr.splitlines()) == 1
+    assert "none.yml" in done.stderr
+    assert done.stdout == ""
+
+
+def test_all_config_errors_come_at_once_with_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yml"
+    path.write_text("jobs:\n- {name: a, type: nonsense}\n- {name: b, type: pull}\nfrob: 1\n")
+    done = zrepl_trio("run", "--config", str(path))
+    assert done.returncode == ExitCode.CONFIG
+    lines = done.stderr.splitlines()
+    assert len(lines) >= 3
+    assert all(line.startswith(f"{path}:") for line in lines)
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_not_built_is_refused_by_name_all_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "zrepl.yml"
+    path.write_text(
+        """
+jobs:
+- name: s
+  type: sink
+  root_fs: backup/r
+  serve: {type: tcp, listen: ":8888", clients: {10.0.0.1: one}}
+"""
+    )
+    done = zrepl_trio("run", "--config", str(path))
+    assert done.returncode == ExitCode.CONFIG
+    assert "sink" in done.stderr
+    assert "tcp" in done.stderr
+
+
+def test_strict_refuses_what_is_asleep(config: Path) -> None:
+    done = zrepl_trio("run", "--strict", "--once", "--config", str(config))
+    assert done.returncode == ExitCode.CONFIG
+    assert "pruning" in done.stderr
+
+
+def test_run_once_of_a_job_that_is_not_there_is_wrong_usage(config: Path) -> None:
+    done = zrepl_trio("run", "--once", "other", "--config", str(config))
+    assert done.returncode == ExitCode.USAGE
+    assert "other" in done.stderr
+    assert "pull" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["signal", "wakeup", "pull"], ["signal", "reset", "x"]]
+)
+def test_without_a_daemon_one_line_says_so(config: Path, command: list[str]) -> None:
+    done = zrepl_trio(*command, "--config", str(config))
+    assert done.returncode == ExitCode.NOT_CONNECTED
+    assert len(done.stderr.splitlines()) == 1
+    assert "no daemon listens on" in done.stderr
+    assert "zrepl-trio run" in done.stderr
+
+
+def test_version_without_a_daemon_is_ours_alone(config: Path) -> None:
+    done = zrepl_trio("version", "--config", str(config))
+    assert done.returncode == 0
+    assert done.stdout == f"client: zrepl-trio {__version__}\n"
+
+
+def test_stdinserver_help_explains_authorized_keys() -> None:
+    done = zrepl_trio("stdinserver", "--help")
+    assert done.returncode == 0
+    assert "authorized_keys" in done.stdout
+    assert "restrict" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigErrors([]), 4),
+        (JobLocked("j", 1, "/p"), 5),
+        (DaemonRunning("x"), 5),
+        (DaemonUnreachable("x"), 3),
+        (ConnectFailed("x"), 3),
+        (Refused("x"), 1),
+        (ZfsError("x"), 1),
+    ],
+)
+def test_exit_statuses(error: ZreplError, code: int) -> None:
+    assert exit_code(error) == code

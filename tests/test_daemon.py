@@ -1,0 +1,195 @@
+"""The daemon as a process: how it starts, refuses to, answers and ends."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import stat
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+import trio
+
+from tests.support.hosts import PULL_JOB, SOURCE_JOB, make_host, marked_processes, scratch
+from tests.support.resources import until
+from zrepl_trio.demo.host import Host, HostCommandFailed
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    with scratch() as path:
+        yield path
+        assert marked_processes(path) == []
+
+
+@pytest.fixture
+def host(directory: Path) -> Host:
+    return make_host(directory, "h", SOURCE_JOB + PULL_JOB)
+
+
+async def ended(process: trio.Process) -> int:
+    with trio.fail_after(20):
+        return await process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_ends_on_a_signal_with_0_and_leaves_nothing(host: Host, number: int) -> None:
+    async with host.daemon() as process:
+        assert stat.S_IMODE(host.runtime.stat().st_mode) == 0o700
+        assert stat.S_IMODE(host.control.stat().st_mode) == 0o600
+        process.send_signal(number)
+        assert await ended(process) == 0
+    left = [path for path in host.runtime.rglob("*") if not path.is_dir()]
+    assert left == []
+
+
+async def test_status_shows_both_jobs(host: Host) -> None:
+    async with host.daemon():
+        shown = await host.cli("status")
+        assert "source  source  serving, 0 connections" in shown
+        assert "pull  pull  waiting, runs on `signal wakeup` only" in shown
+        assert '"Jobs"' in await host.cli("status", "--json")
+        version = await host.cli("version")
+        assert version.splitlines()[1].startswith("daemon: zrepl-trio ")
+
+
+async def test_a_second_daemon_is_refused_and_the_first_does_not_notice(host: Host) -> None:
+    async with host.daemon() as process:
+        with pytest.raises(HostCommandFailed, match=f"another daemon .process {process.pid}."):
+            await host.cli("run")
+        await host.status()
+        assert process.poll() is None
+
+
+async def test_a_killed_daemon_s_leftovers_are_replaced(host: Host) -> None:
+    async with host.daemon() as process:
+        process.kill()
+        await ended(process)
+    assert host.control.exists()
+    async with host.daemon():
+        assert (await host.status()).job("source").phase == "serving"
+
+
+async def test_a_job_whose_lock_another_process_has_fails_alone(directory: Path) -> None:
+    first = make_host(directory, "a", SOURCE_JOB)
+    second = make_host(directory, "b", SOURCE_JOB + PULL_JOB)
+    # The same runtime directory by another control socket: the job's lock is what is left.
+    config = second.config.read_text().replace(str(second.runtime), str(first.runtime))
+    second.config.write_text(config.replace("run/control", "run/control2"))
+    (second.directory / "run").symlink_to(first.runtime)
+    async with first.daemon() as process:
+        second_control = first.runtime / "control2"
+        host = Host(name="b", directory=second.directory, env=second.env)
+        async with trio.open_nursery() as nursery:
+            argv = [*host.python, "-m", "zrepl_trio", "--config", str(host.config), "run"]
+            daemon = partial(
+                trio.run_process, argv, env=dict(host.env), capture_stdout=True, check=False
+            )
+            nursery.start_soon(daemon)
+            await until(second_control.exists)
+            shown = await host.cli("status")
+            assert f"already run by process {process.pid}" in shown
+            assert "pull  pull  waiting" in shown
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_directory_that_others_may_enter_is_refused_with_the_mend(host: Host) -> None:
+    host.runtime.mkdir(mode=0o755)
+    host.runtime.chmod(0o755)
+    with pytest.raises(HostCommandFailed, match=f"chmod 0700 {host.runtime}"):
+        await host.cli("run")
+
+
+async def test_it_takes_all_the_open_files_it_may_have(host: Host) -> None:
+    async with host.daemon() as process:
+        soft, hard = psutil.Process(process.pid).rlimit(resource.RLIMIT_NOFILE)
+        assert soft == hard
+
+
+async def test_silent_clients_of_the_control_socket_hurt_nobody(host: Host) -> None:
+    crowd = []
+    async with host.daemon() as process:
+        for _ in range(80):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(host.control))
+            crowd.append(client)
+        await host.status()
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 0
+    for client in crowd:
+        client.close()
+
+
+async def test_a_link_that_cannot_be_made_is_told_at_once_with_sshs_words(directory: Path) -> None:
+    programs = directory / "bin"
+    programs.mkdir()
+    ssh = programs / "ssh"
+    ssh.write_text("#!/bin/sh\necho 'Bad yes/no argument: compress me' >&2\nexit 255\n")
+    ssh.chmod(0o755)
+    host = make_host(directory, "h", PULL_JOB, path=(programs,))
+    async with host.daemon():
+        with pytest.raises(HostCommandFailed, match="compress me"):
+            await host.cli("signal", "wakeup", "pull", "--wait")
+        assert "could not connect" in await host.cli("status")
+        assert "compress me" in await host.cli("status")
+    with pytest.raises(HostCommandFailed, match=r"connect-failed after .*compress me"):
+        await host.cli("run", "--once")
+
+
+async def test_a_run_can_be_reset(directory: Path) -> None:
+    programs = directory / "bin"
+    programs.mkdir()
+    ssh = programs / "ssh"
+    ssh.write_text("#!/bin/sh\nexec sleep 1000\n")
+    ssh.chmod(0o755)
+    host = make_host(directory, "h", PULL_JOB, path=(programs,))
+    async with host.daemon() as process:
+        await host.signal("pull", "wakeup")
+        await until(
+            lambda: any(c.name() == "sleep" for c in psutil.Process(process.pid).children())
+        )
+        await host.cli("signal", "reset", "pull")
+        told = await host.end_of_run("pull")
+        assert told.invocation is not None
+        assert told.invocation.outcome == "cancelled"
+        assert psutil.Process(process.pid).children() == []
+        # And it can be woken again; stopping the daemon ends that run too.
+        await host.signal("pull", "wakeup")
+        await until(lambda: bool(psutil.Process(process.pid).children()))
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 0
+
+
+async def test_what_is_asleep_is_warned_of_once_a_job(directory: Path) -> None:
+    jobs = PULL_JOB.replace('{type: regex, regex: ".*"}', "{type: last_n, count: 3}")
+    host = make_host(directory, "h", jobs)
+    async with host.daemon():
+        assert "not active yet: pruning" in await host.cli("status")
+    warnings = [line for line in host.log.read_text().splitlines() if "[WARN]" in line]
+    assert len(warnings) == 1
+    assert "[pull]" in warnings[0]
+    assert "pruning" in warnings[0]
+    with pytest.raises(HostCommandFailed, match="pruning does not run"):
+        await host.cli("run", "--strict")
+
+
+async def test_a_source_that_cannot_listen_is_told_and_recovers(host: Host) -> None:
+    host.runtime.mkdir(mode=0o700)
+    host.sockdir.mkdir(mode=0o755)
+    host.sockdir.chmod(0o755)
+    async with host.daemon():
+        shown = await host.cli("status")
+        assert "source  source  failed, tried again in" in shown
+        assert f"chmod 0700 {host.sockdir}" in shown
+        assert "pull  pull  waiting" in shown
+        os.chmod(host.sockdir, 0o700)
+        with trio.fail_after(10):
+            while (await host.status()).job("source").phase != "serving":  # noqa: ASYNC110
+                await trio.sleep(0.05)

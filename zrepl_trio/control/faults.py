@@ -1,0 +1,15 @@
+"""How asking a daemon can fail, apart from the client so that who only names them imports no HTTP."""
+
+from __future__ import annotations
+
+from zrepl_trio.errors import ZreplError
+
+__all__ = ["DaemonRefused", "DaemonUnreachable"]
+
+
+class DaemonUnreachable(ZreplError):
+    """No daemon answers on the control socket, or we may not ask it."""
+
+
+class DaemonRefused(ZreplError):
+    """The daemon answered, and says no; the text is the daemon's."""
