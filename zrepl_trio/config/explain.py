@@ -12,8 +12,9 @@ from zrepl_trio.config.base import UnknownKey
 from zrepl_trio.config.nodes import Node, walk
 from zrepl_trio.errors import Problem
 
-__all__ = ["key_path", "problems_of"]
+__all__ = ["MISSING", "Loc", "key_path", "problems_of"]
 
+MISSING = "required, and missing"
 Loc = tuple[str | int, ...]
 
 
@@ -51,7 +52,7 @@ def _words(detail: ErrorDetails) -> tuple[str, str]:
         case "config":
             return str(context["message"]), str(context["accepted"])
         case "missing":
-            return "required, and missing", ""
+            return MISSING, ""
         case "extra_forbidden":
             return _unknown(str(detail["loc"][-1]), detail["input"])
         case "literal_error":

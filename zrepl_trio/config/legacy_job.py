@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from zrepl_trio.config.explain import Loc, key_path
+from zrepl_trio.config.explain import MISSING, Loc, key_path
 from zrepl_trio.config.legacy_prune import keep_rules
 from zrepl_trio.config.nodes import Entry, MapNode, Node, Place, ScalarNode, SeqNode
 from zrepl_trio.config.notes import Note
@@ -21,6 +21,17 @@ class Outcome:
 
     notes: list[Note] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+    def remaining(self, loc: Loc, problems: list[Problem]) -> list[Problem]:
+        """Those of today's `problems` with the job at `loc` that do not follow from ours."""
+        ours = {problem.line for problem in self.problems if problem.key.startswith(key_path(loc))}
+        if not ours:
+            return problems
+        return [
+            problem
+            for problem in problems
+            if problem.message != MISSING and problem.line not in ours
+        ]
 
     def note(self, place: Place, loc: Loc, message: str, today: object = None) -> None:
         """Add a note; `today` (plain data or nodes) is shown as YAML."""
@@ -132,6 +143,8 @@ class OldJob:
         self, entry: Entry, key: str, prefix: str | None, *, bookmarks: bool
     ) -> list[dict[str, object]] | None:
         """Today's keep rules for an old policy, None if it was refused."""
+        if prefix is None and self.was_refused():
+            return None  # the prefix is what was refused
         if not isinstance(entry.value, MapNode):
             self.refuse(entry.key_place, key, "must be a mapping", "policy: grid, policy: noprune")
             return None
@@ -164,6 +177,8 @@ def built(place: Place, value: object) -> Node:
             return value
         case bool():
             return ScalarNode(place, "true" if value else "false", plain=True)
+        case int():
+            return ScalarNode(place, str(value), plain=True)
         case dict():
             return MapNode(
                 place, {str(key): Entry(place, built(place, item)) for key, item in value.items()}

@@ -18,6 +18,7 @@ from zrepl_trio.config.checks import cross_problems
 from zrepl_trio.config.explain import Loc, key_path, problems_of
 from zrepl_trio.config.jobs import Job
 from zrepl_trio.config.legacy import translate
+from zrepl_trio.config.legacy_job import Outcome
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.config.model import Config
 from zrepl_trio.config.nodes import (
@@ -91,7 +92,9 @@ class _Loader:
         self.names: list[tuple[str, Loc, Place]] = []
         self.problems: list[Problem] = []
         self.notes: list[Note] = []
-        self.origins: tuple[int, ...] = ()  # of the file being read: each job's index in it
+        # Of the file being read: each job's index in it, and what came of its forms of 0.0.x.
+        self.origins: tuple[int, ...] = ()
+        self.translation = Outcome()
 
     def load(self, data: bytes | None = None) -> LoadedConfig:
         root = self._file(self.path, _read(self.path) if data is None else data)
@@ -126,9 +129,9 @@ class _Loader:
                 root.place.problem("", "the file must hold a mapping", "jobs, global, include")
             )
             return None
-        today, self.origins, outcome = translate(root)
-        self.problems += outcome.problems
-        self.notes += outcome.notes
+        today, self.origins, self.translation = translate(root)
+        self.problems += self.translation.problems
+        self.notes += self.translation.notes
         return today
 
     def _top(self, root: MapNode, *, included: bool) -> Config:
@@ -157,7 +160,8 @@ class _Loader:
             try:
                 job = _JOB.validate_python(plain_data(item))
             except ValidationError as error:
-                self.problems += problems_of(error, item, ("jobs", index))
+                found = problems_of(error, item, ("jobs", index))
+                self.problems += self.translation.remaining(("jobs", index), found)
             else:
                 self.nodes["jobs", len(self.jobs)] = item
                 self.jobs.append(job)
