@@ -61,6 +61,83 @@ def lockstep_pair() -> tuple[StreamConnection, StreamConnection]:
     return StreamConnection(ours), StreamConnection(theirs)
 
 
+PIPE_BYTES = 65_536
+
+
+def tight_pair() -> tuple[StreamConnection, StreamConnection]:
+    """Two ends whose directions hold PIPE_BYTES each; more makes the writer wait."""
+    there, back = _Pipe(PIPE_BYTES), _Pipe(PIPE_BYTES)
+    return (
+        StreamConnection(trio.StapledStream(_PipeSend(there), _PipeReceive(back))),
+        StreamConnection(trio.StapledStream(_PipeSend(back), _PipeReceive(there))),
+    )
+
+
+class _Pipe:
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.data = bytearray()
+        self.ended = False
+        self.abandoned = False
+        self.changed = trio.Event()
+
+    def change(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
+
+
+class _PipeSend(trio.abc.SendStream):
+    def __init__(self, pipe: _Pipe) -> None:
+        self._pipe = pipe
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        left = memoryview(data)
+        await trio.lowlevel.checkpoint()
+        while left:
+            await self.wait_send_all_might_not_block()
+            room = self._pipe.size - len(self._pipe.data)
+            self._pipe.data += left[:room]
+            left = left[room:]
+            self._pipe.change()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+        while len(self._pipe.data) >= self._pipe.size and not self._pipe.abandoned:
+            await self._pipe.changed.wait()
+        if self._pipe.ended:
+            raise trio.ClosedResourceError
+        if self._pipe.abandoned:
+            raise trio.BrokenResourceError
+
+    async def aclose(self) -> None:
+        self._pipe.ended = True
+        self._pipe.change()
+        await trio.lowlevel.checkpoint()
+
+
+class _PipeReceive(trio.abc.ReceiveStream):
+    def __init__(self, pipe: _Pipe) -> None:
+        self._pipe = pipe
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        while not self._pipe.data:
+            if self._pipe.abandoned:
+                raise trio.ClosedResourceError
+            if self._pipe.ended:
+                return b""
+            await self._pipe.changed.wait()
+        data = bytes(self._pipe.data[:max_bytes])
+        del self._pipe.data[: len(data)]
+        self._pipe.change()
+        return data
+
+    async def aclose(self) -> None:
+        self._pipe.abandoned = True
+        self._pipe.change()
+        await trio.lowlevel.checkpoint()
+
+
 class PairConnecter:
     """Each connect is served by `serve`, in a task of its own that ends with the connection."""
 
@@ -115,8 +192,9 @@ async def remote(endpoint: Endpoint) -> AsyncIterator[RemoteEndpoint]:
 
 async def greet(connection: Connection, purpose: Label = Label.DATA) -> None:
     """A client's greeting, written back to back; leaves the server's banner read."""
-    await connection.send_all(handshake.render() + label.render(purpose))
-    assert await receive_exactly(connection, 67) == handshake.render()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.send_all, handshake.render() + label.render(purpose))
+        assert await receive_exactly(connection, 67) == handshake.render()
 
 
 async def receive_exactly(connection: Connection, count: int) -> bytes:
@@ -136,3 +214,35 @@ async def receive_rest(connection: Connection) -> bytes:
     while part := await connection.receive_some(65536):
         data += part
     return data
+
+
+class _CancelAtStep(trio.abc.Instrument):
+    def __init__(self, scope: trio.CancelScope, step: int) -> None:
+        self._scope = scope
+        self._left = step
+        self.fired = False
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        del task
+        self._left -= 1
+        if self._left == 0:
+            self.fired = True
+            self._scope.cancel()
+
+
+async def cancel_in_memory(operation: Callable[[], Awaitable[object]]) -> int:
+    """Runs `operation` cancelled after its 1st, 2nd, 3rd... step of any task, until it ends
+    uncancelled; the number of runs. For operations without fds and children: those are not
+    looked at."""
+    for step in range(1, 2000):
+        scope = trio.CancelScope()
+        instrument = _CancelAtStep(scope, step)
+        trio.lowlevel.add_instrument(instrument)
+        try:
+            with scope:
+                await operation()
+        finally:
+            trio.lowlevel.remove_instrument(instrument)
+        if not instrument.fired:
+            return step
+    raise AssertionError("never done")

@@ -45,6 +45,7 @@ SHUTDOWN_LIMIT_S = 10.0
 """One absolute limit for the whole shutdown, as zrepl has it."""
 
 _CLOSE_LIMIT_S = 5.0
+_HEARTBEAT_LIMIT_S = 1.0
 _WRITE_PIECE_BYTES = 64 * 1024
 _DISCARD_BYTES = 256 * 1024
 
@@ -274,7 +275,7 @@ class DataConn:
             await body.send_all(data)
 
     @asynccontextmanager
-    async def _sending(self, length: int) -> AsyncIterator[FrameBody]:
+    async def _sending(self, length: int, *, when_free: bool = False) -> AsyncIterator[FrameBody]:
         async with self._send_lock:
             if self._torn:
                 raise TransportError("the connection broke in the middle of a frame")
@@ -282,8 +283,11 @@ class DataConn:
             with trio.CancelScope(deadline=limit.deadline) as scope:
                 self._writing = body = FrameBody(self.connection, limit, scope)
                 body.left = length
-                self._torn = True
                 try:
+                    if when_free:
+                        with _link_errors("sending"):
+                            await self.connection.wait_send_all_might_not_block()
+                    self._torn = True
                     yield body
                 finally:
                     self._writing = None
@@ -300,7 +304,13 @@ class DataConn:
             while True:
                 await trio.sleep_until(self._timer.next_deadline(trio.current_time()))
                 if self._timer.on_time(trio.current_time()):
-                    await self._send_frames(HEARTBEAT)
+                    # what ends the beating may come at this very instant: a heartbeat cut by it
+                    # would cost the connection its goodbye
+                    async with self._sending(len(HEARTBEAT), when_free=True) as body:
+                        with trio.move_on_after(_HEARTBEAT_LIMIT_S, shield=True):
+                            await body.send_all(HEARTBEAT)
+                        if body.left:
+                            raise TransportError("a heartbeat was not taken")
 
     async def _shut_down(self) -> None:
         if self._torn:

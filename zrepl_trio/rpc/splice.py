@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import trio
 
-from zrepl_trio.bulk import CHUNK_BYTES, Pacer, gather, move_exactly
+from zrepl_trio.bulk import CHUNK_BYTES, Pacer, capacity, gather, move_exactly
 from zrepl_trio.errors import LocalProtocolError, TransportError
 from zrepl_trio.rpc.dataconn import DataConn
 from zrepl_trio.rpc.frames import MAX_SENT_PAYLOAD
@@ -28,8 +28,9 @@ async def spliced_out(
     the stream's end; the count of bytes. Raises as `payload.frames_out`."""
     total = 0
     pacer = Pacer(source, target)
+    wanted = min(CHUNK_BYTES, capacity(source) // 2)
     while True:
-        held = await gather(source, CHUNK_BYTES)
+        held = await gather(source, wanted, pacer)
         if held == 0:
             # readable and empty: the end, or a byte that came since; only a read can tell
             try:
