@@ -24,7 +24,8 @@ class Outcome:
 
     def remaining(self, loc: Loc, problems: list[Problem]) -> list[Problem]:
         """Those of today's `problems` with the job at `loc` that do not follow from ours."""
-        ours = {problem.line for problem in self.problems if problem.key.startswith(key_path(loc))}
+        head = f"{key_path(loc)}."
+        ours = {problem.line for problem in self.problems if problem.key.startswith(head)}
         if not ours:
             return problems
         return [
