@@ -117,7 +117,9 @@ def is_running(store: Store, dataset: Dataset) -> bool:
 def is_abandoned(store: Store, dataset: Dataset) -> bool:
     """Whether a receive without -s was killed."""
     return (
-        dataset.partial is not None and not dataset.partial.resumable and not is_running(store, dataset)
+        dataset.partial is not None
+        and not dataset.partial.resumable
+        and not is_running(store, dataset)
     )
 
 
@@ -262,6 +264,9 @@ class Incoming:
     def _begin(self, begin: dict[str, str]) -> None:
         if self._admission is not None:
             raise BadStream("two begin records")
+        transfer.check_override(begin, self._override)
+        if "@" not in self._target:
+            self._target += "@" + names.split_version(begin["toname"])[2]
         name = names.split_version(self._target)[0]
         store = self._store
         with store.change() as world:
@@ -282,15 +287,17 @@ class Incoming:
                 self._admission = admission
                 return
             dataset = admission.dataset
-            transfer.apply_properties(
-                world, admission, exclude=self._exclude, override=self._override
-            )
+            if admission.created:
+                self._apply_properties(world, admission)
             store.make_data(dataset)
             self._directory = _directory(store, dataset)
             if not admission.resumes:
                 trees.remove_tree(self._directory)
                 transfer.keep(admission, resumable=self._resumable)
             self._start(admission)
+
+    def _apply_properties(self, world: World, admission: transfer.Admission) -> None:
+        transfer.apply_properties(world, admission, exclude=self._exclude, override=self._override)
 
     def _start(self, admission: transfer.Admission) -> None:
         directory = self._directory
@@ -325,6 +332,9 @@ class Incoming:
             name = f"m.{int(begun.begin['toguid']):016x}"
             store.write_manifest(dataset, name, manifest)
             received = self._progress.received
+            if not begun.created:
+                # an existing dataset's own come back when the receive fails, so they change here
+                self._apply_properties(world, admission)
             transfer.complete(world, admission, name, received, force=self._force)
             if dataset.mounted or dataset.is_volume:
                 self._refresh(dataset, None if changed else old)

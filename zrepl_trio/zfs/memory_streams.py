@@ -244,6 +244,7 @@ class MemoryReceive(trio.abc.SendStream):
         args = self._args
         if self._admission is not None:
             raise BadStream("two begin records")
+        transfer.check_override(begin, args.override)
         existing = self._world.get(args.dataset)
         kept = existing.partial.content if existing and existing.partial else None
         running = args.dataset in self._receiving
@@ -264,9 +265,8 @@ class MemoryReceive(trio.abc.SendStream):
             self.offset, self.received = kept.offset, kept.received
         elif admission.base is not None:
             self.files = dict(files_of(admission.base.content))
-        transfer.apply_properties(
-            self._world, admission, exclude=args.exclude, override=args.override
-        )
+        if admission.created:
+            self._apply_properties(admission)
         transfer.keep(admission, resumable=args.resumable)
         assert admission.dataset.partial is not None
         admission.dataset.partial.content = self
@@ -294,10 +294,18 @@ class MemoryReceive(trio.abc.SendStream):
 
     def _finish_stream(self, admission: transfer.Admission) -> None:
         dataset = admission.dataset
+        if not admission.created:
+            # an existing dataset's own come back when the receive fails, so they change at its end
+            self._apply_properties(admission)
         transfer.complete(self._world, admission, self.files, self.received, force=self._args.force)
         dataset.live = dict(self.files)
         self._receiving.discard(dataset.name)
         self._complete = True
+
+    def _apply_properties(self, admission: transfer.Admission) -> None:
+        transfer.apply_properties(
+            self._world, admission, exclude=self._args.exclude, override=self._args.override
+        )
 
     def _stop(self) -> None:
         """Stdin has ended, here or by the child's end."""
