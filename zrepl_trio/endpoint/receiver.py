@@ -131,7 +131,8 @@ class Receiver:
         args = ReceiveArgs(
             dataset=path,
             snapshot=request.to.name,
-            force=over_placeholder and not resuming,
+            # zfs wants -F for the rest of a stream, too, that began over an existing filesystem
+            force=over_placeholder,
             resumable=(await self._zfs.features()).resumable_receive,
             unmounted=self._unmounted,
             exclude=self._properties.excluded(is_volume=target.is_volume if target else None),
