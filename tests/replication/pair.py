@@ -207,6 +207,14 @@ class Pair:
         listed = await self.source.versions(path(name))
         return next(v for v in listed if v.is_snapshot and v.name == snapshot)
 
+    async def lose(self, name: str, snapshot: str) -> None:
+        """Somebody releases and destroys a snapshot of the source, unseen by `before`."""
+        before, self.source.before = self.source.before, None
+        await self.source.release(path(name), [snapshot], "zrepl_STEP_J_src")
+        (result,) = await self.source.destroy_snapshots(path(name), [snapshot])
+        assert not result.error
+        self.source.before = before
+
     async def run(
         self,
         *,

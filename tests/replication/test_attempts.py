@@ -320,9 +320,7 @@ class TestResume:
         await pair.snapshot("tank/a", "2", 2 * MIB)
         pair.cable.cut_after = MIB
         await pair.run(options=ONCE)
-        await pair.source.release(path("tank/a"), ["2"], STEP)
-        (result,) = await pair.source.destroy_snapshots(path("tank/a"), ["2"])
-        assert not result.error
+        await pair.lose("tank/a", "2")
         await pair.snapshot("tank/a", "3", 10)
         report = await pair.run()
         assert report.outcome is Outcome.DONE
@@ -340,8 +338,7 @@ class TestResume:
         await pair.snapshot("tank/a", "1")
         pair.cable.cut_after = MIB
         await pair.run(options=ONCE)
-        await pair.source.release(path("tank/a"), ["1"], STEP)
-        await pair.source.destroy_snapshots(path("tank/a"), ["1"])
+        await pair.lose("tank/a", "1")
         await pair.snapshot("tank/a", "2", 10)
         report = await pair.run()
         assert report.outcome is Outcome.DONE, report.error
@@ -397,8 +394,7 @@ class TestFailures:
 
         async def vanish(call: str, _dataset: str) -> None:
             if call == "open_send":
-                pair.source.world.release(STEP, [("tank/a", "1")])
-                pair.source.world.destroy_snapshots("tank/a", ["1"], busy=lambda _: False)
+                await pair.lose("tank/a", "1")
 
         pair.source.before = vanish
         report = await pair.run(sender=pair.sender, options=ONCE)

@@ -33,6 +33,7 @@ __all__ = [
     "GuaranteeKind",
     "ListsInBulk",
     "NotSupported",
+    "PingsData",
     "Protection",
     "ReceiveRequest",
     "SendReply",
@@ -109,6 +110,14 @@ class Endpoint(Protocol):
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
         """One result a snapshot, in order."""
+
+
+@runtime_checkable
+class PingsData(Protocol):
+    """A side that is reached by two kinds of connection, of which either may fail alone."""
+
+    async def ping_data(self, message: str) -> str:
+        """The same message, by the way that streams take."""
 
 
 @runtime_checkable

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
-from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.endpoint.protocol import Endpoint, PingsData
 from zrepl_trio.errors import RemoteProtocolError, ZreplError
 from zrepl_trio.replication.classify import ErrorClass, classify, leaves, main_error
 
@@ -15,20 +15,30 @@ __all__ = ["ANSWER_S", "link_error", "wait_for_link"]
 ANSWER_S = 15.0
 """How long one ping may take: dialling (10 s) and a little more."""
 
+_MESSAGE = "are you there?"
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 
 
 async def link_error(endpoints: Iterable[Endpoint]) -> ZreplError | str | None:
-    """Why some side does not answer a ping, None when all do."""
-    error: ZreplError | str = f"no answer to a ping within {ANSWER_S:.0f} s"
+    """Why some side does not answer a ping (on each kind of connection), None when all do."""
+    for endpoint in endpoints:
+        error = await _ping_error(endpoint.ping)
+        if error is None and isinstance(endpoint, PingsData):
+            error = await _ping_error(endpoint.ping_data)
+        if error is not None:
+            return error
+    return None
+
+
+async def _ping_error(ping: Callable[[str], Awaitable[str]]) -> ZreplError | str | None:
+    error: ZreplError | str | None = f"no answer to a ping within {ANSWER_S:.0f} s"
     with trio.move_on_after(ANSWER_S):
         try:
-            for endpoint in endpoints:
-                message = "are you there?"
-                if await endpoint.ping(message) != message:
-                    raise RemoteProtocolError("the peer answered a ping with something else")
-            return None
+            echo = await ping(_MESSAGE)
+            error = None
+            if echo != _MESSAGE:
+                error = RemoteProtocolError(f"the peer answered a ping with {echo[:80]!r}")
         except* ZreplError as group:
             error = main_error(leaves(group))
     return error
