@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from zrepl_trio.config.load import parse_config
+
+PULL = """\
+jobs:
+- name: fetch
+  type: pull
+  connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k}
+  root_fs: backup/hosts
+  interval: 10m
+  pruning:
+    keep_sender: [{type: regex, regex: '.*'}]
+    keep_receiver: [{type: regex, regex: '.*'}]
+"""
+
+
+def notes(text: str) -> list[str]:
+    return [str(note) for note in parse_config(text).notes]
+
+
+def test_a_sound_config_gets_no_advice() -> None:
+    assert notes(PULL) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "note"),
+    [
+        (
+            "/k}",
+            "/k, dial_timeout: 10}",
+            "zrepl.yml:4:97: jobs[0].connect.dial_timeout: is 10 nanoseconds, as a bare number is",
+        ),
+        (
+            "/k}",
+            "k}",
+            "zrepl.yml:4:79: jobs[0].connect.identity_file: 'k' is relative to the daemon's",
+        ),
+        (
+            "keep_receiver: [{type: regex, regex: '.*'}]",
+            "keep_receiver: [{type: grid, grid: 2x30m | 1x1h, regex: a}]",
+            "zrepl.yml:9:40: jobs[0].pruning.keep_receiver[0].grid: the first bucket keeps its oldest",
+        ),
+        (
+            "keep_receiver: [{",
+            "keep_receiver: [{type: not_replicated}, {",
+            "zrepl.yml:9:21: jobs[0].pruning.keep_receiver[0]: does nothing here",
+        ),
+    ],
+)
+def test_what_is_hardly_meant_is_told_with_its_place(old: str, new: str, note: str) -> None:
+    (found,) = notes(PULL.replace(old, new))
+    assert found.startswith(note)
+
+
+def test_a_grid_beside_a_rule_that_keeps_the_newest_is_fine() -> None:
+    text = PULL.replace(
+        "keep_receiver: [{", "keep_receiver: [{type: grid, grid: 2x30m, regex: a}, {"
+    )
+    assert notes(text) == []
+
+
+@pytest.mark.parametrize("root", ["backup/hosts", "backup", "backup/hosts/a"])
+def test_overlapping_roots(root: str) -> None:
+    second = PULL.removeprefix("jobs:\n").replace("fetch", "again").replace("backup/hosts", root)
+    (found,) = notes(PULL + second)
+    assert found.startswith(
+        "zrepl.yml:13:12: jobs[1].root_fs: overlaps backup/hosts of job 'fetch'"
+    )
+
+
+def test_roots_that_only_look_alike_do_not_overlap() -> None:
+    second = (
+        PULL.removeprefix("jobs:\n")
+        .replace("fetch", "again")
+        .replace("backup/hosts", "backup/hosts2")
+    )
+    assert notes(PULL + second) == []
+
+
+def test_a_filter_that_lets_nothing_in() -> None:
+    text = (
+        "jobs: [{name: a, type: source, serve: {type: stdinserver, client_identities: [b]}, "
+        "filesystems: {x: no}, snapshotting: {type: manual}}]"
+    )
+    (found,) = notes(text)
+    assert "no entry is true" in found

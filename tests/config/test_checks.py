@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from zrepl_trio.config.checks import MAX_SOCKET_PATH
+from zrepl_trio.config.load import parse_config
+from zrepl_trio.errors import ConfigErrors
+
+SOURCE = """\
+- name: {name}
+  type: source
+  serve: {{type: stdinserver, client_identities: [{identities}]}}
+  filesystems: {{"tank<": true}}
+  snapshotting: {{type: manual}}
+"""
+
+
+def fault(text: str) -> str:
+    with pytest.raises(ConfigErrors) as caught:
+        parse_config(text)
+    return str(caught.value)
+
+
+def test_one_identity_leads_to_one_job() -> None:
+    first = SOURCE.format(name="one", identities="a, b")
+    second = SOURCE.format(name="two", identities="c, b")
+    text = fault(f"jobs:\n{first}{second}")
+    assert text == (
+        "zrepl.yml:9:53: jobs[1].serve.client_identities[1]: 'b' is served by job 'one' already"
+    )
+
+
+def test_an_identity_twice_in_a_job() -> None:
+    assert "'a' stands twice" in fault("jobs:\n" + SOURCE.format(name="one", identities="a, a"))
+
+
+def test_a_socket_path_must_fit() -> None:
+    sockdir = "/var/run/zrepl/stdinserver"
+    longest = "i" * (MAX_SOCKET_PATH - len(sockdir) - 1)
+    parse_config("jobs:\n" + SOURCE.format(name="one", identities=longest))
+    text = fault("jobs:\n" + SOURCE.format(name="one", identities=longest + "i"))
+    assert "would have 108 bytes, and the limit is 107" in text

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from zrepl_trio.config.load import parse_config
+from zrepl_trio.config.support import dormant, unsupported
+
+HEAD = """\
+jobs:
+- name: fetch
+  type: pull
+  connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k}
+  root_fs: backup/hosts
+  interval: 10m
+"""
+KEEP = "{type: regex, regex: '.*'}"
+LOSE = "{type: last_n, count: 1}"
+
+
+def pull(sender: str, receiver: str) -> str:
+    return f"{HEAD}  pruning: {{keep_sender: [{sender}], keep_receiver: [{receiver}]}}\n"
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        KEEP,
+        "{type: regex, regex: '^'}",
+        f"{LOSE}, {KEEP}",
+        "{type: grid, grid: 1x1h, regex: a}, {type: regex, regex: '^.*$'}",
+    ],
+)
+def test_rules_that_keep_everything_leave_nothing_asleep(rules: str) -> None:
+    assert dormant(parse_config(pull(rules, rules))) == []
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver"),
+    [
+        (KEEP, LOSE),
+        (LOSE, KEEP),
+        (KEEP, "{type: regex, regex: '.*', negate: true}"),
+        (KEEP, "{type: regex, regex: '^zrepl_'}"),
+        (KEEP, "{type: not_replicated}"),
+    ],
+)
+def test_rules_that_could_destroy_are_asleep(sender: str, receiver: str) -> None:
+    (found,) = dormant(parse_config(pull(sender, receiver)))
+    assert (found.job, found.what) == ("fetch", ("pruning",))
+    assert str(found) == (
+        "zrepl.yml:2:3: jobs[0]: job 'fetch': pruning does not run in this version; no snapshot "
+        "is destroyed"
+    )
+
+
+def test_nothing_of_a_plain_pull_is_unsupported() -> None:
+    assert unsupported(parse_config(pull(KEEP, KEEP))) == []
+
+
+@pytest.mark.parametrize(
+    ("extra", "key"),
+    [
+        ("  recv: {bandwidth_limit: {max: 1 MiB}}\n", "jobs[0].recv.bandwidth_limit.max"),
+        ("global: {monitoring: [{type: prometheus, listen: ':1'}]}\n", "global.monitoring"),
+        (
+            "global: {logging: [{type: syslog, level: warn, format: human}]}\n",
+            "global.logging[0].type",
+        ),
+        (
+            "global: {logging: [{type: tcp, level: warn, format: json, address: 'h:1'}]}\n",
+            "global.logging[0].type",
+        ),
+    ],
+)
+def test_what_is_not_built_is_named(extra: str, key: str) -> None:
+    (problem,) = unsupported(parse_config(pull(KEEP, KEEP) + extra))
+    assert problem.key == key
+    assert problem.line > 0
+    assert "is not built in this version" in problem.message
+
+
+def test_a_negative_limit_is_none() -> None:
+    extra = "  recv: {bandwidth_limit: {max: -1 B}}\n"
+    assert unsupported(parse_config(pull(KEEP, KEEP) + extra)) == []
+
+
+def test_an_option_without_effect_in_zrepl_is_refused_too() -> None:
+    text = pull(KEEP, KEEP).replace("/k}", "/k, transport_open_command: [a]}")
+    (problem,) = unsupported(parse_config(text))
+    assert problem.key == "jobs[0].connect.transport_open_command"
