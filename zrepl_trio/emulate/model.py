@@ -13,7 +13,7 @@ from zrepl_trio.emulate.properties import check_settable, default_of, is_inherit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 __all__ = ["Bookmark", "Dataset", "Fault", "Partial", "Pool", "Snapshot", "World"]
 
@@ -77,18 +77,22 @@ class Partial:
 
 
 class Dataset:
-    """A filesystem or volume. A `local` value of None means: inherit in spite of `received`."""
+    """A filesystem or volume. A `local` value of None means: inherit in spite of `received`.
+
+    `live` stands for the live files, `head` for the content that they were made from or last kept
+    as, which outlives its snapshot.
+    """
 
     __slots__ = (
         "bookmarks",
         "createtxg",
         "creation",
         "guid",
+        "head",
         "is_volume",
         "key",
         "live",
         "local",
-        "modified",
         "mounted",
         "name",
         "partial",
@@ -112,7 +116,7 @@ class Dataset:
         self.partial: Partial | None = None
         self.live: object = None
         self.mounted = False
-        self.modified = False
+        self.head: object = None
         self.size = 0
         self.key = f"{guid:016x}"
 
@@ -382,7 +386,7 @@ class World:
             raise Fault("\n".join(lines))
         for each in doomed:
             for snap in each.snapshots.values():
-                if reason := _in_the_way(each.name, snap, lambda _: False):
+                if reason := _in_the_way(each.name, snap, busy=False):
                     raise Fault(f"cannot destroy snapshot {each.name}@{snap.name}: {reason}")
         pool = self.pool(dataset)
         for each in doomed:
@@ -455,9 +459,10 @@ class World:
         return dataset.bookmarks.pop(name)
 
     def destroy_snapshots(
-        self, dataset_name: str, wanted: Iterable[str], *, busy: Callable[[Snapshot], bool]
+        self, dataset_name: str, wanted: Iterable[str], *, busy: Collection[str]
     ) -> list[Snapshot]:
-        """`zfs destroy fs@a,b,c`: all that exist or none; a missing one is passed over."""
+        """`zfs destroy fs@a,b,c`: all that exist or none; a missing one is passed over. `busy`
+        are those that a send reads."""
         dataset = self.open(dataset_name)
         found = [dataset.snapshots[n] for n in wanted if n in dataset.snapshots]
         if not found:
@@ -465,7 +470,7 @@ class World:
         refused = [
             f"cannot destroy snapshot {dataset_name}@{snap.name}: " + reason
             for snap in reversed(found)
-            if (reason := _in_the_way(dataset_name, snap, busy))
+            if (reason := _in_the_way(dataset_name, snap, busy=snap.name in busy))
         ]
         if refused:
             raise Fault("\n".join(refused))
@@ -501,7 +506,7 @@ class World:
             del dataset.snapshots[snap.name]
         for mark in marks:
             del dataset.bookmarks[mark.name]
-        dataset.modified = False
+        dataset.head = target.content
         dataset.size = 0
         self.tick(dataset)
         return dataset, newer
@@ -554,12 +559,12 @@ class World:
             raise Fault("\n".join(refused))
 
 
-def _in_the_way(dataset: str, snap: Snapshot, busy: Callable[[Snapshot], bool]) -> str:
+def _in_the_way(dataset: str, snap: Snapshot, *, busy: bool) -> str:
     """Why a snapshot can't be destroyed; "" when it can."""
     if snap.holds:
         full = f"{dataset}@{snap.name}"
         return f"it's being held. Run 'zfs holds -r {full}' to see holders."
-    return "dataset is busy" if busy(snap) else ""
+    return "dataset is busy" if busy else ""
 
 
 def user_properties(dataset: Dataset) -> list[str]:

@@ -77,6 +77,7 @@ def _dataset_out(dataset: Dataset) -> tuple[object, ...]:
         if partial is None
         else (partial.begin, partial.snapshot, partial.resumable, partial.created),
         dataset.live,
+        dataset.head,
         dataset.mounted,
         dataset.size,
         dataset.key,
@@ -85,7 +86,7 @@ def _dataset_out(dataset: Dataset) -> tuple[object, ...]:
 
 def _dataset_in(row: tuple[Any, ...]) -> Dataset:
     (name, guid, createtxg, creation, is_volume, local, received, snaps, marks, *rest) = row
-    partial, live, mounted, size, key = rest
+    partial, live, head, mounted, size, key = rest
     dataset = Dataset(name, guid, createtxg, creation, is_volume=is_volume)
     dataset.local, dataset.received = local, received
     for short, own_guid, txg, made, holds, props, content, bytes_ in snaps:
@@ -97,5 +98,6 @@ def _dataset_in(row: tuple[Any, ...]) -> Dataset:
     if partial is not None:
         begin, snapshot, resumable, created = partial
         dataset.partial = Partial(begin, snapshot, resumable=resumable, created=created)
-    dataset.live, dataset.mounted, dataset.size, dataset.key = live, mounted, size, key
+    dataset.live, dataset.head, dataset.mounted = live, head, mounted
+    dataset.size, dataset.key = size, key
     return dataset

@@ -16,7 +16,7 @@ import fcntl
 import os
 import time
 
-from zrepl_trio.emulate import recovery, trees
+from zrepl_trio.emulate import receiving, recovery, trees
 from zrepl_trio.emulate.model import Bookmark, Dataset, Snapshot, World
 from zrepl_trio.emulate.state import decode_pool, dumps, encode_pool, loads
 from zrepl_trio.emulate.stream import Entry
@@ -69,6 +69,18 @@ class Store:
         """`with store.change() as world:` alone; what was done is kept unless it raised."""
         return Change(self)
 
+    def reading(self) -> Change:
+        """`with store.reading() as world:` with the lock held, and nothing kept."""
+        return Change(self, keep=False)
+
+    def settled(self) -> World:
+        """All pools, without what a killed receive left; takes the lock only if there is some."""
+        world = self.load()
+        if any(receiving.is_abandoned(self, dataset) for dataset in world.all()):
+            with self.change() as changed:
+                return changed
+        return world
+
     def save(self, world: World) -> None:
         """Make the pools what they are in `world`. Only under the lock."""
         for name, pool in world.pools.items():
@@ -100,10 +112,14 @@ class Store:
 
     def manifest(self, dataset: Dataset, version: Snapshot | Bookmark | None) -> Manifest:
         """A version's manifest; an empty one for None."""
+        return self.read_manifest(dataset, version.content if version is not None else None)
+
+    def read_manifest(self, dataset: Dataset, name: object) -> Manifest:
+        """The manifest of that name; an empty one for None."""
         manifest = Manifest()
-        if version is None:
+        if name is None:
             return manifest
-        with open(self.manifest_path(dataset, version), "rb") as file:
+        with open(f"{self.data(dataset)}/{name}", "rb") as file:
             rows = loads(file.read())
         for path, kind, mode, mtime, size, blob, target, inode, ctime in rows:
             manifest.entries[path] = Entry(kind, mode, mtime, size, blob, target)
@@ -136,8 +152,8 @@ class Store:
         ]
 
     def refresh_live(self, dataset: Dataset, old: Manifest | None) -> None:
-        """Have live files made anew from the newest snapshot, once this change is saved; `old`:
-        what they are known to be now."""
+        """Have live files made anew from `head`, once this change is saved; `old`: what they
+        are known to be now."""
         self.mark("stale", dataset)
         if old is not None:
             self.known_live[dataset.key] = old
@@ -149,11 +165,12 @@ class Store:
             *dataset.snapshots.values(),
             *dataset.bookmarks.values(),
         ]
-        kept = {str(version.content) for version in versions}
+        kept = {version.content for version in versions} | {dataset.head}
+        alive = {snap.content for snap in dataset.snapshots.values()} | {dataset.head}
         used = {
             entry.blob
-            for snap in dataset.snapshots.values()
-            for entry in self.manifest(dataset, snap).entries.values()
+            for name in alive
+            for entry in self.read_manifest(dataset, name).entries.values()
         }
         for name in os.listdir(f"{data}/b"):
             if name not in used:
@@ -194,7 +211,7 @@ class Store:
     def live_manifest(self, world: World, dataset: Dataset) -> Manifest:
         """What a dataset's live files are now, without blobs."""
         if not isinstance(dataset.live, str):
-            return self.manifest(dataset, dataset.newest)
+            return self.read_manifest(dataset, dataset.head)
         if dataset.is_volume:
             return _volume_manifest(dataset.live)
         return trees.scan(dataset.live, self.skip(world, dataset))
@@ -213,32 +230,32 @@ class Store:
         return total, written
 
     def is_modified(self, world: World, dataset: Dataset) -> bool:
-        """Whether live files differ from the newest snapshot."""
+        """Whether live files were changed since they were made or kept."""
         if not isinstance(dataset.live, str):
             return False
-        newest = self.manifest(dataset, dataset.newest)
+        head = self.read_manifest(dataset, dataset.head)
         if dataset.is_volume:
             now = _volume_manifest(dataset.live).entries["data"]
-            before = newest.entries.get("data")
+            before = head.entries.get("data")
             return before is None or (now.size, now.mtime) != (before.size, before.mtime)
-        return trees.is_modified(dataset.live, self.skip(world, dataset), newest)
+        return trees.is_modified(dataset.live, self.skip(world, dataset), head)
 
     def unchanged_since(self, world: World, dataset: Dataset, snap: Snapshot) -> bool:
         """Whether live files are still those of a snapshot, newer snapshots or not."""
         if self.is_modified(world, dataset):
             return False
-        if snap is dataset.newest:
+        if snap.content == dataset.head:
             return True
-        then, now = self.manifest(dataset, snap), self.manifest(dataset, dataset.newest)
-        return then.entries.keys() == now.entries.keys() and all(
-            entry.same(now.entries[path]) for path, entry in then.entries.items()
+        then = self.manifest(dataset, snap).entries
+        now = self.read_manifest(dataset, dataset.head).entries
+        return then.keys() == now.keys() and all(
+            entry.same(now[path]) for path, entry in then.items()
         )
 
     def freeze(self, world: World, dataset: Dataset, snap: Snapshot) -> None:
         """Keep the live files as a new snapshot's content."""
         self.mark("dirty", dataset)
-        before = [s for s in dataset.snapshots.values() if s is not snap]
-        old = self.manifest(dataset, before[-1] if before else None)
+        old = self.read_manifest(dataset, dataset.head)
         name = f"m.{snap.guid:016x}"
         if not isinstance(dataset.live, str):
             manifest, snap.size = old, 0
@@ -262,14 +279,14 @@ class Store:
                 time.time_ns(),
             )
         self.write_manifest(dataset, name, manifest)
-        snap.content = name
+        snap.content = dataset.head = name
 
     def make_live(self, world: World, dataset: Dataset, old: Manifest | None) -> None:
-        """Make the live files what the newest snapshot has (nothing, without one). `old`: what is
-        known to be there, None when that is not sure."""
+        """Make the live files what `head` has. `old`: what is known to be there, None when that
+        is not sure."""
         if not isinstance(dataset.live, str):
             return
-        new = self.manifest(dataset, dataset.newest)
+        new = self.read_manifest(dataset, dataset.head)
         if dataset.is_volume:
             entry = new.entries.get("data")
             if entry is not None:
@@ -291,8 +308,9 @@ def _volume_manifest(path: str) -> Manifest:
 class Change:
     """The lock, and the world that it protects; see `Store.change`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, keep: bool = True) -> None:
         self._store = store
+        self._keep = keep
         self._world: World | None = None
         self._lock = -1
 
@@ -301,7 +319,8 @@ class Change:
         self._lock = os.open(f"{self._store.private}/lock", flags, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._world = self._store.load()
-        recovery.recover(self._store, self._world)
+        if self._keep:
+            recovery.recover(self._store, self._world)
         return self._world
 
     def __exit__(
@@ -313,7 +332,7 @@ class Change:
         del error, traceback
         assert self._world is not None
         try:
-            if kind is None:
+            if kind is None and self._keep:
                 self._store.save(self._world)
                 recovery.finish(self._store, self._world)
         finally:

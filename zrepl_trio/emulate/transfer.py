@@ -9,6 +9,7 @@ from __future__ import annotations
 from zrepl_trio.emulate import names
 from zrepl_trio.emulate.fault import Fault
 from zrepl_trio.emulate.model import Bookmark, Dataset, Partial, Snapshot, World
+from zrepl_trio.emulate.properties import check_settable, default_of, is_user
 from zrepl_trio.emulate.stream import decode_token, encode_token
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ __all__ = [
     "Outgoing",
     "admit",
     "apply_properties",
+    "check_override",
     "complete",
     "diverged",
     "drop_created",
@@ -264,6 +266,19 @@ def admit(
     return Admission(_new_dataset(world, dataset_name, begin), snapshot, begin, None, created=True)
 
 
+def check_override(begin: Mapping[str, str], override: Mapping[str, str]) -> None:
+    """A Fault unless `-o` values may be set on what the stream makes."""
+    cannot = _cannot(begin)
+    is_volume = begin.get("type") == "volume"
+    for prop, value in override.items():
+        if not is_user(prop) and default_of(prop, is_volume=is_volume) is None:
+            raise Fault(f"{cannot}: property '{prop}' does not apply to datasets of this type")
+        try:
+            check_settable(prop, value, cannot)
+        except Fault as fault:
+            raise Fault(f"{fault.text}\n{cannot}: invalid property value") from fault
+
+
 def _new_dataset(world: World, name: str, begin: Mapping[str, str]) -> Dataset:
     parent_name = names.parent(name)
     parent = world.get(parent_name)
@@ -391,7 +406,7 @@ def complete(
             snap.props[key[9:]] = value
     dataset.snapshots[snap.name] = snap
     dataset.partial = None
-    dataset.modified = False
+    dataset.head = content
     dataset.size = 0
     return snap, rolled
 

@@ -118,8 +118,8 @@ class MemoryZfs:
                 live[path] = data
         dataset.live = live
         newest = dataset.newest
-        dataset.modified = newest is not None and live != files_of(newest.content)
-        dataset.size = sum(map(len, live.values())) if dataset.modified or newest is None else 0
+        same = newest is not None and live == files_of(newest.content)
+        dataset.size = 0 if same else sum(map(len, live.values()))
 
     def read(self, name: str) -> Files:
         """The files of a filesystem, or of `filesystem@snapshot`."""
@@ -195,7 +195,6 @@ class MemoryZfs:
             ((dataset, snap),) = self.world.snapshots([(path, name)])
         snap.content = dict(files_of(dataset.live))
         snap.size, dataset.size = dataset.size, 0
-        dataset.modified = False
 
     async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
         await self._enter("bookmark", path)
@@ -226,7 +225,9 @@ class MemoryZfs:
                 try:
                     with self._words(argv.destroy_snapshots(path, [name]), f"{path}@{name}"):
                         self.world.destroy_snapshots(
-                            path, [name], busy=lambda s: s in self._sending
+                            path,
+                            [name],
+                            busy={s.name for s in self._sending if s is dataset.snapshots[name]},
                         )
                 except ZfsError as refused:
                     error = str(refused)

@@ -341,6 +341,4 @@ class MemoryReceive(trio.abc.SendStream):
 
 
 def _unchanged_since(dataset: Dataset, snap: Snapshot) -> bool:
-    newest = dataset.newest
-    assert newest is not None
-    return not dataset.modified and files_of(newest.content) == files_of(snap.content)
+    return files_of(dataset.live) == files_of(snap.content)
