@@ -162,13 +162,12 @@ async def test_a_copy_made_blocking_by_others_does_not_block_us(kind: Kind) -> N
     ):
         for fd in copies:
             os.set_blocking(fd, True)
-        with trio.move_on_after(0.01) as reading:
-            await one.receive_some()
-        with trio.move_on_after(0.01) as writing:
-            await one.send_all(b"x" * 10_000_000)
-        assert reading.cancelled_caught
-        assert writing.cancelled_caught
-        assert await other.receive_some()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.receive_some)
+            nursery.start_soon(one.send_all, b"x" * 10_000_000)
+            await wait_all_tasks_blocked()  # and not the whole thread
+            assert await other.receive_some()
+            nursery.cancel_scope.cancel()
     for fd in copies:
         os.close(fd)
 

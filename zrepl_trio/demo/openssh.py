@@ -7,6 +7,7 @@ insists on its privilege separation directory; it is made if missing, and remove
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shlex
@@ -30,6 +31,7 @@ _HOST = "127.0.0.1"
 _SBIN = "/usr/sbin:/usr/local/sbin:/sbin:/usr/libexec:/usr/lib/ssh"
 _PRIVSEP_DIRECTORY = "/run/sshd"
 _START_S = 10.0
+_END_S = 2.0
 _ATTEMPTS = 5
 
 _CONFIG = """\
@@ -119,10 +121,7 @@ async def running_sshd(
                         log=log,
                     )
                 finally:
-                    # Each session leads a process group of its own, out of the listener's reach.
-                    for pid in _descendants(child.pid):
-                        with suppress(ProcessLookupError, PermissionError):
-                            os.kill(pid, signal.SIGTERM)
+                    await _end_sessions(child.pid)
                 return
 
 
@@ -200,17 +199,64 @@ def _read(path: Path) -> str:
 
 @contextmanager
 def _privsep_directory() -> Iterator[None]:
-    made = False
-    if os.geteuid() == 0:
-        with suppress(FileExistsError):
-            os.mkdir(_PRIVSEP_DIRECTORY, 0o755)
-            made = True
+    """As root: the directory that sshd needs, made if missing, and removed if it was us who made
+    it and nobody else (another of ours, the system's sshd) needs it by then."""
+    if os.geteuid() != 0:
+        yield
+        return
+    marker = f"{_PRIVSEP_DIRECTORY}/.made-by-zrepl-trio"
+    fd = _locked_privsep_directory(marker)
     try:
         yield
     finally:
-        if made:
-            with suppress(OSError):
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(marker) and not _any_sshd():
+                os.unlink(marker)
                 os.rmdir(_PRIVSEP_DIRECTORY)
+        os.close(fd)
+
+
+def _locked_privsep_directory(marker: str) -> int:
+    while True:
+        with suppress(FileExistsError):
+            os.mkdir(_PRIVSEP_DIRECTORY, 0o755)
+            os.close(os.open(marker, os.O_CREAT | os.O_WRONLY, 0o600))
+        try:
+            fd = os.open(_PRIVSEP_DIRECTORY, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.stat(_PRIVSEP_DIRECTORY)):
+                return fd
+        os.close(fd)  # another of ours has just removed it
+
+
+def _any_sshd() -> bool:
+    for name in os.listdir("/proc"):
+        with suppress(OSError):
+            if name.isdigit() and Path(f"/proc/{name}/comm").read_text().startswith("sshd"):
+                return True
+    return False
+
+
+async def _end_sessions(listener: int) -> None:
+    """Each session leads a process group of its own, out of the listener's reach."""
+    pids = _descendants(listener)
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGTERM)
+    with trio.move_on_after(_END_S, shield=True):
+        while any(_runs(pid) for pid in pids):  # noqa: ASYNC110 - not our children
+            await trio.sleep(0.01)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return not Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].startswith(" Z")
+    except OSError:
+        return False
 
 
 def _descendants(pid: int) -> list[int]:

@@ -3,16 +3,14 @@
 It takes ssh's arguments as zrepl gives them, ignores where they would lead, and runs the command
 that stands in IDENTITY_FILE.forced. As with sshd, the command gets one socketpair for stdin and
 stdout, so that passing its fds, half-close and exit statuses are real. It encrypts and checks
-nothing. Standard library only: it runs by a bare interpreter, with an empty environment.
+nothing. Only builtin and C modules, as it is started often: by a bare interpreter, with an empty
+environment.
 """
 
-from __future__ import annotations
-
+import _socket
+import _thread
 import os
-import socket
-import subprocess
 import sys
-import threading
 
 CHUNK_BYTES = 256 * 1024
 
@@ -25,38 +23,40 @@ def main(argv: list[str]) -> int:
     except (OSError, ValueError, IndexError) as error:
         sys.stderr.write(f"ssh stand-in: there is no forced command for this key: {error}\n")
         return 255
-    ours, theirs = socket.socketpair()
+    ours, theirs = _socket.socketpair()
     fd = theirs.fileno()
-    with subprocess.Popen(["/bin/sh", "-c", command], stdin=fd, stdout=fd) as child:
-        theirs.close()
-        threading.Thread(target=_up, args=(ours,), daemon=True).start()
-        down = threading.Thread(target=_down, args=(ours,), daemon=True)
-        down.start()
-        status = child.wait()
-        # As sshd: what it still has to say is read first.
-        down.join()
+    both = [(os.POSIX_SPAWN_DUP2, fd, 0), (os.POSIX_SPAWN_DUP2, fd, 1)]
+    pid = os.posix_spawn("/bin/sh", ["sh", "-c", command], os.environ, file_actions=both)
+    theirs.close()
+    all_said = _thread.allocate_lock()
+    all_said.acquire()
+    _thread.start_new_thread(_up, (ours,))
+    _thread.start_new_thread(_down, (ours, all_said))
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    all_said.acquire()  # as sshd: what the command has said is delivered first
     # By the short way: the other thread may sit in a read that nothing ends.
     os._exit(status if status >= 0 else 255)
 
 
-def _up(sock: socket.socket) -> None:
+def _up(sock: _socket.socket) -> None:
     try:
         while data := os.read(0, CHUNK_BYTES):
             sock.sendall(data)
-        sock.shutdown(socket.SHUT_WR)
+        sock.shutdown(_socket.SHUT_WR)
     except OSError:
         return  # the command is gone
 
 
-def _down(sock: socket.socket) -> None:
+def _down(sock: _socket.socket, all_said: _thread.LockType) -> None:
     try:
         while data := sock.recv(CHUNK_BYTES):
             view = memoryview(data)
             while view:
                 view = view[os.write(1, view) :]
     except OSError:
-        sock.shutdown(socket.SHUT_RDWR)  # our reader is gone: the command is to know
+        sock.shutdown(_socket.SHUT_RDWR)  # our reader is gone: the command is to know
     os.close(1)
+    all_said.release()
 
 
 if __name__ == "__main__":

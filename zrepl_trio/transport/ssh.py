@@ -199,12 +199,12 @@ class _Ssh:
 
     async def linger(self, failure: Exception | None) -> None:
         """Let ssh end by itself for a moment; tell how it did if it took the connection along."""
-        if self._process is None:
-            return
+        if self._process is None or isinstance(failure, (ConnectFailed, HandshakeFailed)):
+            return  # nothing to deliver, all said
         with trio.move_on_after(_LINGER_S):
             await self._process.wait()
         status = self._process.returncode
-        if failure is None or isinstance(failure, (ConnectFailed, HandshakeFailed)) or not status:
+        if failure is None or not status:
             return
         self.stderr.drain()
         text = ended_text(status, bytes(self.stderr), self._target)
