@@ -6,7 +6,12 @@ The pools are those of the directory that the environment variable `ZREPL_TRIO_S
 from __future__ import annotations
 
 import os
-from signal import SIG_DFL, SIGINT, SIGPIPE, signal
+from _signal import (  # type: ignore[import-not-found]  # `signal` would import enum
+    SIG_DFL,
+    SIGINT,
+    SIGPIPE,
+    signal,
+)
 
 from zrepl_trio.emulate.fault import Fault
 from zrepl_trio.emulate.store import Store
