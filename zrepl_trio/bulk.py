@@ -217,29 +217,36 @@ async def gather(fd: int, wanted: int, pacer: Pacer) -> int:
     return held
 
 
-async def read_exactly(fd: int, count: int, pacer: Pacer) -> bytes:
+async def read_exactly(
+    fd: int, count: int, pacer: Pacer, on_wait: Callable[[bool], None] = _ignore
+) -> bytes:
     """`count` bytes from a non-blocking fd, fewer only at EOF. For frame headers: a cancel
-    loses what was read of them."""
-    parts = bytearray()
+    loses what was read of them. `on_wait` as in `move_exactly`."""
+    parts = b""
     while len(parts) < count:
         try:
             part = os.read(fd, count - len(parts))
         except BlockingIOError:
+            on_wait(True)
             await pacer.wait(trio.lowlevel.wait_readable, fd)
             continue
         if not part:
             break
         parts += part
-    return bytes(parts)
+    return parts
 
 
-async def write_all(fd: int, data: bytes, pacer: Pacer) -> None:
-    """Write all of `data` to a non-blocking fd; BrokenResourceError when the peer is gone."""
+async def write_all(
+    fd: int, data: bytes, pacer: Pacer, on_wait: Callable[[bool], None] = _ignore
+) -> None:
+    """Write all of `data` to a non-blocking fd; BrokenResourceError when the peer is gone.
+    `on_wait` as in `move_exactly`."""
     view = memoryview(data)
     while view:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
+            on_wait(False)
             await pacer.wait(trio.lowlevel.wait_writable, fd)
         except OSError as error:
             if error.errno in {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}:

@@ -8,7 +8,7 @@ no more, not even goodbye, since whatever it said would read as the rest of that
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import trio
@@ -70,16 +70,19 @@ async def open_dataconn(connection: Connection, our_role: Role) -> AsyncIterator
 
 
 class FrameBody:
-    """A frame whose header is out: exactly its payload must follow, by one of two ways.
+    """Frames that were announced: exactly their bytes must follow, by one of two ways.
 
-    Either `send_all`, or bytes put into `connection.write_fd` by other means, told by `moved`.
+    Either `send_all`, or bytes put into `connection.write_fd` by other means, told by `took`, with
+    `waiting` before each wait.
     """
 
     def __init__(self, connection: Connection, limit: WriteLimit, scope: trio.CancelScope) -> None:
         self.connection = connection
         self.left = 0
+        self.length = 0
         self._limit = limit
         self._scope = scope
+        self._progressed = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send these bytes of the payload."""
@@ -93,10 +96,21 @@ class FrameBody:
                 self.moved(len(piece))
 
     def moved(self, count: int) -> None:
-        """`count` payload bytes have left; puts off the write limit."""
+        """`count` bytes have left; puts off the write limit."""
+        self.took(count)
+        self.waiting()
+
+    def took(self, count: int) -> None:
+        """The same, but the limit is put off only by the next `waiting`: cheap for many pieces."""
         self.left -= count
-        self._limit.progress(trio.current_time())
-        self._scope.deadline = self._limit.deadline
+        self._progressed = True
+
+    def waiting(self, _for_source: bool = False) -> None:
+        """The connection takes nothing just now; from the last progress on, the limit runs."""
+        if self._progressed:
+            self._progressed = False
+            self._limit.progress(trio.current_time())
+            self._scope.deadline = self._limit.deadline
 
     def peer_lives(self) -> None:
         """The peer sent a heartbeat; puts off the write limit."""
@@ -154,7 +168,7 @@ class DataConn:
         For a server with nothing more to hear: it notices a client that went away or fell silent.
         """
         try:
-            event = await self._next_event()
+            event = await self._next_event(self._receive)
         except TransportError:
             if self._outbound.state is State.DONE:
                 return
@@ -180,6 +194,23 @@ class DataConn:
                 await self.connection.send_all(header)
             yield body
 
+    @asynccontextmanager
+    async def burst(self) -> AsyncIterator[FrameBody]:
+        """Several stream frames at one go, for one who writes to `connection.write_fd` himself.
+
+        In the block, `announce` each and move what it says. Nothing else, heartbeats included, is
+        said meanwhile, so that the bytes of each frame must be at hand when it is announced.
+        """
+        async with self._sending(0) as body:
+            yield body
+
+    def announce(self, body: FrameBody, length: int) -> bytes:
+        """The header of a burst's next frame; it and `length` bytes must be sent then."""
+        header = self._outbound.stream_frame(length)
+        body.left += len(header) + length
+        body.length += len(header) + length
+        return header
+
     async def send_stream_end(self) -> None:
         """The stream is complete."""
         await self._send_frames(self._outbound.stream_end())
@@ -190,12 +221,16 @@ class DataConn:
 
     # --- the incoming stream ---
 
-    async def next_stream_frame(self) -> int | None:
+    async def next_stream_frame(
+        self, receive: Callable[[int], Awaitable[bytes]] | None = None
+    ) -> int | None:
         """How many stream bytes come next, None at the stream's end; SourceFailed when the
         sender says that it is incomplete. They wait on the wire: take them by
         `receive_payload`, or from `connection.read_fd`, told by `payload_moved`.
+
+        `receive(n)` may replace our way to read at most n bytes; it raises `link_ended` at EOF.
         """
-        event = await self._next_event()
+        event = await self._next_event(receive or self._receive)
         match event:
             case StreamFrame(length):
                 return length
@@ -241,18 +276,18 @@ class DataConn:
     # --- reading ---
 
     async def _receive_message(self) -> bytes:
-        event = await self._next_event()
+        event = await self._next_event(self._receive)
         if not isinstance(event, Message):
             raise LocalProtocolError(f"{type(event).__name__} where a message was read")
         return event.data
 
-    async def _next_event(self) -> Event:
+    async def _next_event(self, receive: Callable[[int], Awaitable[bytes]]) -> Event:
         while True:
             event = self._inbound.next_event()
             match event:
                 case None:
                     parser = self._inbound.parser
-                    parser.receive_data(await self._receive(parser.want))
+                    parser.receive_data(await receive(parser.want))
                 case Heartbeat():
                     if self._writing is not None:
                         self._writing.peer_lives()
@@ -282,7 +317,7 @@ class DataConn:
             limit = WriteLimit(trio.current_time())
             with trio.CancelScope(deadline=limit.deadline) as scope:
                 self._writing = body = FrameBody(self.connection, limit, scope)
-                body.left = length
+                body.left = body.length = length
                 try:
                     if when_free:
                         with _link_errors("sending"):
@@ -291,9 +326,12 @@ class DataConn:
                     yield body
                 finally:
                     self._writing = None
+                    if not body.left:
+                        self._torn = False
                 if body.left:
-                    raise LocalProtocolError(f"{body.left} of a frame's {length} bytes not sent")
-                self._torn = False
+                    raise LocalProtocolError(
+                        f"{body.left} of a frame's {body.length} bytes not sent"
+                    )
             if scope.cancelled_caught:
                 raise PeerTimeout(f"the peer took nothing for {PEER_LIMIT_S:g} s")
             self._timer.frame_sent(trio.current_time())

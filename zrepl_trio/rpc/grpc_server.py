@@ -65,7 +65,6 @@ class GrpcServer(H2Machine):
         self._requests: dict[int, _Request] = {}
         self._served: set[int] = set()
 
-    @property
     def busy(self) -> bool:
         """Whether requests are coming in, being served, or being answered."""
         return bool(self._requests or self._served or self._bodies)

@@ -25,15 +25,16 @@ __all__ = ["Body", "GoAway", "H2Machine", "Headers"]
 MAX_STREAMS = 100
 """How many calls a peer may have open; what a Go client assumes anyway."""
 
-MAX_HEADER_LIST_BYTES = 65_536
+MAX_HEADER_BYTES = 65_536
+"""Bound of a call's headers, both as they come and uncompressed."""
+
 MAX_UNFLUSHED_REPLIES = 10_000
 """Pings and settings a peer may send without reading our answers to them."""
 
-MAX_DEBUG_BYTES = 16_384 - 8
 _FLUSH_BYTES = 256 * 1024
 _PREFACE_BYTES = 24
 _FRAME_HEAD_BYTES = 9
-_GOAWAY_TYPE = 7
+_HEADERS_TYPE, _GOAWAY_TYPE, _CONTINUATION_TYPE = 1, 7, 9
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -72,7 +73,7 @@ class H2Machine:
         codes = h2.settings.SettingCodes
         values = {
             codes.INITIAL_WINDOW_SIZE: window,
-            codes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST_BYTES,
+            codes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES,
         }
         if client:
             values[codes.ENABLE_PUSH] = 0
@@ -86,6 +87,7 @@ class H2Machine:
         self._bodies: dict[int, Body] = {}
         self._raw_left = 0 if client else _PREFACE_BYTES
         self._head = b""
+        self._header_block = 0
         self._goaway_left = 0
         self._goaway_data = b""
         self._replies = 0
@@ -198,12 +200,18 @@ class H2Machine:
 
     def _start_frame(self) -> Iterator[bytes]:
         head, self._head = self._head, b""
-        length = int.from_bytes(head[:3], "big")
-        if head[3] != _GOAWAY_TYPE:
+        length, kind = int.from_bytes(head[:3], "big"), head[3]
+        # h2 looks at a length only when the whole frame is there, and joins any CONTINUATIONs
+        self._header_block = length + (self._header_block if kind == _CONTINUATION_TYPE else 0)
+        if length > self._h2.max_inbound_frame_size:
+            raise RemoteProtocolError(f"peer broke HTTP/2: frame of {length} bytes")
+        if kind in {_HEADERS_TYPE, _CONTINUATION_TYPE} and self._header_block > MAX_HEADER_BYTES:
+            raise RemoteProtocolError(f"peer broke HTTP/2: headers over {MAX_HEADER_BYTES} bytes")
+        if kind != _GOAWAY_TYPE:
             self._raw_left = length
             yield head
             return
-        if not 8 <= length <= MAX_DEBUG_BYTES + 8:
+        if length < 8:
             raise RemoteProtocolError(f"peer broke HTTP/2: GOAWAY of {length} bytes")
         self._goaway_left, self._goaway_data = length, b""
 

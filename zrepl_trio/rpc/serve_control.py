@@ -52,7 +52,7 @@ async def serve_control(
             link.wake()
 
         await link.run(handle, goodbye=_GOODBYE)
-        if machine.busy:
+        if machine.busy():
             raise TransportError("the client left with calls open")
 
 
