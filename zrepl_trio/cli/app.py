@@ -215,6 +215,10 @@ def demo(
             show_default=False,
         ),
     ] = None,
+    standin: Annotated[
+        bool,
+        typer.Option("--standin", help="Do without OpenSSH's sshd, even where it is installed."),
+    ] = False,
 ) -> None:
     """Watch two daemons replicate over OpenSSH, on emulated pools, in a temporary directory.
 
@@ -223,7 +227,7 @@ def demo(
     """
     from zrepl_trio.cli.demo import demo_command
 
-    demo_command(keep)
+    demo_command(keep, standin=standin)
 
 
 def main() -> None:
