@@ -11,6 +11,7 @@ import typer
 from zrepl_trio.cli.configcheck import configcheck
 from zrepl_trio.cli.errors import Commands
 from zrepl_trio.cli.options import ConfigOption, chosen_config
+from zrepl_trio.cli.sandbox import sandbox
 
 __all__ = ["app", "main"]
 
@@ -191,6 +192,10 @@ def stdinserver(
 
 
 app.command(short_help="Check a config; all errors at once.")(configcheck)
+app.command(
+    short_help="Run a command with emulated pools.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)(sandbox)
 
 
 @app.command(short_help="Show our version and the daemon's.")
