@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def bent_trees(draw: st.DrawFn) -> str:
             case "rename" if isinstance(node, dict):
                 node[f"{last}_"] = node.pop(last)
             case _:
-                node[last] = draw(st.sampled_from(ODD))
+                node[last] = copy.deepcopy(draw(st.sampled_from(ODD)))
     return as_yaml(tree)
 
 
