@@ -11,7 +11,7 @@ import h2.events
 from zrepl_trio import __version__
 from zrepl_trio.errors import RemoteProtocolError
 from zrepl_trio.rpc.grpc import Failure, Status, UnaryMessage, decode_status_text, frame_message
-from zrepl_trio.rpc.h2conn import Body, GoAway, H2Machine, Headers
+from zrepl_trio.rpc.h2conn import MAX_STREAMS, Body, GoAway, H2Machine, Headers
 from zrepl_trio.rpc.keepalive import CLIENT_IDLE_S
 
 __all__ = ["CallDone", "GrpcClient"]
@@ -85,7 +85,8 @@ class GrpcClient(H2Machine):
 
     def data_to_send(self) -> bytes:
         """As H2Machine's; also begins calls that were waiting."""
-        limit = self._h2.remote_settings.max_concurrent_streams
+        # h2 knows no limit before the server's settings are here, and there may be one
+        limit = min(self._h2.remote_settings.max_concurrent_streams, MAX_STREAMS)
         while self._queue and self.accepting and self._h2.open_outbound_streams < limit:
             self._begin(self._queue.popleft())
         return super().data_to_send()

@@ -31,6 +31,7 @@ MAX_HEADER_BYTES = 65_536
 MAX_UNFLUSHED_REPLIES = 10_000
 """Pings and settings a peer may send without reading our answers to them."""
 
+MAX_DEBUG_BYTES = 200
 _FLUSH_BYTES = 256 * 1024
 _PREFACE_BYTES = 24
 _FRAME_HEAD_BYTES = 9
@@ -116,14 +117,12 @@ class H2Machine:
             case Action.NOTHING:
                 pass
 
-    def close(self, debug: str) -> None:
-        """Tell the peer that we leave in order."""
-        try:
-            self._h2.close_connection(
-                h2.errors.ErrorCodes.NO_ERROR, debug.encode(), last_stream_id=0
-            )
-        except h2.exceptions.ProtocolError:
-            return  # a GOAWAY with the reason is out already
+    def close(self, debug: str, *, fault: bool = False) -> None:
+        """Tell the peer that we leave: in order, or for a fault of its own."""
+        codes = h2.errors.ErrorCodes
+        code = codes.PROTOCOL_ERROR if fault else codes.NO_ERROR
+        # h2 queues a GOAWAY of its own for what it finds wrong; a second one does no harm
+        self._h2.close_connection(code, debug.encode()[:MAX_DEBUG_BYTES], last_stream_id=0)
 
     def _receive(self, data: bytes, now: float) -> Iterator[h2.events.Event | GoAway]:
         self._keepalive.heard(now)
@@ -220,7 +219,7 @@ class H2Machine:
         return GoAway(
             last_stream=int.from_bytes(data[:4], "big") & 0x7FFF_FFFF,
             code=int.from_bytes(data[4:8], "big"),
-            debug=data[8:].decode("utf-8", "replace")[:200],
+            debug=data[8:].decode("utf-8", "replace")[:MAX_DEBUG_BYTES],
         )
 
 

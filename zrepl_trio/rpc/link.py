@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 import trio
 
-from zrepl_trio.errors import ProtocolError, TransportError
+from zrepl_trio.errors import RemoteProtocolError, TransportError
 from zrepl_trio.rpc.background import open_background
 from zrepl_trio.transport.base import Connection
 
@@ -33,7 +33,7 @@ class Machine(Protocol[_E_co]):
     def data_to_send(self) -> bytes: ...
     def next_deadline(self, now: float) -> float: ...
     def on_time(self, now: float) -> None: ...
-    def close(self, debug: str) -> None: ...
+    def close(self, debug: str, *, fault: bool = False) -> None: ...
 
 
 class Link(Generic[_E]):
@@ -44,13 +44,13 @@ class Link(Generic[_E]):
         self._machine = machine
         self._pending = trio.Event()
         self._sending = False
-        self._fault: ProtocolError | None = None
+        self._fault: RemoteProtocolError | None = None
 
     def wake(self) -> None:
         """There is something to send."""
         self._pending.set()
 
-    def end_after_flush(self, fault: ProtocolError) -> None:
+    def end_after_flush(self, fault: RemoteProtocolError) -> None:
         """Send what is pending, then have `run` raise this fault of the peer."""
         self._fault = fault
         self.wake()
@@ -66,9 +66,12 @@ class Link(Generic[_E]):
                 nursery.start_soon(self._write)
                 nursery.start_soon(self._keep_alive)
                 await self._read(handle)
+        except RemoteProtocolError as error:
+            self._fault = error
+            raise
         finally:
             with trio.move_on_after(_GOODBYE_LIMIT_S, shield=True):
-                await self._say(goodbye)
+                await self._say_goodbye(goodbye)
 
     async def _read(self, handle: Callable[[_E], None]) -> None:
         while True:
@@ -107,10 +110,13 @@ class Link(Generic[_E]):
             raise TransportError(f"the control connection broke: {error}") from error
         self._sending = False
 
-    async def _say(self, goodbye: str) -> None:
+    async def _say_goodbye(self, goodbye: str) -> None:
         if self._sending:
             return  # a frame was cut short: whatever follows would be read as its rest
-        self._machine.close(goodbye)
+        if self._fault is None:
+            self._machine.close(goodbye)
+        else:
+            self._machine.close(str(self._fault), fault=True)
         with suppress(TransportError):
             while data := self._machine.data_to_send():
                 await self._send(data)
