@@ -49,14 +49,24 @@ class Cable:
     through. `lose` names calls that are carried out but whose answer is lost, once each.
     """
 
-    def __init__(self, end: Endpoint, *, bulk: bool = False) -> None:
+    def __init__(self, end: Endpoint) -> None:
         self.end = end
         self.cut_after: int | None = None
         self.down = False
         self.lose: set[str] = set()
         self.calls: list[str] = []
         self.moved = 0
-        self.bulk = bulk
+        self._then: tuple[int, Callable[[], None]] | None = None
+
+    def at(self, moved: int, action: Callable[[], None]) -> None:
+        """Do `action` once, when `moved` bytes have gone through in all."""
+        self._then = (moved, action)
+
+    def count(self, size: int) -> None:
+        self.moved += size
+        if self._then is not None and self.moved >= self._then[0]:
+            (_, action), self._then = self._then, None
+            action()
 
     @asynccontextmanager
     async def _over(self, call: str, what: str = "") -> AsyncIterator[None]:
@@ -145,7 +155,7 @@ class _Wire:
             if chunk:
                 await sink.send_all(chunk)
             total += len(chunk)
-            self._cable.moved += len(chunk)
+            self._cable.count(len(chunk))
             self.on_progress(len(chunk))
             if left is not None:
                 self._cable.cut_after = left - len(chunk)

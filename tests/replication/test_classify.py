@@ -45,6 +45,8 @@ from zrepl_trio.replication.classify import (
         (RemoteError("the peer's words"), ErrorClass.PERMANENT),
         (Refused("no"), ErrorClass.PERMANENT),
         (ZfsError("?"), ErrorClass.PERMANENT),
+        (ZfsError("failed", status=1), ErrorClass.PERMANENT),
+        (ZfsError("killed", status=-9), ErrorClass.RETRY),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -226,7 +226,7 @@ class World:
         for each in [*names.ancestors(name), name]:
             dataset = pool.datasets.get(each)
             quota = self.value(dataset, "quota")[0] if dataset else "0"
-            if dataset and quota not in {"0", "none"}:
+            if dataset and quota not in {"0", "none", "-"}:
                 left = int(quota) - self.used(dataset)
                 if left < best:
                     best, limit = left, each

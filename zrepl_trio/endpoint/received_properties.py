@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 
 from zrepl_trio.errors import Refused
 
-__all__ = ["ACTING_ON_FILESYSTEMS", "ACTING_ON_VOLUMES", "ReceivedProperties"]
+__all__ = [
+    "ACTING_ON_FILESYSTEMS",
+    "ACTING_ON_VOLUMES",
+    "HARMLESS_KEY_LOCATIONS",
+    "KEY_LOCATION",
+    "ReceivedProperties",
+]
 
 ACTING_ON_FILESYSTEMS = (
     "mountpoint",
@@ -39,6 +45,12 @@ may run or reach what is in it, and what it takes from its neighbours."""
 ACTING_ON_VOLUMES = ("readonly", "volmode", "snapdev", "reservation", "refreservation")
 """Those of volumes: `volmode` and `snapdev` let the host scan the volume's partitions."""
 
+KEY_LOCATION = "keylocation"
+"""Of a raw stream sent with properties: where `zfs load-key` here would read or fetch a key from.
+`-x` does not keep it out (seen on OpenZFS 2.3.9), so it is set back after the receive."""
+
+HARMLESS_KEY_LOCATIONS = frozenset({"prompt", "none", "-"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedProperties:
@@ -62,6 +74,10 @@ class ReceivedProperties:
                         f"recv.properties: {', '.join(both)} stands in both `{first}` and "
                         f"`{second}`: keep it in one"
                     )
+
+    def names(self, name: str) -> bool:
+        """Whether the job itself says what is to become of that property."""
+        return name in self.inherit or name in self.override or name in self.accept
 
     def excluded(self, *, is_volume: bool | None) -> tuple[str, ...]:
         """The names for `-x`, for a filesystem, a volume, or (None) while that is unknown.

@@ -22,7 +22,11 @@ from zrepl_trio.endpoint.placeholders import (
 )
 from zrepl_trio.endpoint.protect import carry_out, holds_on
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
-from zrepl_trio.endpoint.received_properties import ReceivedProperties
+from zrepl_trio.endpoint.received_properties import (
+    HARMLESS_KEY_LOCATIONS,
+    KEY_LOCATION,
+    ReceivedProperties,
+)
 from zrepl_trio.errors import (
     DatasetBusy,
     DatasetExists,
@@ -140,7 +144,7 @@ class Receiver:
         )
         await self._take(args, stream)
         received, versions = await self._verified(path, request.to)
-        if resuming or over_placeholder:
+        if target is None or resuming or over_placeholder or target.encrypted:
             await self._settle(path, args)
         changes = after_receive(
             job=self._job,
@@ -259,7 +263,7 @@ class Receiver:
         )
 
     async def _settle(self, path: DatasetPath, args: ReceiveArgs) -> None:
-        """Set what `zfs recv -o` did not: it skips properties on some resumed receives."""
+        """Set what `zfs recv -o` and `-x` left undone, after looking what is there."""
         dataset = await self._zfs.dataset(path)
         if dataset is None:
             raise DatasetNotFound(f"{path} vanished after it was received", dataset=path)
@@ -269,5 +273,9 @@ class Receiver:
             missing[SOURCE_GUID] = wanted
         if dataset.is_placeholder:
             missing[PLACEHOLDER] = NO_LONGER
+        if dataset.encrypted and not self._properties.names(KEY_LOCATION):
+            found = (await self._zfs.properties(path, [KEY_LOCATION]))[KEY_LOCATION]
+            if found.value not in HARMLESS_KEY_LOCATIONS:
+                missing[KEY_LOCATION] = "prompt"
         if missing:
             await self._zfs.set_properties(path, missing)

@@ -13,6 +13,7 @@ from zrepl_trio.errors import (
     RemoteError,
     SourceFailed,
     TransportError,
+    ZfsError,
     ZreplError,
 )
 
@@ -40,6 +41,9 @@ def classify(error: ZreplError) -> ErrorClass:
         case TransportError():
             return ErrorClass.RECONNECT
         case ReceiveInterrupted() | SourceFailed() | DatasetBusy() | BadResumeToken():
+            return ErrorClass.RETRY
+        case ZfsError(status=int(status)) if status < 0:
+            # killed by a signal: the out-of-memory killer's or a person's, not zfs's judgement
             return ErrorClass.RETRY
         case _:
             return ErrorClass.PERMANENT
