@@ -1,0 +1,47 @@
+"""Against zrepl itself: ZREPL names its binary; without it all of this is skipped, and says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from .pairs import Pair
+from .pools import World, two_pools
+from .sshd import Sshd, running_sshd
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+            item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show both daemons' logs with a failure."""
+    report = yield
+    pair = getattr(item, "funcargs", {}).get("pair")
+    if call.when == "call" and report.failed and isinstance(pair, Pair):
+        for daemon in (pair.source, pair.puller):
+            report.sections.append((f"log of {daemon.directory.name}", daemon.log()[-6000:]))
+        report.sections.append(("status of puller", json.dumps(pair.puller.jobs(), indent=1)))
+    return report
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with two_pools(tmp_path_factory.mktemp("pools")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
+        yield started
