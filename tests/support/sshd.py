@@ -24,10 +24,13 @@ needs_sshd = pytest.mark.skipif(
 
 
 def forced_command(sockdir: str, identity: str) -> str:
-    """As in authorized_keys, by the absolute path of the command beside this interpreter."""
+    """As in authorized_keys, by the absolute path of the command beside this interpreter.
+
+    `exec`, because a login shell such as dash would stay and hide the daemon's half-close.
+    """
     command = shutil.which("zrepl-trio", path=sysconfig.get_path("scripts"))
     assert command, "zrepl-trio is not installed beside this interpreter: make install"
-    return shlex.join([command, "stdinserver", "--sockdir", sockdir, identity])
+    return "exec " + shlex.join([command, "stdinserver", "--sockdir", sockdir, identity])
 
 
 @asynccontextmanager

@@ -156,6 +156,24 @@ async def test_the_servers_half_close_is_seen_while_the_other_way_goes_on(rig: R
         assert await server.receive_some() == b""
 
 
+async def test_a_shell_that_stays_hides_the_half_close_and_nothing_else(rig: Rig) -> None:
+    """dash as login shell runs the forced command as its child and keeps its fds open, as
+    zrepl's own proxy does: only the full close is an end that the client sees."""
+    path = rig.server.directory / "authorized_keys"
+    path.write_text(path.read_text().replace('command="exec ', 'command="true; ', 1))
+    path.write_text(path.read_text().replace('",restrict', '; true",restrict', 1))
+    async with rig.connected() as (client, server):
+        await server.send_all(b"all of it")
+        await server.send_eof()
+        assert await client.receive_some() == b"all of it"
+        await client.send_all(b"still going")
+        assert await server.receive_some() == b"still going"
+        await client.send_eof()
+        assert await server.receive_some() == b""
+        await server.aclose()
+        assert await client.receive_some() == b""
+
+
 async def test_an_orderly_close_by_the_server_ends_ssh_with_0(
     rig: Rig, logs: list[EventDict]
 ) -> None:
@@ -278,7 +296,7 @@ async def test_a_host_that_accepts_and_says_nothing_is_limited(rig: Rig) -> None
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ("echo 'Welcome!'; exec {}", "place of zrepl's greeting: 'Welcome!\\nSSHCON_HELO'"),
+        ("echo 'Welcome!'; {}", "place of zrepl's greeting: 'Welcome!\\nSSHCON_HELO'"),
         ("echo oops >&2; exit 3", "ssh ended with status 3: oops"),
         ("/nonexistent/zrepl-trio", "give zrepl-trio's absolute path"),
         ("true", "was not `zrepl-trio stdinserver`"),

@@ -84,7 +84,8 @@ def _pass_fds(arguments: list[str]) -> _socket.socket:
     except OSError as error:
         raise _Failed(f"can't pass the connection on to {path}: {error.strerror}") from None
     # With our copies open, the client would not see the daemon's half-close: sshd waits for the
-    # end of stderr too.
+    # end of stdout and stderr. (A shell that stays beside us, as dash does, keeps its own copies;
+    # `exec` in command= spares it.)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     return sock

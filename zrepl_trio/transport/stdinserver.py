@@ -19,6 +19,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import structlog
 import trio
 
+from zrepl_trio.bulk import enlarge
 from zrepl_trio.errors import Refused, ZreplError
 from zrepl_trio.transport.banner import HELO, MESSAGE_BYTES
 from zrepl_trio.transport.base import Connection, Listener
@@ -177,6 +178,8 @@ class StdinserverListener(Listener):
                 await connection.send_all(HELO)
             with self._limited("answer our greeting"):
                 await _read_begin(connection)
+            if connection.write_fd is not None:
+                enlarge(connection.write_fd)
         except BaseException:
             connection.close()
             raise
