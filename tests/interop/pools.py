@@ -17,7 +17,7 @@ class World:
 
     real: bool
     environment: dict[str, str]
-    directory: Path
+    mounts: Path
 
     def run(self, *argv: str) -> str:
         """What a command that must work printed."""
@@ -41,7 +41,7 @@ class World:
     def files(self, dataset: str) -> Path:
         """Where the dataset's files are; mounts it, somewhere, if it is not."""
         if self.value("mountpoint", dataset) == "none":
-            self.run("zfs", "set", f"mountpoint={self.directory / 'mnt' / dataset}", dataset)
+            self.run("zfs", "set", f"mountpoint={self.mounts / dataset}", dataset)
         if self.value("mounted", dataset) != "yes":
             self.run("zfs", "mount", dataset)
         return Path(self.value("mountpoint", dataset))
@@ -66,7 +66,9 @@ def _environment(directory: Path) -> dict[str, str]:
 def two_pools(directory: Path) -> Iterator[World]:
     """Both pools, destroyed at the end."""
     real = os.path.exists("/dev/zfs")
-    world = World(real=real, environment=_environment(directory), directory=directory)
+    # the emulated pools keep every mountpoint inside their own directory
+    mounts = directory / ("mnt" if real else "sandbox/mnt")
+    world = World(real=real, environment=_environment(directory), mounts=mounts)
     names = ("zisource", "zibackup")
     try:
         for name in names:
@@ -74,7 +76,7 @@ def two_pools(directory: Path) -> Iterator[World]:
             if real:
                 with (directory / f"{name}.img").open("wb") as file:
                     file.truncate(2**30)
-                device = ["-m", str(directory / "mnt" / name), name, str(directory / f"{name}.img")]
+                device = ["-m", str(mounts / name), name, str(directory / f"{name}.img")]
             world.run("zpool", "create", *(device or [name]))
         yield world
     finally:
