@@ -431,7 +431,10 @@ class World:
     def bookmark(self, source: str, target: str) -> Bookmark:
         """`zfs bookmark SOURCE TARGET`; SOURCE is a snapshot or bookmark, both full names."""
         cannot = f"cannot create bookmark '{target}'"
-        names.check_version(target, cannot)
+        try:
+            names.check_version(target, cannot)
+        except Fault as fault:
+            raise Fault(f"{cannot}: invalid argument") from fault
         dataset_name, sign, name = names.split_version(source)
         target_dataset, _, target_name = names.split_version(target)
         dataset = self.get(dataset_name)

@@ -14,6 +14,7 @@ __all__ = [
     "known",
 ]
 
+_USER_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789:+._-")
 _ON_OFF = ("on", "off")
 _F, _V, _FV = "filesystem", "volume", "both"
 
@@ -61,6 +62,7 @@ NATIVE: dict[str, tuple[str, bool, str, tuple[str, ...]]] = {
 READ_ONLY = frozenset(
     [
         "available",
+        "compressratio",
         "createtxg",
         "creation",
         "defer_destroy",
@@ -108,10 +110,12 @@ def default_of(prop: str, *, is_volume: bool) -> str | None:
 def check_settable(prop: str, value: str, cannot: str, *, creating: bool = False) -> None:
     """A Fault that begins with `cannot` unless the property may be given that value."""
     if is_user(prop):
+        if not _USER_LETTERS.issuperset(prop):
+            raise Fault(f"{cannot}: invalid property '{prop}'")
         if len(prop) > 255:
             raise Fault(f"{cannot}: property name '{prop}' is too long")
         if len(value.encode("utf-8", "surrogateescape")) >= 8192:
-            raise Fault(f"{cannot}: property value '{value}' is too long")
+            raise Fault(f"{cannot}: property value too long")
         return
     if prop in READ_ONLY:
         raise Fault(f"{cannot}: '{prop}' is readonly")

@@ -31,7 +31,7 @@ from zrepl_trio.emulate.trees import Manifest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from zrepl_trio.emulate.store import Store
 
@@ -165,6 +165,7 @@ class Incoming:
         self._quota_of = ""
         self._directory = ""
         self.complete = False
+        self.on_begin: Callable[[dict[str, str], str], None] | None = None
 
     def feed(self, data: bytes) -> None:
         """Take what came; a Fault ends it, having kept or dropped what was received."""
@@ -186,10 +187,16 @@ class Incoming:
                 if reason != "incomplete stream"
                 else "cannot receive: failed to read from stream"
             )
-        raise transfer.incomplete(self._admission.begin, reason, self._keep_or_drop())
+        begin = self._admission.begin
+        if not self._progress.records and not self._admission.resumes:
+            self._keep_or_drop(nothing=True)
+            created = self._admission.created
+            raise transfer.nothing_received(begin, self._admission.dataset.name, created=created)
+        raise transfer.incomplete(begin, reason, self._keep_or_drop())
 
-    def _keep_or_drop(self) -> str | None:
-        """Let go of what was received; the token, if it is kept."""
+    def _keep_or_drop(self, *, nothing: bool = False) -> str | None:
+        """Let go of what was received; the token, if it is kept. `nothing` came, so that there is
+        nothing to keep."""
         assert self._admission is not None
         for fd in (self._journal, self._data, self._lock):
             if fd >= 0:
@@ -197,6 +204,9 @@ class Incoming:
         # Entering a change drops what is neither resumable nor being received any more.
         with self._store.change() as world:
             dataset = world.get(self._admission.dataset.name)
+            if nothing and dataset is not None and dataset.partial is not None:
+                drop(self._store, world, dataset)
+                return None
             return token(self._store, dataset) if dataset else None
 
     def _take(self, kind: bytes, payload: bytes) -> None:

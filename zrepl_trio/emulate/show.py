@@ -231,6 +231,8 @@ class _Values:
         if prop in _SIZES and value.isdecimal():
             quota = prop in {"quota", "refquota"} and value == "0"
             value = "none" if quota else human_size(int(value))
+        elif prop == "compressratio":
+            value += "x"
         elif prop == "creation":
             value = time.strftime("%a %b %e %H:%M %Y", time.localtime(int(value)))
         return value, source

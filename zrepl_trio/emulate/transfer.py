@@ -28,6 +28,7 @@ __all__ = [
     "incomplete",
     "keep",
     "no_room",
+    "nothing_received",
     "partly_received",
     "resume_token",
     "resuming",
@@ -244,6 +245,10 @@ def admit(
     try:
         names.check_version(target, cannot)
     except Fault as fault:
+        if "%" in target:
+            raise Fault(
+                f"{cannot}: kernel modules must be upgraded to receive this stream."
+            ) from fault
         raise Fault("cannot receive: invalid name") from fault
     dataset = world.get(dataset_name)
     if "resuming" in begin:
@@ -438,6 +443,12 @@ def incomplete(begin: Mapping[str, str], reason: str, token: str | None) -> Faul
         "A resuming stream can be generated on the sending system by running:\n"
         f"    zfs send -t {token}"
     )
+
+
+def nothing_received(begin: Mapping[str, str], dataset: str, *, created: bool) -> Fault:
+    """How a receive ends that got no more than a begin record: nothing is kept, with -s too."""
+    missing = f"cannot open '{dataset}': dataset does not exist\n" if created else ""
+    return Fault(f"{missing}{_cannot(begin)}: invalid backup stream")
 
 
 def partly_received(begin: Mapping[str, str], dataset: str) -> Fault:

@@ -44,6 +44,8 @@ def _computed(
         return "volume" if dataset.is_volume else "filesystem"
     if prop == "guid":
         return str(dataset.guid)
+    if prop == "compressratio":
+        return "1.00"
     if prop in {"createtxg", "objsetid"}:
         return str(dataset.createtxg)
     if prop == "creation":

@@ -161,7 +161,9 @@ def _named(dataset: Dataset, spec: str) -> list[str]:
 def snapshot(store: Store, words: list[str]) -> None:
     options = parse("snapshot", words, flags="r", with_value="o")
     values = properties("snapshot", options.values.get("o", []))
-    if not options.words or any("@" not in word and "#" not in word for word in options.words):
+    if not options.words:
+        raise usage_error("snapshot", "missing snapshot argument")
+    if any("@" not in word and "#" not in word for word in options.words):
         raise usage_error("snapshot")
     with store.change() as world:
         wanted: list[tuple[str, str]] = []
@@ -184,7 +186,7 @@ def bookmark(store: Store, words: list[str]) -> None:
     if len(options.words) != 2:
         raise usage_error(
             "bookmark",
-            "missing snapshot argument"
+            "missing source argument"
             if not options.words
             else "missing bookmark argument"
             if len(options.words) < 2

@@ -24,7 +24,7 @@ from zrepl_trio.emulate.usage import usage_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from zrepl_trio.emulate.options import Options
     from zrepl_trio.emulate.store import Store
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "write_all"]
 
 _READ_BYTES = 1 << 20
-_FLAG_WORDS = {"w": "rawok", "c": "compressok", "e": "embedok", "L": "largeblockok"}
+_FLAG_WORDS = {"w": "rawok", "c": "compressok", "e": "embedok"}
+"""Options that a resume token remembers; -L it does only where there are large blocks."""
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -85,14 +86,15 @@ def send(store: Store, words: list[str]) -> None:
             out = transfer.resuming(world, token)
         else:
             target = options.words[0]
-            _check_sendable(target)
-            out = transfer.sending(
-                world,
-                target,
-                options.last("i"),
-                flags={word: letter in options.flags for letter, word in _FLAG_WORDS.items()},
-                properties="p" in options.flags,
-            )
+            _check_sendable(target, dry=dry)
+            flags = {word: letter in options.flags for letter, word in _FLAG_WORDS.items()}
+            source = options.last("i")
+            try:
+                out = transfer.sending(
+                    world, target, source, flags=flags, properties="p" in options.flags
+                )
+            except Fault as fault:
+                raise _as_dry_run(fault, source) if dry else fault from None
         # Held until we end, also by kill -9, so that the snapshot can't be destroyed meanwhile.
         lock = os.open(store.manifest_path(out.dataset, out.to), os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -109,12 +111,23 @@ def send(store: Store, words: list[str]) -> None:
     write_all(1, end_stream(body_size(wanted)))
 
 
-def _check_sendable(target: str) -> None:
+def _as_dry_run(fault: Fault, source: str | None) -> Fault:
+    """A dry run asks the kernel about a bookmark, and prints the bare errno."""
+    if source is None or "#" not in source:
+        return fault
+    text = fault.text.replace(f"incremental source ({source}) does not exist", "No such process")
+    return Fault(
+        text.replace("not an earlier snapshot from the same fs", "Invalid cross-device link")
+    )
+
+
+def _check_sendable(target: str, *, dry: bool) -> None:
     sign = names.split_version(target)[1]
     if sign == "#":
         raise Fault(f"cannot open '{target}': bookmark delimiter '#' is not expected here")
     if sign == "":
-        raise Fault(f"warning: cannot send '{target}': Invalid argument")
+        busy = "target is busy; if a filesystem, it must not be mounted"
+        raise Fault(f"warning: cannot send '{target}': {'Invalid argument' if dry else busy}")
     names.check_version(target, f"cannot open '{target}'")
 
 
@@ -124,7 +137,7 @@ def _token_contents(token: str) -> str:
     numbers = ("fromguid", "object", "offset", "bytes", "toguid")
     lines += [f"\t{key} = {int(fields[key], 0):#x}" for key in numbers if key in fields]
     lines.append(f"\ttoname = {fields['toname']}")
-    lines += [f"\t{key} = 1" for key in fields if key.endswith("ok")]
+    lines += [f"\t{key} = 1" for key in ("embedok", "compressok", "rawok") if key in fields]
     return "\n".join(lines) + "\n"
 
 
@@ -165,6 +178,10 @@ def receive(store: Store, words: list[str]) -> str:
         exclude=tuple(options.values.get("x", ())),
         override=override,
     )
+    if "v" in options.flags:
+        incoming.on_begin = lambda begin, name: write_all(
+            1, f"receiving {_what(begin)} stream of {begin['toname']} into {name}\n".encode()
+        )
     total = 0
     while data := os.read(0, _READ_BYTES):
         total += len(data)
@@ -173,7 +190,12 @@ def receive(store: Store, words: list[str]) -> str:
     if "v" not in options.flags:
         return ""
     seconds = max(time.monotonic() - started, 0.01)
-    return f"received {human_size(total)} stream in {seconds:.2f} seconds\n"
+    rate = human_size(int(total / seconds))
+    return f"received {human_size(total)} stream in {seconds:.2f} seconds ({rate}/sec)\n"
+
+
+def _what(begin: Mapping[str, str]) -> str:
+    return "incremental" if "fromguid" in begin else "full"
 
 
 def _overrides(options: Options) -> dict[str, str]:

@@ -162,6 +162,7 @@ class MemoryReceive(trio.abc.SendStream):
         self._complete = False
         self._over = False
         self._closed = False
+        self._nothing_came = False
         self.offset = 0
         self.received = 0
 
@@ -322,6 +323,10 @@ class MemoryReceive(trio.abc.SendStream):
                 if reason != "incomplete stream"
                 else "cannot receive: failed to read from stream"
             )
+        if not self.offset:
+            self._nothing_came = True
+            dataset, created = self._admission.dataset.name, self._admission.created
+            return transfer.nothing_received(self._admission.begin, dataset, created=created)
         return transfer.incomplete(
             self._admission.begin, reason, self.token() if self._args.resumable else None
         )
@@ -334,7 +339,7 @@ class MemoryReceive(trio.abc.SendStream):
         dataset = admission.dataset
         partial = dataset.partial
         self._receiving.discard(dataset.name)
-        if partial is not None and not partial.resumable:
+        if partial is not None and (self._nothing_came or not partial.resumable):
             dataset.partial = None
             if partial.created:
                 transfer.drop_created(self._world, dataset)
