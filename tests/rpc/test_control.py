@@ -37,8 +37,8 @@ from zrepl_trio.errors import (
 )
 from zrepl_trio.rpc import handshake, messages
 from zrepl_trio.rpc import pdu_pb2 as pdu
-from zrepl_trio.rpc.client import RemoteEndpoint, open_remote
-from zrepl_trio.rpc.control import ControlClient
+from zrepl_trio.rpc.client import open_remote
+from zrepl_trio.rpc.control import _Session
 from zrepl_trio.rpc.grpc import Failure, Status
 from zrepl_trio.rpc.grpc_client import CallDone, GrpcClient
 from zrepl_trio.rpc.grpc_server import Call, GrpcServer
@@ -103,7 +103,7 @@ async def test_large_answers_and_small_ones_go_side_by_side() -> None:
             FilesystemVersion(
                 kind=V1.kind, name=f"snapshot-{n:09}", guid=n, createtxg=n, creation=n
             )
-            for n in range(50_000)
+            for n in range(5_000)
         ]
     }
     async with remote(endpoint) as far, trio.open_nursery() as nursery:
@@ -115,7 +115,8 @@ async def test_large_answers_and_small_ones_go_side_by_side() -> None:
 
 async def test_an_answer_over_four_mebibytes_is_a_clear_error() -> None:
     endpoint = FakeEndpoint()
-    endpoint.versions = {POOL_A: [V1] * 150_000}
+    long = FilesystemVersion(kind=V1.kind, name="x" * 240, guid=1, createtxg=1, creation=1)
+    endpoint.versions = {POOL_A: [long] * 16_000}
     async with remote(endpoint) as far:
         with pytest.raises(RemoteProtocolError, match=r"ListFilesystemVersions: .*over gRPC"):
             await far.list_versions(POOL_A)
@@ -420,8 +421,37 @@ async def test_a_bug_in_a_connecter_is_not_hidden() -> None:
             await far.ping("a")
 
 
-def test_a_control_client_is_made_without_a_task() -> None:
-    RemoteEndpoint(Dial(), ControlClient(Dial()))
+async def test_a_session_that_is_over_takes_no_call() -> None:
+    for end in ("failed", "leaving"):
+        session = _Session(connection_pair()[0])
+        if end == "failed":
+            session.fail(ZfsError("odd"))
+        else:
+            session._machine.receive_data(goaway(0), 0)
+        assert not session.accepting
+        with pytest.raises(TransportError, match={"failed": "odd", "leaving": "is leaving"}[end]):
+            await session.call("/Replication/Ping", b"")
+
+
+async def test_a_link_that_breaks_fails_the_call() -> None:
+    class Breaking(PairConnecter):
+        def connect(self) -> AbstractAsyncContextManager[Connection]:
+            return self._breaking()
+
+        @asynccontextmanager
+        async def _breaking(self) -> AsyncIterator[Connection]:
+            async with self._connect() as connection:
+                self.connections[0].receive_some = self._receive  # type: ignore[method-assign]
+                yield connection
+
+        async def _receive(self, max_bytes: int | None = None) -> bytes:
+            if max_bytes == 65_536:
+                raise OSError("no route")
+            return bytes(await self.connections[0].stream.receive_some(max_bytes))
+
+    async with open_remote(Breaking(good)) as far:
+        with pytest.raises(TransportError, match="control connection broke: no route"):
+            await far.ping("a")
 
 
 # --- our server and its peers ---

@@ -278,6 +278,24 @@ def test_an_answer_under_way_is_dropped_with_its_call() -> None:
     assert not server.busy()
 
 
+def test_answers_after_our_goodbye_go_nowhere() -> None:
+    client, server = GrpcClient(0), GrpcServer(0)
+    client.start_call(PING, b"")
+    client.start_call(PING, b"")
+    exchange(client, server)
+    server.close("bye", fault=True)
+    server.fail(1, Status.UNKNOWN, "late")
+    server.respond(3, PING_HI)
+    data = flush(server)
+    assert b"late" not in data
+    done = client.receive_data(data, 0)
+    assert {d.result for d in done} == {
+        Failure(Status.UNAVAILABLE, "the peer is leaving (PROTOCOL_ERROR: bye)")
+    }
+    client.close("bye")
+    client.cancel_call(1)
+
+
 def test_a_silent_peer_is_pinged_and_given_up() -> None:
     for machine, idle in ((GrpcClient(0), 10), (GrpcServer(0), 5)):
         flush(machine)
@@ -409,6 +427,7 @@ def test_our_requests_are_what_grpc_wants() -> None:
         (OK_HEAD, b"\0\0\0\0\1x", [("grpc-status", "5"), ("grpc-message", "no")], Failure(5, "no")),
         (OK_HEAD, b"\0\0\0\0\1x", None, Failure(13, "answer without a status")),
         (OK_HEAD, b"\0\0\0", [("grpc-status", "0")], Failure(13, "message cut off after 3 bytes")),
+        (OK_HEAD, b"\0\0\0\0\1xy", None, Failure(8, "more than one message in a unary call")),
         (OK_HEAD, b"", [("grpc-status", "0")], Failure(13, "message cut off after 0 bytes")),
         (
             [(":status", "503")],
@@ -661,9 +680,10 @@ def test_a_flood_of_pings_whose_answers_nobody_reads_ends_the_connection() -> No
     server = GrpcServer(0)
     server.receive_data(PREFACE + EMPTY_SETTINGS, 0)
     flush(server)
-    for _ in range(3):
-        server.receive_data(PROBE * 5_000, 0)
-        flush(server)
+    server.receive_data(PROBE * 6_000, 0)
+    flush(server)
+    server.receive_data(PROBE * 6_000, 0)
+    flush(server)
     with pytest.raises(RemoteProtocolError, match="floods"):
         server.receive_data(PROBE * (h2conn.MAX_UNFLUSHED_REPLIES + 1), 0)
 

@@ -142,7 +142,7 @@ async def test_a_handlers_bug_is_logged_with_its_traceback_and_not_told() -> Non
     assert b"internal error on the serving side" in answer
     assert b"secret" not in answer
     (line,) = peer.log
-    assert (line["log_level"], line["exc_info"]) == ("error", True)
+    assert (line["log_level"], line["exc_info"]) == ("error", endpoint.error)
 
 
 async def test_a_group_of_handlers_errors_is_told_as_text() -> None:
@@ -397,6 +397,21 @@ async def test_a_cancelled_server_says_goodbye_and_closes() -> None:
             assert await receive_rest(ours) == vectors.RESET
             await ours.aclose()
     assert theirs.closed
+
+
+async def test_a_link_that_breaks_in_the_greeting_is_logged() -> None:
+    ours, theirs = connection_pair()
+
+    async def fail(data: object) -> None:
+        raise trio.BrokenResourceError("gone")
+
+    theirs.send_all = fail  # type: ignore[method-assign]
+    with structlog.testing.capture_logs() as log:
+        await serve_connection(theirs, FakeEndpoint())
+    await ours.aclose()
+    assert [line["reason"] for line in log] == [
+        "the connection broke during the version handshake: gone"
+    ]
 
 
 @given(st.binary(max_size=120), st.integers(0, 3), st.sampled_from(list(Label)))

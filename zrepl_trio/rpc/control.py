@@ -49,8 +49,7 @@ class ControlClient:
             await self._wanted.wait()
             self._wanted = trio.Event()
             attempt = self._attempt
-            if attempt is None:
-                continue
+            assert attempt is not None  # the call that wants it has made it
             try:
                 await self._serve(attempt)
             except ZreplError as error:

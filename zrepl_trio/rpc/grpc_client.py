@@ -194,8 +194,6 @@ class GrpcClient(H2Machine):
         self._drop_body(stream_id)
         if call is None:
             return []
-        if call.status is not None and call.failure is None and code == 0:
-            return [CallDone(call.number, call.status)]
         try:
             known = h2.errors.ErrorCodes(code)
         except ValueError:

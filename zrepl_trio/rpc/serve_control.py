@@ -16,7 +16,7 @@ from zrepl_trio.rpc.grpc import Status
 from zrepl_trio.rpc.grpc_server import Call, CallCancelled, GrpcServer
 from zrepl_trio.rpc.link import Link
 from zrepl_trio.rpc.messages import InvalidContent
-from zrepl_trio.rpc.serve_data import INTERNAL_ERROR, expected_text
+from zrepl_trio.rpc.serve_data import log_failure
 from zrepl_trio.transport.base import Connection
 
 __all__ = ["METHODS", "serve_control"]
@@ -93,13 +93,8 @@ class _Serving:
         except ZreplError as error:
             log.warning("request failed", error=str(error))
             self._machine.fail(call.stream_id, Status.UNKNOWN, str(error))
-        except Exception as error:
-            text = expected_text(error)
-            if text is None:
-                log.exception("request failed by a bug")
-            else:
-                log.warning("request failed", error=text)
-            self._machine.fail(call.stream_id, Status.UNKNOWN, text or INTERNAL_ERROR)
+        except Exception as error:  # noqa: BLE001 - the handler wrapper: one request, not the daemon
+            self._machine.fail(call.stream_id, Status.UNKNOWN, log_failure(log, error))
 
 
 async def _ping(endpoint: Endpoint, message: bytes) -> bytes:

@@ -16,7 +16,7 @@ from zrepl_trio.rpc.messages import InvalidContent
 from zrepl_trio.rpc.streams import InboundStream, send_stream
 from zrepl_trio.transport.base import Connection
 
-__all__ = ["INTERNAL_ERROR", "expected_text", "serve_data"]
+__all__ = ["INTERNAL_ERROR", "log_failure", "serve_data"]
 
 INTERNAL_ERROR = "internal error on the serving side; its log has the details"
 """All that a peer is told of an error that is not meant for it."""
@@ -35,30 +35,27 @@ async def serve_data(
     async with open_dataconn(connection, Role.SERVER) as data:
         name, body = await data.receive_request()
         log = log.bind(request=name[:80])
+        refusal: str | None = None
+        fault: ZreplError | None = None
         try:
             async with open_background() as nursery:
                 if name != RECV:
                     # nothing more is to come: notice a client that leaves or falls silent
                     nursery.start_soon(data.wait_for_end)
                 await _handle(data, endpoint, name, body)
-        except InvalidContent as error:
-            await _refuse(data, str(error))
-            raise
+        except (InvalidContent, TransportError) as error:
+            refusal, fault = str(error), error
         except RemoteProtocolError:
             raise
-        except TransportError as error:
-            await _refuse(data, str(error))
-            raise
         except ZreplError as error:
-            log.warning("request failed", error=str(error))
-            await _refuse(data, str(error))
-        except Exception as error:
-            text = expected_text(error)
-            if text is None:
-                log.exception("request failed by a bug")
-            else:
-                log.warning("request failed", error=text)
-            await _refuse(data, text or INTERNAL_ERROR)
+            refusal = str(error)
+            log.warning("request failed", error=refusal)
+        except Exception as error:  # noqa: BLE001 - the handler wrapper: one request, not the daemon
+            refusal = log_failure(log, error)
+        if refusal is not None:
+            await _refuse(data, refusal)
+        if fault is not None:
+            raise fault
 
 
 async def _handle(data: DataConn, endpoint: Endpoint, name: str, body: bytes) -> None:
@@ -86,10 +83,14 @@ async def _refuse(data: DataConn, text: str) -> None:
             await data.send_refusal(text)
 
 
-def expected_text(error: Exception) -> str | None:
-    """The text of a group of nothing but ZreplErrors, None for a bug."""
+def log_failure(log: structlog.typing.FilteringBoundLogger, error: Exception) -> str:
+    """Log what a handler raised besides a ZreplError; the text for the peer.
+
+    A group of nothing but ZreplErrors is their texts; all else is a bug, and logged as one.
+    """
     if not isinstance(error, ExceptionGroup) or error.split(ZreplError)[1] is not None:
-        return None
+        log.error("request failed by a bug", exc_info=error)
+        return INTERNAL_ERROR
     texts: list[str] = []
     pending: list[BaseException] = [error]
     while pending:
@@ -98,4 +99,6 @@ def expected_text(error: Exception) -> str | None:
             pending += member.exceptions
         else:
             texts.append(str(member))
-    return "\n".join(texts)
+    text = "\n".join(texts)
+    log.warning("request failed", error=text)
+    return text

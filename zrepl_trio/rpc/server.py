@@ -31,11 +31,8 @@ async def serve_connection(connection: Connection, endpoint: Endpoint) -> None:
     try:
         purpose = await greet_client(connection)
         stage = purpose.name.lower()
-        match purpose:
-            case Label.CONTROL:
-                await serve_control(connection, endpoint, log)
-            case Label.DATA:
-                await serve_data(connection, endpoint, log)
+        serve = serve_control if purpose is Label.CONTROL else serve_data
+        await serve(connection, endpoint, log)
     except (TransportError, RemoteProtocolError) as error:
         log.warning("connection ended", stage=stage, reason=str(error))
     finally:

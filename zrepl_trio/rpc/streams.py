@@ -58,11 +58,15 @@ async def send_stream(data: DataConn, source: StreamSource) -> int:
     A source that fails is told to the peer as such, then raised as SourceFailed. The end is
     sent only after `finish`, so a failed `zfs send` never looks like a complete stream.
     """
+    failure: SourceFailed | None = None
+    count = 0
     try:
         count = await _drain(data, source)
-    except SourceFailed as failure:
+    except SourceFailed as error:
+        failure = error
+    if failure is not None:
         await data.send_stream_failed(str(failure))
-        raise
+        raise failure
     await data.send_stream_end()
     return count
 
