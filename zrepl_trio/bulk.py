@@ -116,7 +116,7 @@ def enlarge(fd: int) -> None:
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         set_pipe_size(fd)
         return
-    with socket.socket(fileno=os.dup(fd)) as sock:
+    with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
         for option in (getattr(socket, "SO_SNDBUFFORCE", _SO_SNDBUFFORCE), socket.SO_SNDBUF):
             with suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, option, PIPE_BYTES)
