@@ -84,9 +84,9 @@ def test_a_quoted_merge_sign_is_a_key() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: 1\nb: 2\na: 3\n", "f.yml:3:1: duplicate key `a` (first in line 1)"),
-        ("x:\n  a: 1\n  'a': 2\n", "f.yml:3:3: duplicate key `a` (first in line 2)"),
-        ("{a: 1, a: 2}", "f.yml:1:8: duplicate key `a` (first in line 1)"),
+        ("a: 1\nb: 2\na: 3\n", "f.yml:3:1: duplicate key 'a' (first in line 1)"),
+        ("x:\n  a: 1\n  'a': 2\n", "f.yml:3:3: duplicate key 'a' (first in line 2)"),
+        ("{a: 1, a: 2}", "f.yml:1:8: duplicate key 'a' (first in line 1)"),
         ("? [a]\n: 1\n", "f.yml:1:3: a key must be a scalar, not a list or mapping"),
         ("~: 1", "f.yml:1:1: a key is empty"),
         ("a:\n  <<: text\n", "f.yml:2:7: `<<` wants a mapping or a list of mappings"),

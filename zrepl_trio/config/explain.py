@@ -24,10 +24,10 @@ def key_path(path: Iterable[str | int]) -> str:
     for step in path:
         if isinstance(step, int):
             text += f"[{step}]"
-        elif step.replace("_", "").isalnum():
+        elif len(step) <= 80 and step.replace("_", "").isalnum():
             text += f".{step}" if text else step
         else:
-            text += f"[{step!r}]"
+            text += f"[{step[:80]!r}]"
     return text
 
 
@@ -50,7 +50,7 @@ def _words(detail: ErrorDetails) -> tuple[str, str]:
     context = detail.get("ctx", {})
     match detail["type"]:
         case "config":
-            return str(context["message"]), str(context["accepted"])
+            return _short(str(context["message"])), str(context["accepted"])
         case "missing":
             return MISSING, ""
         case "extra_forbidden":
@@ -84,8 +84,11 @@ def _shown(value: object) -> str:
         case list() | tuple():
             return "a list"
         case _:
-            text = repr(str(value))
-            return text if len(text) <= 80 else text[:78] + "…'"
+            return _short(repr(str(value)), 80)
+
+
+def _short(text: str, limit: int = 400) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def _unknown(key: str, marker: object) -> tuple[str, str]:

@@ -337,7 +337,9 @@ class _Composer:
                 self._report(key.place, "a key is empty")
             elif key.text in entries:
                 first = entries[key.text].key_place
-                self._report(key.place, f"duplicate key `{key.text}` (first in line {first.line})")
+                self._report(
+                    key.place, f"duplicate key {key.text[:80]!r} (first in line {first.line})"
+                )
             else:
                 entries[key.text] = Entry(key.place, value)
         for value in merges:
