@@ -8,6 +8,7 @@ import socket
 import tty
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import trio
@@ -235,3 +236,16 @@ async def test_a_terminal_carries_bytes_and_its_hangup_is_an_end() -> None:
         with suppress(trio.BrokenResourceError):
             assert await connection.receive_some() == b""
     await connection.aclose()
+
+
+async def test_named_pipes_serve_as_they_came(tmp_path: Path) -> None:
+    """Opened anew, a FIFO whose writer has gone would never show its end."""
+    os.mkfifo(tmp_path / "fifo")
+    read_fd = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    write_fd = os.open(tmp_path / "fifo", os.O_WRONLY)
+    async with FdConnection(read_fd, write_fd, client_identity="a") as connection:
+        assert (connection.read_fd, connection.write_fd) == (read_fd, write_fd)
+        await connection.send_all(b"round")
+        await connection.send_eof()
+        assert await connection.receive_some() == b"round"
+        assert await connection.receive_some() == b""
