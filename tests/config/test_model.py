@@ -77,7 +77,7 @@ def test_other_values_stand_for_themselves_too() -> None:
     assert connect.address.host == "h"
 
 
-@pytest.mark.parametrize("value", [5, 1.5, b"x", object()], ids=str)
+@pytest.mark.parametrize("value", [5, 1.5, b"x", object()], ids=["int", "float", "bytes", "object"])
 def test_values_of_no_use_are_refused(value: object) -> None:
     for key in ("path", "timeout", "filesystems", "err_is_fatal"):
         if (key, type(value)) in {("timeout", int), ("timeout", float)}:
