@@ -7,26 +7,17 @@ from __future__ import annotations
 
 import array
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 
+from benches.daemons import installed_command
 from benches.measure import Figure, in_turn
 
 ROUNDS = 40
 BAR = 2.5
-
-
-def _command() -> str:
-    """The installed command, beside this interpreter."""
-    found = shutil.which("zrepl-trio", path=sysconfig.get_path("scripts"))
-    if found is None:
-        raise RuntimeError("zrepl-trio is not installed beside this interpreter: make install")
-    return found
 
 
 def _bare() -> float:
@@ -38,7 +29,7 @@ def _bare() -> float:
 def _until_fds(listener: socket.socket, sockdir: str) -> float:
     start = time.perf_counter()
     with subprocess.Popen(
-        [_command(), "stdinserver", "--sockdir", sockdir, "bench"],
+        [installed_command(), "stdinserver", "--sockdir", sockdir, "bench"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as child:

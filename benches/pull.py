@@ -8,43 +8,23 @@ Same sshd, same cipher, no compression.
 from __future__ import annotations
 
 import os
-import shutil
-import stat
 import subprocess
-import sysconfig
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
+from benches.daemons import IDENTITY, SOURCE_JOB, installed_command, running_daemon
 from benches.measure import GIB, Figure
 from zrepl_trio.children import open_processes
 from zrepl_trio.control.client import ControlClient, open_control_client
 from zrepl_trio.demo.openssh import OpenSsh, SshLogin, running_sshd
-from zrepl_trio.process import Child, Processes
+from zrepl_trio.process import Child
 
 BYTES = 4 * GIB
 ROUNDS = 5
-IDENTITY = "puller"
-
-_GLOBAL = """\
-global:
-  logging: [{{type: stdout, level: warn, format: human}}]
-  control: {{sockpath: {directory}/control}}
-  serve: {{stdinserver: {{sockdir: {directory}/stdinserver}}}}
-jobs:
-"""
-_SOURCE = """\
-- name: source
-  type: source
-  filesystems: {{"bench": true}}
-  snapshotting: {{type: manual}}
-  serve: {{type: stdinserver, client_identities: [{identity}]}}
-"""
 _PULL = """\
 - name: pull
   type: pull
@@ -83,25 +63,19 @@ async def _measure() -> list[Figure]:
 
 
 async def _measure_in(home: Path) -> list[Figure]:
-    command = shutil.which("zrepl-trio", path=sysconfig.get_path("scripts"))
-    if command is None:
-        raise RuntimeError("zrepl-trio is not installed beside this interpreter: make install")
-    for part in ("ssh", "bin", "source", "puller", "state"):
-        (home / part).mkdir(mode=0o700)
-    (home / "bin" / "zfs").symlink_to(Path(__file__).with_name("fakezfs.sh").resolve())
+    command = installed_command()
+    (home / "ssh").mkdir(mode=0o700)
     proxy = f"{command} stdinserver --sockdir {home}/source/stdinserver {IDENTITY}"
     async with (
         open_processes() as processes,
         running_sshd(processes, home / "ssh", proxy) as ssh,
     ):
         plain_key = _second_key(home / "ssh", ssh)
-        source = _GLOBAL.format(directory=home / "source") + _SOURCE.format(identity=IDENTITY)
-        pull = _GLOBAL.format(directory=home / "puller") + _PULL.format(
-            login=ssh.login, options=[*ssh.login.options, "Compression=no"]
-        )
+        source = SOURCE_JOB.format(identity=IDENTITY)
+        pull = _PULL.format(login=ssh.login, options=[*ssh.login.options, "Compression=no"])
         async with (
-            _daemon(processes, command, home, "source", source) as sender,
-            _daemon(processes, command, home, "puller", pull) as puller,
+            running_daemon(processes, command, home, "source", source, BYTES) as sender,
+            running_daemon(processes, command, home, "puller", pull, BYTES) as puller,
             open_control_client(f"{home}/puller/control") as control,
         ):
             await _compare_random(control, home)
@@ -146,32 +120,6 @@ def _second_key(directory: Path, ssh: OpenSsh) -> Path:
     with (ssh.directory / "authorized_keys").open("a") as keys:
         keys.write(f'command="head -c {BYTES} /dev/zero",restrict {public}')
     return key
-
-
-@asynccontextmanager
-async def _daemon(
-    processes: Processes, command: str, home: Path, side: str, config: str
-) -> AsyncIterator[Child]:
-    path = home / side / "zrepl.yml"
-    path.write_text(config)
-    env = {
-        **os.environ,
-        "PATH": f"{home}/bin:{os.environ['PATH']}",
-        "BENCH_SIDE": side,
-        "BENCH_STATE": f"{home}/state",
-        "BENCH_BYTES": str(BYTES),
-    }
-    argv = [command, "--config", str(path), "run"]
-    async with processes.open(argv, env=env, grace_s=5) as child:
-        socket = home / side / "control"
-        with trio.fail_after(20):
-            while not (socket.exists() and stat.S_ISSOCK(socket.stat().st_mode)):  # noqa: ASYNC110
-                await trio.sleep(0.05)
-        try:
-            yield child
-        finally:
-            if child.stderr_tail:
-                print(child.stderr_tail.decode(errors="replace"))
 
 
 async def _pull(control: ControlClient, home: Path) -> float:
