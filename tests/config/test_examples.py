@@ -15,6 +15,7 @@ from zrepl_trio.config.schema import config_schema
 from zrepl_trio.config.support import dormant, unsupported
 
 CONF = Path(__file__).parents[2] / "conf"
+SCHEMA = jsonschema.Draft202012Validator(config_schema())
 FILES = sorted(path.name for path in CONF.glob("*.yml"))
 
 # For each file: the keys that this version refuses, and the jobs of which something sleeps.
@@ -65,9 +66,7 @@ def test_every_example_has_its_expectation() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_example_fits_the_schema(name: str) -> None:
-    schema = config_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.Draft202012Validator(schema).validate(yaml.safe_load((CONF / name).read_text()))
+    SCHEMA.validate(yaml.safe_load((CONF / name).read_text()))
 
 
 def _models(model: type[Section]) -> list[type[Section]]:

@@ -8,17 +8,23 @@ import yaml
 
 from zrepl_trio.config.schema import config_schema
 
+SCHEMA = config_schema()
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
 
 def faults(text: str) -> int:
-    validator = jsonschema.Draft202012Validator(config_schema())
-    return len(list(validator.iter_errors(yaml.safe_load(text))))
+    return len(list(VALIDATOR.iter_errors(yaml.safe_load(text))))
 
 
 def resolved(*path: str) -> Any:
-    found: Any = config_schema()
+    found: Any = SCHEMA
     for step in path:
         found = found[step]
     return found
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
 @pytest.mark.parametrize(
