@@ -26,6 +26,7 @@ COMMANDS = [
     "configcheck",
     "version",
     "demo",
+    "sandbox",
 ]
 
 PULL = """
@@ -188,3 +189,12 @@ def test_stdinserver_help_explains_authorized_keys() -> None:
 )
 def test_exit_statuses(error: ZreplError, code: int) -> None:
     assert exit_code(error) == code
+
+
+def test_output_into_a_closed_pipe_is_no_traceback() -> None:
+    script = f'"{sys.executable}" -m zrepl_trio --help | head -n 1'
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "Usage" in done.stdout
+    assert "Traceback" not in done.stderr
