@@ -6,6 +6,11 @@ import os
 import shutil
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# how long an example takes says more about the machine's other work than about the code
+settings.register_profile("zrepl-trio", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("zrepl-trio")
 
 
 def _sshd_missing() -> bool:

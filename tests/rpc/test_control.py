@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,6 +12,8 @@ import pytest
 import structlog
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.fakes.endpoint import FakeEndpoint
 from tests.rpc.pairs import (
@@ -601,3 +604,23 @@ async def test_a_broken_link_is_logged() -> None:
             with pytest.raises(trio.ClosedResourceError):
                 await ours.send_all(ping.data_to_send())
     assert len(log) <= 1
+
+
+@given(st.binary(max_size=100), st.integers(0, 2))
+def test_no_noise_is_more_than_one_clear_error_or_line(data: bytes, stage: int) -> None:
+    lead = [b"", GO_SERVER_START, GO_SERVER_START + goaway(5)][stage]
+
+    async def client_side() -> None:
+        with contextlib.suppress(ZreplError):
+            async with open_remote(Dial(saying(lead + data))) as far:
+                await far.ping("a")
+
+    async def server_side() -> None:
+        async with raw_client() as (client, _):
+            await client.say([b"", PREFACE, PREFACE + EMPTY_SETTINGS][stage] + data)
+            await client.leave()
+            await client.hear_rest()
+        assert [line["log_level"] for line in client.log] in ([], ["warning"])
+
+    for side in (client_side, server_side):
+        trio.run(side, clock=trio.testing.MockClock(autojump_threshold=0))

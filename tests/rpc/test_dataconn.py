@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.fakes.endpoint import BytesSink, FakeEndpoint, FakeSource
 from tests.rpc import vectors
@@ -29,6 +32,7 @@ from zrepl_trio.errors import (
     RemoteProtocolError,
     SourceFailed,
     TransportError,
+    ZreplError,
 )
 from zrepl_trio.rpc import handshake, payload
 from zrepl_trio.rpc.client import open_remote
@@ -518,3 +522,29 @@ async def test_a_peer_that_takes_nothing_is_a_timeout(
     with pytest.raises(PeerTimeout):
         async with open_remote(PairConnecter(serve, tight_pair)) as far:
             await far.receive(RECEIVE, FakeSource.of(bytes(3_000_000)))
+
+
+@given(st.binary(max_size=100), st.integers(0, 3), st.booleans())
+def test_no_noise_of_a_server_is_more_than_one_clear_error(
+    data: bytes, stage: int, receiving: bool
+) -> None:
+    lead = [b"", handshake.render(), vectors.SEND_ANSWER, vectors.SEND_ANSWER + frame(5, b"x")]
+
+    async def serve(connection: Connection) -> None:
+        if stage:
+            await connection.send_all(handshake.render())
+        await connection.send_all(lead[stage] + data)
+        await connection.send_eof()
+        await receive_rest(connection)
+        await connection.aclose()
+
+    async def run() -> None:
+        with contextlib.suppress(ZreplError):
+            async with open_remote(PairConnecter(serve)) as far:
+                if receiving:
+                    await far.receive(RECEIVE, FakeSource.of(bytes(1000)))
+                else:
+                    async with far.send(FULL_SEND) as reply:
+                        await reply.stream.copy_into(BytesSink())
+
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
