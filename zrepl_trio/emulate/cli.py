@@ -100,4 +100,8 @@ def _known(
     problem = f"unrecognized command '{command}'" if command else "missing command"
     if program == "zfs":
         raise commands_usage(problem)
-    raise Fault(f"{problem}\nthe emulated zpool has: {', '.join(commands)}, version", 2)
+    raise Fault(
+        f"{problem}\nusage: zpool command args ...\n"
+        f"the emulated zpool has: {', '.join(commands)}, version",
+        2,
+    )

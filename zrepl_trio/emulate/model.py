@@ -482,6 +482,17 @@ class World:
         self.tick(dataset)
         return found
 
+    def rename_snapshot(self, dataset_name: str, name: str, new_name: str) -> None:
+        """`zfs rename fs@a fs@b`."""
+        dataset = self.open(dataset_name)
+        if name not in dataset.snapshots:
+            raise Fault(f"cannot open '{dataset_name}@{name}': dataset does not exist")
+        if new_name in dataset.snapshots:
+            raise Fault(f"cannot rename '{dataset_name}@{name}': dataset already exists")
+        dataset.snapshots[name].name = new_name
+        dataset.snapshots = {snap.name: snap for snap in dataset.snapshots.values()}
+        self.tick(dataset)
+
     def rollback(
         self, dataset_name: str, name: str, *, recursive: bool
     ) -> tuple[Dataset, list[Snapshot]]:

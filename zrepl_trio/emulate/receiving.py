@@ -305,6 +305,8 @@ class Incoming:
                 trees.remove_tree(self._directory)
                 transfer.keep(admission, resumable=self._resumable)
             self._start(admission)
+        if self.on_begin is not None:
+            self.on_begin(begin, self._target)
 
     def _apply_properties(self, world: World, admission: transfer.Admission) -> None:
         transfer.apply_properties(world, admission, exclude=self._exclude, override=self._override)

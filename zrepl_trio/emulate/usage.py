@@ -22,6 +22,12 @@ _LINES = {
     ],
     "snapshot": ["snapshot [-r] [-o property=value] ... <filesystem|volume>@<snap> ..."],
     "rollback": ["rollback [-rRf] <snapshot>"],
+    "rename": [
+        "rename [-f] <filesystem|volume|snapshot> <filesystem|volume|snapshot>",
+        "rename -p [-f] <filesystem|volume> <filesystem|volume>",
+        "rename -u [-f] <filesystem> <filesystem>",
+        "rename -r <snapshot> <snapshot>",
+    ],
     "bookmark": ["bookmark <snapshot|bookmark> <newbookmark>"],
     "list": [
         "list [-Hp] [-j [--json-int]] [-r|-d max] [-o property[,...]] [-s property]...",
@@ -97,7 +103,6 @@ _NOT_EMULATED = frozenset(
         "promote",
         "program",
         "redact",
-        "rename",
         "rewrite",
         "share",
         "unallow",

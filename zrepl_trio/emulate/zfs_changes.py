@@ -260,6 +260,25 @@ def rollback(store: Store, words: list[str]) -> None:
         store.refresh_live(dataset, None)
 
 
+def rename(store: Store, words: list[str]) -> None:
+    options = parse("rename", words, flags="", unsupported="fpru")
+    if len(options.words) != 2:
+        raise usage_error("rename", "missing source dataset argument")
+    source, target = options.words
+    dataset_name, sign, name = names.split_version(source)
+    new_dataset, new_sign, new_name = names.split_version(target)
+    if sign != "@":
+        raise Fault("the emulated zfs has 'rename' for snapshots only", 2)
+    if new_sign == "" and "/" not in target:
+        new_dataset, new_name = dataset_name, target
+    cannot = f"cannot rename to '{dataset_name}@{new_name}'"
+    if new_dataset != dataset_name:
+        raise Fault(f"{cannot}: snapshots must be part of same dataset")
+    names.check_version(f"{dataset_name}@{new_name}", cannot)
+    with store.change() as world:
+        world.rename_snapshot(dataset_name, name, new_name)
+
+
 def set_properties(store: Store, words: list[str]) -> None:
     options = parse("set", words, flags="", unsupported="u")
     if not options.words:
@@ -370,6 +389,7 @@ COMMANDS: dict[str, Callable[[Store, list[str]], str | None]] = {
     "bookmark": bookmark,
     "hold": hold,
     "release": release,
+    "rename": rename,
     "rollback": rollback,
     "set": set_properties,
     "inherit": inherit,
