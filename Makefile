@@ -32,9 +32,12 @@ test: $(DEV_STAMP) ## run the tests (no ZFS, no root needed)
 style: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 
+# what ruff has no rule for: yields in nurseries, swallowed cancels, unshielded clean-up
+ASYNC_RULES := ASYNC100,ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC112,ASYNC113,ASYNC118
+
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/flake8 --select ASYNC1 zrepl_trio
+	$(BIN)/flake8-async --enable=$(ASYNC_RULES) $(shell find zrepl_trio -name '*.py' ! -name '*_pb2.py')
 
 types: $(DEV_STAMP)
 	$(BIN)/mypy

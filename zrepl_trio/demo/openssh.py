@@ -121,7 +121,7 @@ async def running_sshd(
                         log=log,
                     )
                 finally:
-                    await _end_sessions(child.pid)
+                    await _end_sessions(child.pid)  # noqa: ASYNC102 - shields itself
                 return
 
 

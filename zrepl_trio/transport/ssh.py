@@ -81,7 +81,7 @@ class SshConnecter(Connecter):
                 finally:
                     connection.close()
                     try:
-                        await ssh.linger(failure)
+                        await ssh.linger(failure)  # noqa: ASYNC102 - a cancel is to end it
                     finally:
                         stderr.close()
                         nursery.cancel_scope.cancel()
