@@ -37,7 +37,7 @@ ASYNC_RULES := ASYNC100,ASYNC101,ASYNC102,ASYNC103,ASYNC104,ASYNC106,ASYNC112,AS
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/flake8-async --enable=$(ASYNC_RULES) $(shell find zrepl_trio -name '*.py' ! -name '*_pb2.py')
+	@$(BIN)/flake8-async --enable=$(ASYNC_RULES) $(shell find zrepl_trio -name '*.py' ! -name '*_pb2.py')
 
 types: $(DEV_STAMP)
 	$(BIN)/mypy
