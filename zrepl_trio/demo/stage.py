@@ -19,8 +19,10 @@ from zrepl_trio.demo import weak_link
 from zrepl_trio.demo.host import Host
 from zrepl_trio.demo.openssh import SshLogin, find_sshd, install_standin, running_sshd
 from zrepl_trio.emulate.sandbox import Sandbox
+from zrepl_trio.errors import Refused
+from zrepl_trio.transport.sshargs import SshTarget, ssh_argv
 
-__all__ = ["IDENTITY", "Link", "Stage", "can_use_sshd", "open_stage"]
+__all__ = ["IDENTITY", "Link", "Stage", "open_stage", "sshd_problem"]
 
 IDENTITY = "backup.example.com"
 
@@ -76,11 +78,6 @@ class Link:
             if path.suffix[1:].isdigit()
         }
 
-    def forget(self) -> None:
-        """Begin to count anew."""
-        for path in self.directory.glob("received.*"):
-            path.unlink(missing_ok=True)
-
     @property
     def stalled(self) -> Path:
         """Exists while a connection is stalled; holds the pid of its ssh."""
@@ -103,7 +100,10 @@ def _own_command() -> str:
     script = Path(sys.executable).with_name("zrepl-trio")
     if script.exists():
         return shlex.quote(str(script))
-    return shlex.join([sys.executable, "-m", "zrepl_trio"])
+    # sshd gives the command an environment of its own.
+    path = os.environ.get("PYTHONPATH")
+    setting = f"PYTHONPATH={shlex.quote(path)} " if path else ""
+    return setting + shlex.join([sys.executable, "-m", "zrepl_trio"])
 
 
 def _install_link(directory: Path, ssh: str) -> Path:
@@ -170,6 +170,28 @@ def _pull_jobs(login: SshLogin, interval: str) -> str:
     return _PULL_JOBS.format(login=login, options=options, interval=interval)
 
 
-def can_use_sshd() -> bool:
-    """Whether OpenSSH's server, client and key generator are installed."""
-    return find_sshd() is not None
+async def sshd_problem(directory: Path) -> str:
+    """Why OpenSSH's server cannot be used by us here; empty when a login on one works.
+
+    It may be missing, or refuse our account (locked, say). `directory` is ours and empty.
+    """
+    if find_sshd() is None:
+        return "OpenSSH's sshd, ssh and ssh-keygen are not all installed"
+    problem = ""
+    try:
+        async with open_processes() as processes, running_sshd(processes, directory, "id") as sshd:
+            login = sshd.login
+            target = SshTarget(
+                host=login.host,
+                user=login.user,
+                port=login.port,
+                identity_file=str(login.identity_file),
+                options=login.options,
+            )
+            done = await processes.run(ssh_argv(target), env={})
+            if done.status != 0:
+                said = done.stderr.decode("utf-8", "replace").strip()
+                problem = f"OpenSSH's sshd does not let us in: {said}"
+    except* Refused as group:
+        problem = str(group.exceptions[0])
+    return problem

@@ -24,7 +24,7 @@ from zrepl_trio.demo.report import (
     resumed_text,
     summary,
 )
-from zrepl_trio.demo.stage import Stage, can_use_sshd, open_stage
+from zrepl_trio.demo.stage import Stage, open_stage, sshd_problem
 from zrepl_trio.errors import ZreplError
 
 __all__ = ["DemoFailed", "play"]
@@ -186,8 +186,12 @@ async def play(out: Console, *, keep: Path | None = None, standin: bool = False)
     removes every file.
     """
     before = trio.current_time()
-    use_sshd = not standin and can_use_sshd()
     with _workplace(keep) as directory:
+        problem = ""
+        if not standin:
+            with tempfile.TemporaryDirectory(dir=directory, prefix="try-") as empty:
+                problem = await sshd_problem(Path(empty))
+        use_sshd = not standin and not problem
         async with open_stage(directory, use_sshd=use_sshd) as stage:
             out.print(introduction(stage.ssh, str(directory)))
             if not use_sshd and not standin:
