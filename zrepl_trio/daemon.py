@@ -29,6 +29,7 @@ from zrepl_trio.errors import ConfigErrors
 from zrepl_trio.jobs.base import Job
 from zrepl_trio.jobs.build import build_jobs, runtime_directory
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
+from zrepl_trio.jobs.tracked import TrackedProcesses
 from zrepl_trio.jobs.world import World
 from zrepl_trio.transport.privatedir import ensure_private_directory
 from zrepl_trio.zfs.cli import CliZfs
@@ -43,9 +44,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """The jobs at rest, and the world they act on."""
+    """The jobs at rest, the world they act on, and the children that they start."""
 
     world: World
+    processes: TrackedProcesses
     jobs: Sequence[Job]
 
 
@@ -69,9 +71,11 @@ async def open_plant(
 ) -> AsyncIterator[Plant]:
     """The config's jobs on this computer's clock, ZFS and processes; none runs yet."""
     ensure_private_directory(runtime_directory(loaded.config))
-    async with open_processes() as processes:
-        world = World(clock=SystemClock(), zfs=CliZfs(processes), processes=processes)
-        yield Plant(world, build_jobs(loaded.config, world, dormant=asleep))
+    clock = SystemClock()
+    async with open_processes() as opened:
+        processes = TrackedProcesses(opened, clock)
+        world = World(clock=clock, zfs=CliZfs(processes))
+        yield Plant(world, processes, build_jobs(loaded.config, world, dormant=asleep))
 
 
 def _raise_fd_limit() -> None:
@@ -94,11 +98,11 @@ async def _stop_on_signal(
             work.cancel()
 
 
-async def _end_at_deadline(stopping: trio.Event, world: World) -> None:
+async def _end_at_deadline(stopping: trio.Event, processes: TrackedProcesses) -> None:
     await stopping.wait()
     await trio.sleep(STOP_S)
-    left = [f"{child.pid} ({' '.join(child.argv)})" for child in world.processes.stuck]
-    log.error("not stopped in time, ending anyway", after_s=STOP_S, stuck_children=left)
+    left = [" ".join(child.argv) for child in processes.active]
+    log.error("not stopped in time, ending anyway", after_s=STOP_S, children_left=left)
     os._exit(1)
 
 
@@ -122,12 +126,10 @@ async def run_daemon(
             trio.open_nursery() as guards,
         ):
             supervisor = Supervisor(plant.jobs, clock=plant.world.clock, policy=RestartPolicy())
-            routes = control_routes(
-                supervisor, plant.world.processes, started=plant.world.clock.now()
-            )
+            routes = control_routes(supervisor, plant.processes, started=plant.world.clock.now())
             async with trio.open_nursery() as work:
                 guards.start_soon(_stop_on_signal, signals, work.cancel_scope, stopping)
-                guards.start_soon(_end_at_deadline, stopping, plant.world)
+                guards.start_soon(_end_at_deadline, stopping, plant.processes)
                 log.info("starting", version=__version__, config=str(loaded.path))
                 for note in loaded.notes:
                     log.info("config note", note=str(note))

@@ -7,6 +7,7 @@ import pytest
 from zrepl_trio.cli.statusview import status_lines
 from zrepl_trio.control.api import Status, status_document
 from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Outcome, Phase
+from zrepl_trio.jobs.tracked import ActiveChild
 from zrepl_trio.process import StuckChild
 from zrepl_trio.replication.report import (
     AttemptReport,
@@ -27,8 +28,10 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def shown(*jobs: JobStatus, stuck: tuple[StuckChild, ...] = ()) -> str:
-    document = status_document(jobs, stuck, version="1", started=ago(60))
+def shown(
+    *jobs: JobStatus, stuck: tuple[StuckChild, ...] = (), active: tuple[ActiveChild, ...] = ()
+) -> str:
+    document = status_document(jobs, active=active, stuck=stuck, version="1", started=ago(60))
     lines = status_lines(Status.model_validate(document), NOW)
     return "\n".join(line.plain.rstrip() for line in lines)
 
@@ -170,3 +173,8 @@ def test_nothing_offered_and_no_jobs_are_said() -> None:
 def test_stuck_children_are_listed() -> None:
     text = shown(pull(), stuck=(StuckChild(pid=7, argv=("zfs", "recv", "x"), dataset="tank/a"),))
     assert "pid 7 on tank/a: zfs recv x" in text
+
+
+def test_commands_under_way_are_listed() -> None:
+    command = ActiveChild(argv=("zfs", "recv", "backup/r"), started=ago(2))
+    assert "Running now:\n  zfs recv backup/r  (2.0 s)" in shown(pull(), active=(command,))

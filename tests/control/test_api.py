@@ -22,6 +22,7 @@ from zrepl_trio.control.server import BadRequest, serve_http
 from zrepl_trio.control.socket import open_control_listener
 from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Phase, SignalRefused
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
+from zrepl_trio.jobs.tracked import ActiveChild, TrackedProcesses
 from zrepl_trio.process import StuckChild
 from zrepl_trio.replication.report import (
     AttemptReport,
@@ -77,8 +78,11 @@ SOURCE = JobStatus(
 
 
 def document() -> dict[str, object]:
+    active = ActiveChild(argv=("zfs", "list", "-H"), started=NOON)
     stuck = StuckChild(pid=7, argv=("zfs", "recv"), dataset="tank/a")
-    text = json.dumps(status_document([PULL, SOURCE], [stuck], version="1", started=NOON))
+    text = json.dumps(
+        status_document([PULL, SOURCE], active=[active], stuck=[stuck], version="1", started=NOON)
+    )
     parsed = json.loads(text)
     assert isinstance(parsed, dict)
     return parsed
@@ -98,6 +102,14 @@ def test_status_has_zrepls_shape() -> None:
     assert attempt["Filesystems"][0]["Info"] == {"Name": "tank/a"}
     assert attempt["Filesystems"][0]["Steps"][1]["Info"]["Resumed"] is True
     assert jobs["source"]["source"]["Snapper"]["Type"] == "manual"
+
+
+def test_status_lists_the_commands_that_run_as_zrepl_does() -> None:
+    everything = document()["Global"]
+    assert isinstance(everything, dict)
+    assert everything["ZFSCmds"] == {
+        "Active": [{"Path": "zfs", "Args": ["list", "-H"], "StartedAt": "2024-05-06T12:00:00Z"}]
+    }
 
 
 def test_status_keeps_the_environment_to_itself() -> None:
@@ -187,7 +199,7 @@ async def daemon(path: str, job: SignalledJob) -> AsyncIterator[None]:
         open_control_listener(path) as listener,
         trio.open_nursery() as nursery,
     ):
-        routes = control_routes(supervisor, processes, started=NOON)
+        routes = control_routes(supervisor, TrackedProcesses(processes, Noon()), started=NOON)
         await nursery.start(serve_http, listener, routes)
         await nursery.start(supervisor.run)
         yield

@@ -162,6 +162,13 @@ def status_lines(status: Status, now: datetime) -> Iterator[Text]:
         if index:
             yield Text()
         yield from _job(name, status.type_of(name), status.job(name), now)
+    if status.global_.commands.active:
+        yield Text()
+        yield Text("Running now:", "bold")
+        for command in status.global_.commands.active:
+            since = duration_text(_seconds(command.started_at, now))
+            words = escape(" ".join((command.path, *command.args)))
+            yield Text(f"  {words}  ({since})", "dim")
     if status.global_.stuck_children:
         yield Text()
         yield Text("Children that ignore SIGKILL (their datasets are left alone):", "bold red")

@@ -16,11 +16,13 @@ from pydantic.alias_generators import to_pascal
 
 from zrepl_trio.control.server import BadRequest
 from zrepl_trio.jobs.base import Invocation, JobStatus, JobType
+from zrepl_trio.jobs.tracked import ActiveChild
 from zrepl_trio.process import StuckChild
 from zrepl_trio.replication.report import JsonValue
 
 __all__ = [
     "AttemptModel",
+    "CommandModel",
     "FilesystemModel",
     "InvocationModel",
     "JobModel",
@@ -86,13 +88,27 @@ def _job(job: JobStatus) -> JsonValue:
 
 
 def status_document(
-    jobs: Sequence[JobStatus], stuck: Sequence[StuckChild], *, version: str, started: datetime
+    jobs: Sequence[JobStatus],
+    *,
+    active: Sequence[ActiveChild],
+    stuck: Sequence[StuckChild],
+    version: str,
+    started: datetime,
 ) -> JsonValue:
     """The answer of `/status`."""
     return {
         "Jobs": {job.name: _job(job) for job in jobs},
         "Global": {
-            "ZFSCmds": {"Active": []},
+            "ZFSCmds": {
+                "Active": [
+                    {
+                        "Path": child.argv[0],
+                        "Args": list(child.argv[1:]),
+                        "StartedAt": _time(child.started),
+                    }
+                    for child in active
+                ]
+            },
             "Envconst": {"Entries": []},
             "OsEnviron": [],
             "Version": version,
@@ -258,7 +274,20 @@ class StuckModel(_Model):
     dataset: str = ""
 
 
+class CommandModel(_Model):
+    """A command that runs now."""
+
+    path: str
+    args: tuple[str, ...] = ()
+    started_at: Time = None
+
+
+class _Commands(_Model):
+    active: tuple[CommandModel, ...] = ()
+
+
 class _Global(_Model):
+    commands: _Commands = Field(default_factory=_Commands, alias="ZFSCmds")
     version: str = ""
     start_at: Time = None
     stuck_children: tuple[StuckModel, ...] = ()

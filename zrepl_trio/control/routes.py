@@ -14,7 +14,7 @@ from zrepl_trio.control.api import parse_signal, status_document, version_docume
 from zrepl_trio.control.server import Handler
 from zrepl_trio.jobs.base import SignalRefused
 from zrepl_trio.jobs.supervisor import Supervisor
-from zrepl_trio.process import Processes
+from zrepl_trio.jobs.tracked import TrackedProcesses
 
 __all__ = ["control_routes"]
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 def control_routes(
-    supervisor: Supervisor, processes: Processes, *, started: datetime
+    supervisor: Supervisor, processes: TrackedProcesses, *, started: datetime
 ) -> Mapping[str, Handler]:
     """`/version`, `/status` and `/signal` of zrepl, about these jobs."""
 
@@ -35,7 +35,11 @@ def control_routes(
 
     def status(_body: bytes) -> object:
         return status_document(
-            supervisor.status(), processes.stuck, version=__version__, started=started
+            supervisor.status(),
+            active=processes.active,
+            stuck=processes.stuck,
+            version=__version__,
+            started=started,
         )
 
     def signal(body: bytes) -> object:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zrepl_trio.clock import WallClock
-from zrepl_trio.process import Processes
 from zrepl_trio.zfs.port import Zfs
 
 __all__ = ["World"]
@@ -16,11 +15,11 @@ __all__ = ["World"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """The clock on the wall, this host's ZFS, and child processes (ssh).
+    """The clock on the wall and this host's ZFS, which has the child processes.
 
-    Monotonic time is trio's, which a test clock owns already.
+    Monotonic time is trio's, which a test clock owns already. The link to a peer is a job's own
+    `Connecter` or `Listener`.
     """
 
     clock: WallClock
     zfs: Zfs
-    processes: Processes

@@ -1,0 +1,88 @@
+"""Child processes with a list of those that run, for `status`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from zrepl_trio.clock import WallClock
+from zrepl_trio.process import Child, Completed, Processes, Redirect, StuckChild
+
+__all__ = ["ActiveChild", "TrackedProcesses"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveChild:
+    """A child that runs now."""
+
+    argv: tuple[str, ...]
+    started: datetime
+
+
+class TrackedProcesses:
+    """The `Processes` that it is given, with an eye on what they run."""
+
+    def __init__(self, processes: Processes, clock: WallClock) -> None:
+        self._processes = processes
+        self._clock = clock
+        self._active: dict[int, ActiveChild] = {}
+        self._number = 0
+
+    @property
+    def active(self) -> tuple[ActiveChild, ...]:
+        """What runs now, oldest first."""
+        return tuple(self._active.values())
+
+    @property
+    def stuck(self) -> tuple[StuckChild, ...]:
+        return self._processes.stuck
+
+    @contextmanager
+    def _tracked(self, argv: Sequence[str]) -> Iterator[None]:
+        self._number += 1
+        number = self._number
+        self._active[number] = ActiveChild(argv=tuple(argv), started=self._clock.now())
+        try:
+            yield
+        finally:
+            del self._active[number]
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        dataset: str = "",
+        stdin: bytes = b"",
+    ) -> Completed:
+        with self._tracked(argv):
+            return await self._processes.run(argv, env=env, dataset=dataset, stdin=stdin)
+
+    @asynccontextmanager
+    async def open(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: Redirect = Redirect.NULL,
+        stdout: Redirect = Redirect.NULL,
+        env: Mapping[str, str] | None = None,
+        dataset: str = "",
+        grace_s: float = 1.0,
+        kill_s: float = 5.0,
+        pipe_size: int | None = None,
+    ) -> AsyncIterator[Child]:
+        opened = self._processes.open(
+            argv,
+            stdin=stdin,
+            stdout=stdout,
+            env=env,
+            dataset=dataset,
+            grace_s=grace_s,
+            kill_s=kill_s,
+            pipe_size=pipe_size,
+        )
+        with self._tracked(argv):
+            async with opened as child:
+                yield child
