@@ -13,7 +13,6 @@ from zrepl_trio.zfs.batches import (
     harmless_refusals,
 )
 
-
 BUSY = "cannot destroy snapshot tank/a@1: dataset is busy\n"
 HELD_REASON = "it's being held. Run 'zfs holds -r tank/a@2 x:y' to see holders."
 HELD = f"cannot destroy snapshot tank/a@2 x:y: {HELD_REASON}\n"
