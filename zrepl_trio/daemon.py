@@ -134,7 +134,9 @@ async def run_daemon(
                 for note in loaded.notes:
                     log.info("config note", note=str(note))
                 for name, what in asleep.items():
-                    log.warning("configured, but not active in this version", job=name, what=what)
+                    log.warning(
+                        "configured, but not active in this version", job=name, what=", ".join(what)
+                    )
                 await work.start(serve_http, listener, routes)
                 await work.start(supervisor.run)
                 task_status.started()

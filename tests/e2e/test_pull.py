@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 
 import psutil
 import pytest
@@ -20,6 +21,7 @@ from tests.e2e.stages import (
     stage_with_pools,
 )
 from tests.support.resources import until
+from zrepl_trio.cli.exitcodes import ExitCode
 from zrepl_trio.demo.data import MIB, change_text, write_blob, write_texts
 from zrepl_trio.demo.host import HostCommandFailed
 from zrepl_trio.demo.openssh import find_sshd
@@ -184,6 +186,37 @@ async def test_run_once_replicates_with_news_and_statuses(plain_stage: Stage) ->
             with pytest.raises(HostCommandFailed, match="already run by process"):
                 await stage.backup.cli("run", "--once")
     assert await snapshots(stage.backup, f"{REPLICAS}/tank/data") == ["1"]
+    assert await same_files(stage)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_run_once_can_be_interrupted_and_the_next_resumes(
+    plain_stage: Stage, number: int
+) -> None:
+    stage = plain_stage
+    whole, cut_at = 16 * MIB, 6 * MIB
+    write_blob(data(stage) / "blob", whole, seed=1)
+    await stage.source.run("zfs", "snapshot", "tank/data@1")
+    stage.link.count()
+    stage.link.plan(f"stall {cut_at}")
+    argv = [*stage.backup.python, "-m", "zrepl_trio", "--config", str(stage.backup.config)]
+    async with stage.source.daemon(), trio.open_nursery() as nursery:
+        run = partial(
+            trio.run_process,
+            [*argv, "run", "--once"],
+            env=dict(stage.backup.env),
+            capture_stderr=True,
+            check=False,
+        )
+        once: trio.Process = await nursery.start(run)
+        await until(stage.link.stalled.exists, within_s=30)
+        once.send_signal(number)
+        with trio.fail_after(30):
+            assert await once.wait() == ExitCode.INTERRUPTED
+        stage.link.stalled.unlink(missing_ok=True)
+        assert [path for path in stage.backup.runtime.rglob("*") if not path.is_dir()] == []
+        await stage.backup.cli("run", "--once")
+    assert await received(stage) < whole + 2 * MIB
     assert await same_files(stage)
 
 

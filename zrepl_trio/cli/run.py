@@ -35,7 +35,21 @@ def run_command(config: Path | None, *, once: bool, strict: bool, jobs: Sequence
     configure(outlets_of(logging, sys.stderr if once else None), SystemClock())
     if once:
         raise typer.Exit(trio.run(partial(_run_once, loaded, jobs, strict=strict)))
-    trio.run(partial(run_daemon, loaded, strict=strict))
+    trio.run(partial(run_daemon, loaded, strict=strict, task_status=_Announcement(loaded)))
+
+
+class _Announcement(trio.TaskStatus[None]):
+    """Tells somebody at a terminal that the daemon is up: by default it logs nothing but trouble."""
+
+    def __init__(self, loaded: LoadedConfig) -> None:
+        self._loaded = loaded
+
+    def started(self, value: None = None) -> None:
+        del value
+        if sys.stderr.isatty():
+            count = len(self._loaded.config.jobs)
+            jobs = f"{count} job{'' if count == 1 else 's'}"
+            _say(f"{jobs} of {self._loaded.path} up; `zrepl-trio status` shows them, Ctrl-C stops")
 
 
 def _say(text: str) -> None:
