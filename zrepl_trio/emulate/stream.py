@@ -214,6 +214,8 @@ def body(
         )
         if at >= offset:
             yield head
+        elif at + len(head) > offset:
+            raise BadStream(f"offset {offset} is inside a record")
         at += len(head)
         if entry is None:
             continue
