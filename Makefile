@@ -51,7 +51,7 @@ test-zfs: $(DEV_STAMP) ## the same suites on real OpenZFS, in a virtual machine
 	scripts/test-zfs
 
 test-interop: $(DEV_STAMP) ## against a real zrepl 0.7.0: make test-interop ZREPL=/path/to/zrepl
-	ZREPL="$(ZREPL)" $(BIN)/python -m pytest -q -m interop tests/interop
+	ZREPL="$(ZREPL)" $(BIN)/python -m pytest -q -rs -m interop tests/interop
 
 bench: $(DEV_STAMP) ## the figures of docs/performance.md, as ratios of one run
 	$(BIN)/python -m benches

@@ -3,15 +3,25 @@
 Run as a script: counting_ssh.py DIR SSH ARG... It appends the number of bytes that came, one line
 a connection, to DIR/received. If DIR/cut holds a number, the first connection that has brought
 that many bytes takes the file away and ends at once, ssh with it: a line cut in mid-transfer.
+DIR/stall, likewise a number, makes it stop there instead, until the file DIR/stalled is taken away.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+
+def _limit(path: Path) -> float:
+    try:
+        return int(path.read_text())
+    except FileNotFoundError:
+        return math.inf
 
 
 def relay(directory: Path, argv: list[str]) -> int:
@@ -26,11 +36,11 @@ def relay(directory: Path, argv: list[str]) -> int:
             view = memoryview(chunk)
             while view:
                 view = view[os.write(1, view) :]
-            try:
-                limit = int((directory / "cut").read_text())
-            except FileNotFoundError:
-                continue
-            if total >= limit:
+            if total >= _limit(directory / "stall"):
+                (directory / "stall").rename(directory / "stalled")
+                while (directory / "stalled").exists():
+                    time.sleep(0.05)
+            if total >= _limit(directory / "cut"):
                 (directory / "cut").unlink()
                 ssh.kill()
                 break

@@ -43,7 +43,9 @@ def ours() -> Program:
 
 def theirs() -> Program:
     """zrepl, from the environment variable ZREPL."""
-    return Program("zrepl", (str(Path(os.environ["ZREPL"]).resolve()),), "daemon")
+    path = Path(os.environ["ZREPL"]).resolve()
+    assert os.access(path, os.X_OK), f"ZREPL={path} is not a program"
+    return Program("zrepl", (str(path),), "daemon")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -96,10 +98,14 @@ class Daemon:
         report: dict[str, Any] | None = status[status["type"]]["Replication"]
         return report
 
+    def wake(self, job: str) -> None:
+        """Signal it, again and again while it refuses for being busy."""
+        until(lambda: self._wakes(job), f"{self.program.name} takes a wakeup")
+
     def pull(self, job: str) -> dict[str, Any]:
         """Wake the pull job; the report of that invocation once it is over."""
         before = (self._report(job) or {"StartAt": NEVER})["StartAt"]
-        until(lambda: self._wakes(job), f"{self.program.name} takes a wakeup")
+        self.wake(job)
 
         def finished() -> dict[str, Any] | None:
             assert self.process.poll() is None, f"{self.program.name} has ended"
@@ -127,7 +133,8 @@ class Daemon:
 @contextmanager
 def running(program: Program, directory: Path, environment: dict[str, str]) -> Iterator[Daemon]:
     """The daemon with the config `zrepl.yml` of its directory, from ready to ended."""
-    with (directory / "log").open("wb") as log:
+    (directory / "control").unlink(missing_ok=True)  # a killed daemon's
+    with (directory / "log").open("ab") as log:
         process = subprocess.Popen(
             [*program.argv, "--config", str(directory / "zrepl.yml"), program.daemon],
             env=environment,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from . import counting_ssh
 from .daemons import Daemon, Program, running
 from .pools import World
 from .sshd import Sshd, tool
+from .waiting import until
 
 IDENTITY = "backup-srv.example.com"
 
@@ -61,7 +62,7 @@ jobs:
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Pair:
     """Both daemons up; `dataset` on the source is to appear as `replica`."""
 
@@ -71,6 +72,11 @@ class Pair:
     dataset: str
     replica: str
     line: Path
+    _start: Callable[[str], Daemon]
+
+    def restart(self, role: str) -> None:
+        """After `source` or `puller` was killed."""
+        setattr(self, role, self._start(role))
 
     def pull(self) -> dict[str, object]:
         return self.puller.pull("pull")
@@ -82,6 +88,15 @@ class Pair:
     @property
     def cut_is_due(self) -> bool:
         return (self.line / "cut").exists()
+
+    @contextmanager
+    def stalled_at(self, count: int) -> Iterator[None]:
+        """Inside, the next connection that brings this many bytes stands still there."""
+        (self.line / "stall").write_text(str(count))
+        self.puller.wake("pull")
+        until((self.line / "stalled").exists, f"{count} bytes come over the line")
+        yield
+        (self.line / "stalled").unlink(missing_ok=True)
 
     def received(self) -> list[int]:
         return counting_ssh.received(self.line)
@@ -115,11 +130,18 @@ def joined(
     for role, config in configs.items():
         (at[role] / "zrepl.yml").write_text(config)
     sshd.force(proxy.stdinserver(at["source"] / "zrepl.yml", IDENTITY))
+    programs = {"source": source, "puller": puller}
     with ExitStack() as stack:
-        daemons = {
-            role: stack.enter_context(running(program, at[role], world.environment))
-            for role, program in (("source", source), ("puller", puller))
-        }
+
+        def start(role: str) -> Daemon:
+            return stack.enter_context(running(programs[role], at[role], world.environment))
+
         yield Pair(
-            world, daemons["source"], daemons["puller"], dataset, f"{root_fs}/{dataset}", line
+            world,
+            source=start("source"),
+            puller=start("puller"),
+            dataset=dataset,
+            replica=f"{root_fs}/{dataset}",
+            line=line,
+            _start=start,
         )

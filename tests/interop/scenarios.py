@@ -1,0 +1,74 @@
+"""What a pair of daemons must manage, whoever they are."""
+
+from __future__ import annotations
+
+import random
+
+from .pairs import Pair
+
+MIB = 2**20
+
+
+def done(report: dict[str, object]) -> dict[str, object]:
+    """The report, of a pull that ended well in its last attempt."""
+    attempts = report["Attempts"]
+    assert isinstance(attempts, list)
+    assert attempts[-1]["State"] == "done", report
+    return report
+
+
+def same(pair: Pair) -> None:
+    """Both sides have the newest snapshot, by guid, and the same files."""
+    theirs_by_guid = pair.world.snapshots(pair.replica)
+    newest = list(pair.world.snapshots(pair.dataset).items())[-1]
+    assert newest in theirs_by_guid.items()
+    source, replica = (pair.world.files(name) for name in (pair.dataset, pair.replica))
+    assert {p.name for p in source.iterdir()} == {p.name for p in replica.iterdir()}
+    for path in source.iterdir():
+        assert (replica / path.name).read_bytes() == path.read_bytes()
+
+
+def write(pair: Pair, name: str, mib: int) -> None:
+    content = random.Random(name).randbytes(mib * MIB)
+    (pair.world.files(pair.dataset) / name).write_bytes(content)
+
+
+def full_incremental_and_resumed(pair: Pair) -> None:
+    """One snapshot, then two more, then one whose transfer is cut in the middle."""
+    write(pair, "one", 1)
+    pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
+    done(pair.pull())
+    assert list(pair.world.snapshots(pair.replica)) == ["1"]
+
+    write(pair, "two", 1)
+    pair.world.run("zfs", "snapshot", f"{pair.dataset}@2")
+    write(pair, "three", 1)
+    pair.world.run("zfs", "snapshot", f"{pair.dataset}@3")
+    done(pair.pull())
+    assert list(pair.world.snapshots(pair.replica)) == ["1", "2", "3"]
+
+    write(pair, "big", 12)
+    pair.world.run("zfs", "snapshot", f"{pair.dataset}@4")
+    before = sum(pair.received())
+    pair.cut_at(6 * MIB)
+    pair.pull()
+    assert not pair.cut_is_due
+    report = done(pair.pull())
+    assert report["FinishAt"]
+    assert list(pair.world.snapshots(pair.replica)) == ["1", "2", "3", "4"]
+    # 12 MiB to send, cut after 6: what came before the cut, but for the last records, came once
+    came = sum(pair.received()) - before
+    assert 12 * MIB < came < 15 * MIB
+    same(pair)
+
+
+def an_initial_send_is_resumed(pair: Pair) -> None:
+    """The first transfer of all is cut in the middle."""
+    write(pair, "big", 12)
+    pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
+    pair.cut_at(6 * MIB)
+    pair.pull()
+    assert not pair.cut_is_due
+    done(pair.pull())
+    assert 12 * MIB < sum(pair.received()) < 15 * MIB
+    same(pair)
