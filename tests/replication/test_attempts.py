@@ -786,6 +786,26 @@ class TestPlaceholders:
         assert dataset is not None
         assert not dataset.is_placeholder
 
+    async def test_a_resume_that_zrepl_left_over_a_placeholder_tells_the_way_out(
+        self, autojump_clock: trio.abc.Clock
+    ) -> None:
+        pair = Pair()
+        pair.fill("tank/a/b", 1000)
+        await pair.snapshot("tank/a/b", "1")
+        await pair.run(options=ONCE)
+        await pair.snapshot("tank/a", "1", 4 * MIB)
+        pair.cable.cut_after = 2 * MIB
+        await pair.run(options=ONCE)
+        local = pair.local("tank/a")
+        await pair.target.set_properties(local, {PLACEHOLDER: "off"})
+        report = await pair.run(options=ONCE)
+        assert "mark it again with `zfs set zrepl:placeholder=on`" in report.error
+        await pair.target.set_properties(local, {PLACEHOLDER: "on"})
+        report = await pair.run(options=ONCE)
+        assert report.outcome is Outcome.DONE, report.error
+        assert the(report, "tank/a").steps[0].resumed
+        assert pair.same("tank/a", "1")
+
     async def test_a_placeholder_with_held_snapshots_is_left_alone(
         self, autojump_clock: trio.abc.Clock
     ) -> None:

@@ -191,8 +191,7 @@ def _kill(command: str, word: str) -> None:
     raise AssertionError(f"no {command} {word} runs")
 
 
-@pytest.mark.parametrize("victim", ["send", "recv"])
-@pytest.mark.parametrize("incremental", [False, True])
+@pytest.mark.parametrize(("victim", "incremental"), [("send", False), ("recv", True)])
 async def test_a_killed_command_is_resumed_within_the_run(
     hosts: Hosts, victim: str, incremental: bool
 ) -> None:

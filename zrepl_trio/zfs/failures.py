@@ -73,6 +73,12 @@ _TABLE = (
         " `zfs recv -A`",
     ),
     _row(
+        r"Resuming recv on existing destination",
+        ReceiveRefused,
+        "zrepl unmarks a placeholder before it is filled: mark it again with "
+        "`zfs set zrepl:placeholder=on`, or drop the partial state with `zfs recv -A`",
+    ),
+    _row(
         r"has been modified\s+since most recent snapshot",
         ReceiveRefused,
         "roll the replica back to its newest snapshot, and keep it unmounted or read-only",
