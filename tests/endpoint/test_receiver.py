@@ -21,7 +21,7 @@ from zrepl_trio.errors import (
     ZfsError,
 )
 from zrepl_trio.zfs.argv import PLACEHOLDER
-from zrepl_trio.zfs.model import ReceiveArgs
+from zrepl_trio.zfs.model import Property, PropertySource, ReceiveArgs
 from zrepl_trio.zfs.names import DatasetPath, check_identity
 
 A = path("tank/a")
@@ -341,3 +341,59 @@ async def test_destroy_is_confined(pair: Pair) -> None:
     (result,) = await pair.receiver.destroy_snapshots(A, [one])
     assert result.error  # held by us
     assert await pair.received("tank/a") == ["1"]
+
+
+class TestWhatAReceiveLeftUndone:
+    """A zfs that ignores `-o`: what matters is set afterwards."""
+
+    @pytest.fixture
+    async def forgetful(self, pair: Pair) -> Pair:
+        real = pair.target.open_receive
+
+        def without_properties(args: ReceiveArgs) -> object:
+            return real(replace(args, override={}))
+
+        setattr(pair.target, "open_receive", without_properties)  # noqa: B010
+        return pair
+
+    async def test_the_source_guid_and_the_placeholder_mark(self, forgetful: Pair) -> None:
+        forgetful.target.add_filesystem(LOCAL, {PLACEHOLDER: "on", "mountpoint": "none"})
+        await receive(forgetful, source_guid=42)
+        dataset = await forgetful.target.dataset(LOCAL)
+        assert dataset is not None
+        assert dataset.source_guid == 42
+        assert not dataset.is_placeholder
+
+    async def test_a_key_location_from_the_stream(
+        self, forgetful: Pair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = forgetful.target.dataset
+        set_to: dict[str, str] = {}
+
+        async def encrypted(dataset: DatasetPath) -> object:
+            found = await real(dataset)
+            return replace(found, encrypted=True) if found is not None else None
+
+        async def location(_path: DatasetPath, names: list[str]) -> object:
+            await trio.lowlevel.checkpoint()
+            return {name: Property("https://evil/key", PropertySource.LOCAL) for name in names}
+
+        async def remember(_path: DatasetPath, values: dict[str, str]) -> None:
+            await trio.lowlevel.checkpoint()
+            set_to.update(values)
+
+        monkeypatch.setattr(forgetful.target, "dataset", encrypted)
+        monkeypatch.setattr(forgetful.target, "properties", location)
+        monkeypatch.setattr(forgetful.target, "set_properties", remember)
+        await receive(forgetful)
+        assert set_to == {"keylocation": "prompt"}
+
+    async def test_a_parent_that_somebody_else_makes_first_will_do(self, pair: Pair) -> None:
+        async def faster(call: str, dataset: str) -> None:
+            if call == "create_filesystem":
+                pair.target.before = None
+                pair.target.add_filesystem(dataset)
+
+        pair.target.before = faster
+        await receive(pair)
+        assert pair.same("tank/a", "1")

@@ -645,6 +645,25 @@ class TestLink:
         )
         assert await pair.marks("tank/a") == {cursor(one.guid)}
 
+    async def test_a_confirmation_that_is_refused_again_fails_its_filesystem(
+        self, autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = Pair()
+        pair.fill("tank/a", 1000)
+        await pair.snapshot("tank/a", "1")
+        answers = [TransportError("the link broke"), NoSpace("no room for a bookmark")]
+
+        async def refuse(_request: object) -> None:
+            await trio.lowlevel.checkpoint()
+            raise answers.pop(0)
+
+        monkeypatch.setattr(pair.sender, "send_completed", refuse)
+        report = await pair.run()
+        assert len(report.attempts) == 2
+        assert report.error == (
+            "tank/a: the receiver has it, but the sender could not be told: no room for a bookmark"
+        )
+
     async def test_an_answer_lost_after_the_confirmation_does_no_harm(
         self, autojump_clock: trio.abc.Clock
     ) -> None:
