@@ -125,6 +125,7 @@ def test_an_old_pull_becomes_todays() -> None:
     assert job.root_fs == "backup/app-srv"
     assert job.interval == 3600.0
     assert job.run_at_start
+    assert job.recv.placeholder.encryption == "inherit"
     assert job.conflict_resolution.initial_replication == "all"
     (keep,) = job.pruning.keep_sender
     assert isinstance(keep, KeepRegex)
@@ -164,6 +165,12 @@ def test_todays_pull_does_not_run_at_start() -> None:
     assert not job.run_at_start
 
 
+def test_an_old_pull_may_have_todays_recv() -> None:
+    (job,) = parse_config(PULL + "  recv: {placeholder: {encryption: 'off'}}\n").config.jobs
+    assert isinstance(job, PullJob)
+    assert job.recv.placeholder.encryption == "off"
+
+
 def test_a_job_may_mix_the_generations() -> None:
     mixed = SOURCE[: SOURCE.index("  snapshot_prefix")] + "  snapshotting: {type: manual}\n"
     loaded = parse_config(mixed)
@@ -177,6 +184,7 @@ def test_an_old_local_job_becomes_a_push_and_a_sink_that_keep_the_places() -> No
     push, sink = parse_config(LOCAL).config.jobs
     assert isinstance(push, PushJob)
     assert isinstance(sink, SinkJob)
+    assert sink.recv.placeholder.encryption == "inherit"
     assert isinstance(push.connect, LocalConnect)
     assert isinstance(sink.serve, LocalServe)
     assert push.connect.listener_name == sink.serve.listener_name

@@ -12,7 +12,10 @@ from zrepl_trio.config.render import as_yaml
 from zrepl_trio.config.scalars import ScalarError
 from zrepl_trio.errors import Problem
 
-__all__ = ["OldJob", "Outcome", "built", "mapping_pairs"]
+__all__ = ["RECV", "OldJob", "Outcome", "built", "mapping_pairs"]
+
+RECV = {"placeholder": {"encryption": "inherit"}}
+"""How 0.0.x made placeholders. Today's default is to refuse where one is needed."""
 
 
 @dataclass(slots=True)

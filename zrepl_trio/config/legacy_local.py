@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zrepl_trio.config.legacy_job import OldJob, built, mapping_pairs
+from zrepl_trio.config.legacy_job import RECV, OldJob, built, mapping_pairs
 from zrepl_trio.config.legacy_mapping import UnmappableError, push_targets
 from zrepl_trio.config.nodes import Entry, MapNode, Node
 
@@ -45,6 +45,7 @@ class OldLocalJob(OldJob):
             "type": "sink",
             "serve": {"type": "local", "listener_name": name or "local"},
             "root_fs": root,
+            "recv": RECV,
         }
         connect = {
             "type": "local",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zrepl_trio.config.legacy_job import OldJob, mapping_pairs
+from zrepl_trio.config.legacy_job import RECV, OldJob, mapping_pairs
 from zrepl_trio.config.legacy_mapping import UnmappableError, only_root
 from zrepl_trio.config.legacy_prune import KEEP_ALL
 from zrepl_trio.config.nodes import Entry
@@ -33,6 +33,10 @@ class OldPullJob(OldJob):
                 "0.0.x pulls also when it starts; today's form does so only by a key of zrepl-trio:"
             )
             self.outcome.note(self.node.place, self.loc, message, {"run_at_start": True})
+        if "recv" not in self.entries:
+            self.put("recv", self.node.place, RECV)
+            message = "0.0.x gave a replica's missing parents the encryption of theirs; today:"
+            self.outcome.note(self.node.place, self.loc, message, {"recv": RECV})
 
     def _mapping(self) -> None:
         mapping = self.take("mapping")
