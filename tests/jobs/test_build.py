@@ -1,0 +1,144 @@
+"""From config text to jobs: every key reaches what it is for."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.clocks import FollowingClock
+from zrepl_trio.config.load import parse_config
+from zrepl_trio.config.model import Config
+from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
+from zrepl_trio.endpoint.receiver import Receiver
+from zrepl_trio.errors import Refused
+from zrepl_trio.jobs.active import ActiveJob, Schedule
+from zrepl_trio.jobs.base import Job, JobType
+from zrepl_trio.jobs.build import build_jobs, runtime_directory
+from zrepl_trio.jobs.passive import PassiveJob
+from zrepl_trio.jobs.pull import PullWork
+from zrepl_trio.jobs.world import World
+from zrepl_trio.replication.policy import InitialReplication, ReplicationOptions
+from zrepl_trio.zfs.memory import MemoryZfs
+from zrepl_trio.zfs.model import SendFlags
+
+PULL = """
+global: {control: {sockpath: /somewhere/private/control}}
+jobs:
+- name: pull
+  type: pull
+  root_fs: backup/r
+  interval: 10m
+  connect:
+    type: ssh+stdinserver
+    host: h
+    user: u
+    port: 2222
+    identity_file: /k
+    options: ["Compression=no"]
+    dial_timeout: 3s
+  recv:
+    properties: {inherit: [mountpoint], override: {readonly: "on"}, accept: [exec]}
+    placeholder: {encryption: inherit}
+    unmounted: false
+  replication:
+    protection: {initial: guarantee_nothing, incremental: guarantee_incremental}
+    concurrency: {steps: 3, size_estimates: 7}
+  conflict_resolution: {initial_replication: all}
+  pruning: {keep_sender: [{type: last_n, count: 1}], keep_receiver: [{type: last_n, count: 1}]}
+"""
+
+SOURCE = """
+jobs:
+- name: source
+  type: source
+  serve: {type: stdinserver, client_identities: [one, two]}
+  filesystems: {"tank<": true}
+  snapshotting: {type: manual}
+  send: {encrypted: false, raw: true, send_properties: true, large_blocks: true, compressed: true}
+"""
+
+
+def config(text: str) -> Config:
+    return parse_config(text).config
+
+
+async def built(text: str, dormant: dict[str, tuple[str, ...]] | None = None) -> list[Job]:
+    clock = FollowingClock()
+    world = World(clock=clock, zfs=MemoryZfs(rng=random.Random(1), clock=clock))
+    return build_jobs(config(text), world, dormant=dormant or {})
+
+
+async def test_a_pull_job_gets_all_of_its_section() -> None:
+    (job,) = await built(PULL, {"pull": ("pruning",)})
+    assert isinstance(job, ActiveJob)
+    assert (job.name, job.type) == ("pull", JobType.PULL)
+    assert job.status().dormant == ("pruning",)
+    assert job._schedule == Schedule(interval_s=600, at_start=False)
+    assert job._runtime_dir == "/somewhere/private"
+    work = job._work
+    assert isinstance(work, PullWork)
+    assert work.options == ReplicationOptions(
+        protection=Protection(initial=GuaranteeKind.NOTHING, incremental=GuaranteeKind.INCREMENTAL),
+        initial=InitialReplication.ALL,
+        steps=3,
+        size_estimates=7,
+    )
+    assert work.connecter.peer == "u@h:2222"
+    receiver = work.receiver
+    assert isinstance(receiver, Receiver)
+    assert receiver._unmounted is False
+    assert receiver._placeholder_encryption is PlaceholderEncryption.INHERIT
+    assert receiver._properties.inherit == ("mountpoint",)
+    assert receiver._properties.override == {"readonly": "on"}
+    assert receiver._properties.accept == frozenset({"exec"})
+
+
+async def test_the_old_form_pulls_at_start() -> None:
+    (job,) = await built(PULL.replace("interval: 10m", "interval: 10m\n  run_at_start: true"))
+    assert isinstance(job, ActiveJob)
+    assert job._schedule.at_start
+
+
+async def test_a_manual_interval_never_ticks() -> None:
+    (job,) = await built(PULL.replace("interval: 10m", "interval: manual"))
+    assert isinstance(job, ActiveJob)
+    assert job._schedule.interval_s is None
+
+
+async def test_a_source_job_gets_all_of_its_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[SendFlags] = []
+    real = build_jobs.__globals__["Sender"]
+
+    def watching(*args: object, flags: SendFlags, **kwargs: object) -> object:
+        seen.append(flags)
+        return real(*args, flags=flags, **kwargs)
+
+    monkeypatch.setitem(build_jobs.__globals__, "Sender", watching)
+    (job,) = await built(SOURCE)
+    assert isinstance(job, PassiveJob)
+    assert (job.name, job.type) == ("source", JobType.SOURCE)
+    assert seen == [SendFlags(raw=True, properties=True, large_blocks=True, compressed=True)]
+
+
+async def test_what_is_not_built_is_refused_all_at_once(tmp_path: Path) -> None:
+    text = """
+jobs:
+- name: sink
+  type: sink
+  root_fs: backup/r
+  serve: {type: tcp, listen: ":1", clients: {10.0.0.1: one}}
+- name: snap
+  type: snap
+  filesystems: {"<": true}
+  snapshotting: {type: manual}
+  pruning: {keep: [{type: last_n, count: 1}]}
+"""
+    with pytest.raises(Refused, match=r"'sink' \(sink\).*'snap' \(snap\)"):
+        await built(text)
+
+
+def test_the_runtime_directory_is_the_control_sockets() -> None:
+    assert runtime_directory(config("jobs: []")) == "/var/run/zrepl"

@@ -1,0 +1,161 @@
+"""A pull job's work, and whole jobs under a supervisor: two hosts in memory, on the test clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from tests.jobs.clocks import FollowingClock
+from tests.replication.pair import MIB, Pair
+from tests.rpc.pairs import PairConnecter
+from zrepl_trio.errors import ConnectFailed
+from zrepl_trio.jobs.active import ActiveJob, Schedule
+from zrepl_trio.jobs.base import Outcome, Phase
+from zrepl_trio.jobs.pull import PullWork
+from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
+from zrepl_trio.replication.policy import ReplicationOptions
+from zrepl_trio.replication.report import Report
+from zrepl_trio.rpc.server import serve_connection
+from zrepl_trio.transport.base import Connection
+
+
+@dataclass
+class SwitchedConnecter:
+    """A link to the pair's sender that can be down."""
+
+    pair: Pair
+    down: bool = False
+    peer = "memory"
+
+    def __post_init__(self) -> None:
+        async def serve(connection: Connection) -> None:
+            await serve_connection(connection, self.pair.sender)
+
+        self._inner = PairConnecter(serve)
+
+    def connect(self) -> AbstractAsyncContextManager[Connection]:
+        return self._connect()
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[Connection]:
+        await trio.lowlevel.checkpoint()
+        if self.down:
+            raise ConnectFailed("ssh: No route to host")
+        async with self._inner.connect() as connection:
+            yield connection
+
+
+def ignore(_report: Report) -> None:
+    pass
+
+
+@pytest.fixture
+async def pair() -> Pair:
+    made = Pair()
+    made.fill("tank/a", MIB)
+    await made.snapshot("tank/a", "1")
+    return made
+
+
+def work(pair: Pair, connecter: SwitchedConnecter) -> PullWork:
+    return PullWork(
+        connecter=connecter,
+        receiver=pair.receiver,
+        options=ReplicationOptions(reconnect_s=600),
+        clock=FollowingClock(),
+        decode_token=pair.target.decode_token,
+    )
+
+
+async def test_it_replicates_and_publishes(pair: Pair, autojump_clock: trio.abc.Clock) -> None:
+    reports: list[Report] = []
+    result = await work(pair, SwitchedConnecter(pair))(reports.append, patient=True)
+    assert result.outcome is Outcome.DONE, result.error
+    assert reports[-1].replicated > MIB
+    assert pair.same("tank/a", "1")
+
+
+async def test_who_asked_is_told_at_once_that_the_link_is_down(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
+    result = await work(pair, SwitchedConnecter(pair, down=True))(ignore, patient=False)
+    assert result.outcome is Outcome.CONNECT_FAILED
+    assert "No route to host" in result.error
+    assert trio.current_time() < 1
+
+
+async def test_a_scheduled_run_waits_for_the_link_and_then_gives_up(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
+    result = await work(pair, SwitchedConnecter(pair, down=True))(ignore, patient=True)
+    assert result.outcome is Outcome.CONNECT_FAILED
+    assert "No route to host" in result.error
+    assert trio.current_time() >= 600
+
+
+async def test_a_link_that_comes_back_in_time_is_used(
+    pair: Pair, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    connecter = SwitchedConnecter(pair, down=True)
+
+    async def repair() -> None:
+        await trio.sleep(100)
+        connecter.down = False
+
+    nursery.start_soon(repair)
+    result = await work(pair, connecter)(ignore, patient=True)
+    assert result.outcome is Outcome.DONE, result.error
+    assert pair.same("tank/a", "1")
+
+
+async def test_a_failing_filesystem_is_an_outcome_of_its_own(
+    pair: Pair, autojump_clock: trio.abc.Clock
+) -> None:
+    connecter = SwitchedConnecter(pair)
+    assert (await work(pair, connecter)(ignore, patient=True)).outcome is Outcome.DONE
+    pair.fill("tank/b", MIB)
+    await pair.snapshot("tank/b", "1")
+    await pair.target.snapshot((await pair.target.datasets())[-1].path, "own")
+    await pair.snapshot("tank/a", "2")
+    result = await work(pair, connecter)(ignore, patient=True)
+    assert result.outcome is Outcome.FILESYSTEM_ERRORS
+    assert "tank/a" in result.error
+    assert pair.same("tank/b", "1")
+
+
+async def test_a_day_of_a_pull_job_with_a_night_without_network(
+    pair: Pair, tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    connecter = SwitchedConnecter(pair)
+    job = ActiveJob(
+        name="pull",
+        schedule=Schedule(interval_s=600),
+        work=work(pair, connecter),
+        clock=FollowingClock(),
+        runtime_dir=str(tmp_path),
+    )
+    supervisor = Supervisor([job], clock=FollowingClock(), policy=RestartPolicy())
+    await nursery.start(supervisor.run)
+    await trio.sleep(8 * 3600)
+    assert job.status().error == ""
+    connecter.down = True
+    await trio.sleep(8 * 3600)
+    waiting = job.status().replication
+    assert waiting is not None
+    assert waiting.wait_error is not None
+    assert "No route to host" in waiting.wait_error.text
+    assert supervisor.status()[0].failures == 0
+    connecter.down = False
+    await pair.snapshot("tank/a", "morning")
+    await trio.sleep(1200)
+    status = supervisor.status()[0]
+    assert status.phase is Phase.WAITING
+    assert status.error == ""
+    assert pair.same("tank/a", "morning")
+    nursery.cancel_scope.cancel()
