@@ -153,7 +153,7 @@ async def test_a_day_of_a_pull_job_with_a_night_without_network(
     assert supervisor.status()[0].failures == 0
     connecter.down = False
     await pair.snapshot("tank/a", "morning")
-    await trio.sleep(1200)
+    await trio.sleep(1230)  # not at a tick, where a run is on
     status = supervisor.status()[0]
     assert status.phase is Phase.WAITING
     assert status.error == ""
