@@ -230,3 +230,24 @@ async def test_a_missing_zfs_is_named(plain_stage: Stage) -> None:
         assert told.error
         assert "zfs" in told.error
         assert "PATH" in told.error or "installed" in told.error
+
+
+async def test_a_receiver_out_of_space_says_so_and_goes_on_once_there_is_room(
+    plain_stage: Stage,
+) -> None:
+    stage = plain_stage
+    whole = 12 * MIB
+    write_blob(data(stage) / "blob", whole, seed=1)
+    await stage.source.run("zfs", "snapshot", "tank/data@1")
+    await stage.backup.run("zfs", "set", f"quota={8 * MIB}", REPLICAS)
+    stage.link.count()
+    async with stage.source.daemon(), stage.backup.daemon():
+        told = await stage.backup.replicate("pull")
+        assert outcome(told) == "filesystem-errors"
+        (filesystem,) = filesystems(told)
+        assert f"{REPLICAS}/tank/data" in filesystem.error
+        assert "space" in filesystem.error or "quota" in filesystem.error
+        await stage.backup.run("zfs", "set", "quota=none", REPLICAS)
+        told = await stage.backup.replicate("pull")
+        assert outcome(told) == "done", told.error
+    assert await same_files(stage)
