@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, IntEnum
@@ -242,16 +242,20 @@ def _exception_fields(info: object) -> dict[str, object]:
     }
 
 
-def configure(outlets: Sequence[Outlet], clock: WallClock) -> None:
+def configure(
+    outlets: Sequence[Outlet], clock: WallClock, *, leave_out: Set[str] = frozenset()
+) -> None:
     """Send the whole process's structlog events to `outlets`; the last call wins.
 
-    A sink that fails (a closed pipe, a full disk) loses its lines and nothing else.
+    Events named in `leave_out` are for a caller that tells of them in another way. A sink that fails (a closed pipe, a full disk) loses its lines and nothing else.
     """
     outlets = tuple(outlets)
 
     def emit(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
         fields = dict(event)
         msg = str(fields.pop("event", ""))
+        if msg in leave_out:
+            raise structlog.DropEvent
         info = fields.pop("exc_info", None)
         if info:
             fields = {**fields, **_exception_fields(info)}

@@ -151,6 +151,23 @@ def test_run_once_of_a_job_that_is_not_there_is_wrong_usage(config: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("logging", [False, True])
+def test_run_once_tells_a_failure_once_unless_logs_were_asked_for(
+    config: Path, logging: bool
+) -> None:
+    text = config.read_text().replace("host: h,", "host: h, ssh_command: /no/such/ssh,")
+    if logging:
+        text += "  logging: [{type: stdout, level: error, format: human}]\n"
+    config.write_text(text)
+    done = zrepl_trio("run", "--once", "--config", str(config))
+    assert done.returncode == ExitCode.NOT_CONNECTED
+    about = [line for line in done.stderr.splitlines() if "/no/such/ssh" in line]
+    assert len(about) == 1 + logging
+    assert sum("[pull][job]" in line for line in about) == logging
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize(
     "command", [["status"], ["signal", "wakeup", "pull"], ["signal", "reset", "x"]]
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -123,6 +124,23 @@ def test_a_link_that_cannot_be_made_carries_sshs_words() -> None:
     text = shown(pull(invocation=run(Outcome.CONNECT_FAILED, 'ssh: unsupported option "on"')))
     assert "could not connect" in text
     assert '    ssh: unsupported option "on"' in text
+
+
+def test_what_an_earlier_run_replicated_is_not_taken_for_the_last_one_s() -> None:
+    filesystem = FilesystemReport(name="tank/a", state=FilesystemState.DONE)
+    before = report(filesystem, state=AttemptState.DONE, finish=ago(50))
+    text = shown(
+        pull(
+            invocation=run(Outcome.CONNECT_FAILED, "ssh: no"),
+            replication=replace(before, start=ago(60), attempts=before.attempts * 2),
+        )
+    )
+    assert text.splitlines()[1:] == [
+        "  run 3: could not connect, 10.0 s ago, took 10.0 s",
+        "    ssh: no",
+        "  the last run that got as far as replicating:",
+        "    tank/a  done",
+    ]
 
 
 def test_a_failed_job_says_why_and_when_it_is_tried_again() -> None:

@@ -41,7 +41,7 @@ TARGET = SshTarget(host="app", user="root", port=2222, identity_file="/etc/id")
 )
 def test_known_words_bring_advice(words: str, advice: str) -> None:
     text = ended_text(255, words.encode(), TARGET)
-    assert text.startswith(f"ssh ended with status 255: {words.splitlines()[0]}")
+    assert text.startswith(f"ssh ended with status 255: {words.splitlines()[0].strip('@ ')}")
     assert advice in text
 
 
@@ -65,4 +65,6 @@ def test_a_signal_is_told() -> None:
 
 def test_words_are_one_harmless_bounded_line() -> None:
     assert shown_stderr(b"a\r\n\n  b\x1b[2J\xff\n") == r"a; b\x1b[2J\xff"
+    framed = b"@@@@@@@@@\n@  WARNING: CHANGED!  @\n@@@@@@@@@\ngit@app: no\n"
+    assert shown_stderr(framed) == "WARNING: CHANGED!; git@app: no"
     assert len(shown_stderr(b"x" * 40_000)) == 2001

@@ -50,7 +50,7 @@ def run(
     ctx: typer.Context,
     jobs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="JOB...", help="With --once: only these jobs.", show_default=False),
+        typer.Argument(metavar="JOB", help="With --once: only these jobs.", show_default=False),
     ] = None,
     once: Annotated[
         bool,
@@ -120,7 +120,7 @@ def wakeup(
 ) -> None:
     """Start a run of JOB now.
 
-    Refused while one runs already (`already woken up`).
+    Refused while one runs already.
 
     \b
     Examples:
@@ -142,8 +142,7 @@ def reset(
 ) -> None:
     """Cancel the present run of JOB.
 
-    What was received so far is kept, and the next run resumes it. Refused while none runs
-    (`already reset`).
+    What was received so far is kept, and the next run resumes it. Refused while none runs.
 
     \b
     Example:

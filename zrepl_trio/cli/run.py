@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import structlog
 import trio
 import typer
 
@@ -25,14 +26,30 @@ from zrepl_trio.logs import configure, outlets_of
 
 __all__ = ["run_command"]
 
+TOLD_BY_ONCE = frozenset(
+    {
+        "filesystem cannot be planned",
+        "invocation finished",
+        "planning failed",
+        "step failed",
+        "the link did not come back",
+    }
+)
+"""Logged errors that `--once` tells as progress, too; twice on one terminal is once too often."""
+
 
 def run_command(config: Path | None, *, once: bool, strict: bool, jobs: Sequence[str]) -> None:
     """Run the daemon, or active jobs once."""
     if jobs and not once:
         raise UsageRefused("run: a JOB can be given only with --once")
     loaded = load_config(config)
-    logging = loaded.config.global_.logging
-    configure(outlets_of(logging, sys.stderr if once else None), SystemClock())
+    settings = loaded.config.global_
+    asked_for = not once or "logging" in settings.model_fields_set
+    configure(
+        outlets_of(settings.logging, sys.stderr if once else None),
+        SystemClock(),
+        leave_out=frozenset() if asked_for else TOLD_BY_ONCE,
+    )
     if once:
         raise typer.Exit(trio.run(partial(_run_once, loaded, jobs, strict=strict)))
     trio.run(partial(run_daemon, loaded, strict=strict, task_status=_Announcement(loaded)))
@@ -97,7 +114,8 @@ async def _run_job(job: ActiveJob) -> int:
 
     lines = ProgressLines(say=say, monotonic=trio.current_time)
     try:
-        invocation = await job.run_once(lines)
+        with structlog.contextvars.bound_contextvars(job=job.name, subsystem="job"):
+            invocation = await job.run_once(lines)
     except JobLocked as error:
         _say(f"zrepl-trio: {error}")
         return ExitCode.ALREADY_RUNNING

@@ -20,7 +20,7 @@ def sandbox(
     ],
     command: Annotated[
         list[str],
-        typer.Argument(metavar="CMD...", help="What to run, with its arguments."),
+        typer.Argument(metavar="CMD", help="What to run, with its arguments."),
     ],
 ) -> None:
     """Run CMD with an emulated `zfs` and `zpool` first in PATH, their pools kept in DIR.

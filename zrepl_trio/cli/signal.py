@@ -10,14 +10,15 @@ import typer
 
 from zrepl_trio.cli.exitcodes import OUTCOME_CODES
 from zrepl_trio.cli.status import control_socket
-from zrepl_trio.control.api import InvocationModel
+from zrepl_trio.control.api import InvocationModel, Status
 from zrepl_trio.control.client import ControlClient, open_control_client
 from zrepl_trio.control.faults import DaemonRefused
 from zrepl_trio.jobs.base import Outcome
 
-__all__ = ["reset_command", "wakeup_command"]
+__all__ = ["refusal", "reset_command", "wakeup_command"]
 
 POLL_S = 0.1
+ACTIVE = {"pull", "push", "snap"}
 
 
 async def _end_of_run(client: ControlClient, job: str) -> InvocationModel:
@@ -31,13 +32,40 @@ async def _end_of_run(client: ControlClient, job: str) -> InvocationModel:
         await trio.sleep(POLL_S)
 
 
+def refusal(no: str, status: Status, job: str, operation: str) -> str:
+    """The daemon's no, which is in zrepl's few words, with what they mean and what to do."""
+    names = [name for name in status.raw_jobs if not name.startswith("_")]
+    if job not in names:
+        return f"the daemon has no job {job!r} (its jobs: {', '.join(names) or 'none'})"
+    kind = status.type_of(job)
+    if kind not in ACTIVE:
+        return (
+            f"{job} is a {kind} job, which waits for its peers; only a pull job takes {operation}"
+        )
+    match no:
+        case "already woken up":
+            return f"{job} runs already, `zrepl-trio status` shows how far it is ({no})"
+        case "already reset":
+            return f"{job} does not run now, so there is nothing to stop ({no})"
+        case _:
+            return no
+
+
+async def _send(client: ControlClient, job: str, operation: str) -> None:
+    try:
+        await client.signal(job, operation)
+    except DaemonRefused as error:
+        text = refusal(str(error), await client.status(), job, operation)
+        raise DaemonRefused(text) from error
+
+
 def wakeup_command(config: Path | None, job: str, *, wait: bool) -> None:
     """Wake the job; with `wait`, exit by the outcome of its run."""
     path = control_socket(config)
 
     async def signal() -> InvocationModel | None:
         async with open_control_client(path) as client:
-            await client.signal(job, "wakeup")
+            await _send(client, job, "wakeup")
             # A job that takes the signal runs from that moment on, so the first status shows it.
             return await _end_of_run(client, job) if wait else None
 
@@ -56,6 +84,6 @@ def reset_command(config: Path | None, job: str) -> None:
 
     async def signal() -> None:
         async with open_control_client(path) as client:
-            await client.signal(job, "reset")
+            await _send(client, job, "reset")
 
     trio.run(signal)

@@ -51,6 +51,12 @@ def _seconds(start: datetime | None, end: datetime | None) -> float:
     return max(0.0, (end - start).total_seconds()) if start and end else 0.0
 
 
+def _is_older(job: JobModel) -> bool:
+    """Whether the replication shown is of a run before the last, which did not come to one."""
+    ours, run = job.replication, job.invocation
+    return bool(ours and run and ours.start_at and run.start_at and ours.start_at < run.start_at)
+
+
 def _invocation(run: InvocationModel, job: JobModel, now: datetime) -> Iterator[Text]:
     line = Text(f"  run {run.number}: ")
     if run.outcome:
@@ -61,7 +67,7 @@ def _invocation(run: InvocationModel, job: JobModel, now: datetime) -> Iterator[
     else:
         line.append("under way", "cyan")
         line.append(f" for {duration_text(_seconds(run.start_at, now))}")
-    attempts = job.replication.attempts if job.replication else ()
+    attempts = job.replication.attempts if job.replication and not _is_older(job) else ()
     if len(attempts) > 1:
         line.append(f", attempt {len(attempts)}")
     yield line
@@ -150,6 +156,8 @@ def _job(name: str, kind: str, job: JobModel, now: datetime) -> Iterator[Text]:
     if job.invocation is not None:
         yield from _invocation(job.invocation, job, now)
     if job.replication is not None:
+        if _is_older(job):
+            yield Text("  the last run that got as far as replicating:", "dim")
         yield from _replication(job.replication, now)
 
 

@@ -81,11 +81,10 @@ _FAULTS = (
 
 def shown_stderr(stderr: bytes) -> str:
     """ssh's words on one line, nothing in it acts on a terminal; the end of them if long."""
-    lines = stderr.decode("utf-8", "backslashreplace").splitlines()
+    # OpenSSH frames some warnings with `@`.
+    lines = [line.strip("@ \t") for line in stderr.decode("utf-8", "backslashreplace").splitlines()]
     text = "; ".join(
-        "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line).strip()
-        for line in lines
-        if line.strip()
+        "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in lines if line
     )
     return text if len(text) <= _SHOWN_CHARACTERS else "…" + text[-_SHOWN_CHARACTERS:]
 
