@@ -157,6 +157,8 @@ class World:
         self.pools: dict[str, Pool] = {}
         self.bits = bits
         self.clock = clock
+        self.altroot = ""
+        """A directory that all mountpoints lie in, as that of `zpool import -R`."""
         self.live_size: Callable[[World, Dataset], tuple[int, int]] | None = None
         """Gives bytes in live files and, of them, those written since the newest snapshot."""
 
@@ -271,7 +273,9 @@ class World:
                 source = own if walk is dataset else f"inherited from {walk.name}"
                 if chosen in {"none", "legacy"}:
                     return chosen, source
-                return names.join_mountpoint(chosen, dataset.name[len(walk.name) :]), source
+                path = names.join_mountpoint(chosen, dataset.name[len(walk.name) :])
+                inside = path == self.altroot or path.startswith(self.altroot + "/")
+                return path if inside else self.altroot + path, source
             parent = names.parent(walk.name)
             walk = self.get(parent) if parent else None
         root = self.pool(dataset).root_mountpoint

@@ -20,7 +20,6 @@ __all__ = [
     "can_mount",
     "make_volume",
     "mount",
-    "place",
     "remount_below",
     "retire",
     "unmount",
@@ -28,22 +27,12 @@ __all__ = [
 ]
 
 
-def place(store: Store, world: World, dataset: Dataset) -> str:
-    """Where it is mounted: its mountpoint, inside the store's directory like an altroot;
-    `none` or `legacy` as they are."""
-    value, _ = world.mountpoint(dataset)
-    if value in {"none", "legacy", "-"}:
-        return value
-    root = store.directory
-    return value if value == root or value.startswith(root + "/") else root + value
-
-
-def can_mount(store: Store, world: World, dataset: Dataset) -> bool:
+def can_mount(world: World, dataset: Dataset) -> bool:
     """Whether zfs mounts it by itself."""
     return (
         not dataset.is_volume
         and world.value(dataset, "canmount")[0] == "on"
-        and place(store, world, dataset) not in {"none", "legacy"}
+        and world.mountpoint(dataset)[0] not in {"none", "legacy"}
     )
 
 
@@ -56,13 +45,17 @@ def mount(store: Store, world: World, dataset: Dataset) -> None:
         )
     if dataset.mounted:
         raise Fault(f"{cannot}: filesystem already mounted")
-    path = place(store, world, dataset)
+    path = world.mountpoint(dataset)[0]
     if path == "legacy":
         raise Fault(f"{cannot}: legacy mountpoint\nuse mount(8) to mount this filesystem")
     if path == "none":
         raise Fault(f"{cannot}: no mountpoint set")
     if world.value(dataset, "canmount")[0] == "off":
         raise Fault(f"{cannot}: 'canmount' property is set to 'off'")
+    # Real ones would be mounted over; ours have to step aside and come back inside.
+    inside = [d for d in world.all() if d.mounted and str(d.live).startswith(path + "/")]
+    for other in reversed(inside):
+        unmount(store, world, other)
     if os.path.isdir(path):
         try:
             os.rmdir(path)
@@ -76,6 +69,8 @@ def mount(store: Store, world: World, dataset: Dataset) -> None:
         store.make_live(world, dataset, None)
     _move(store, dataset, dataset.live, path)
     dataset.mounted = True
+    for other in inside:
+        mount(store, world, other)
 
 
 def unmount(store: Store, world: World, dataset: Dataset) -> None:
@@ -99,7 +94,9 @@ def retire(store: Store, dataset: Dataset) -> None:
 
 
 def _move(store: Store, dataset: Dataset, source: str, target: str) -> None:
-    store.mark("moving", dataset, f"{source}\0{target}")
+    """Rename the live files. All places of this change are noted, as any may be the last."""
+    places = store.noted("moving", dataset) or source
+    store.mark("moving", dataset, f"{places}\0{target}")
     os.rename(source, target)
     dataset.live = target
 
@@ -117,12 +114,14 @@ def remount_below(store: Store, world: World, name: str) -> None:
     moved = [
         dataset
         for dataset in world.below(name)
-        if dataset.mounted and dataset.live != place(store, world, dataset)
+        if dataset.mounted and dataset.live != world.mountpoint(dataset)[0]
     ]
-    if not moved:
-        return
-    for dataset in unmount_below(store, world, moved[0].name):
-        if can_mount(store, world, dataset):
+    # With one go those below it, which may be where they belong; they come back as well.
+    away = {each.name: each for one in moved for each in world.below(one.name) if each.mounted}
+    for dataset in reversed(away.values()):
+        unmount(store, world, dataset)
+    for dataset in away.values():
+        if can_mount(world, dataset):
             mount(store, world, dataset)
 
 

@@ -353,11 +353,7 @@ class Incoming:
             elif isinstance(dataset.live, str):
                 trees.remove_tree(dataset.live)
                 dataset.live = None
-            if (
-                not self._unmounted
-                and not dataset.mounted
-                and mounts.can_mount(store, world, dataset)
-            ):
+            if not self._unmounted and not dataset.mounted and mounts.can_mount(world, dataset):
                 mounts.mount(store, world, dataset)
             trees.remove_tree(self._directory)
         self.complete = True

@@ -17,6 +17,7 @@ import os
 import time
 
 from zrepl_trio.emulate import receiving, recovery, trees
+from zrepl_trio.emulate.fault import Fault
 from zrepl_trio.emulate.model import Bookmark, Dataset, Snapshot, World
 from zrepl_trio.emulate.state import decode_pool, dumps, encode_pool, loads
 from zrepl_trio.emulate.stream import Entry
@@ -53,6 +54,7 @@ class Store:
         """All pools as they are now."""
         world = World(bits=_bits, clock=lambda: int(time.time()))
         world.live_size = self.live_size
+        world.altroot = self.directory
         for name in sorted(os.listdir(self._pools)):
             if name.startswith("."):
                 continue
@@ -141,14 +143,25 @@ class Store:
 
     def mark(self, kind: str, dataset: Dataset, text: str = "") -> None:
         """Note what has to be mended should this command be killed; see `recovery`."""
-        with open(f"{self.private}/marks/{kind}.{dataset.key}", "wb") as file:
+        path = f"{self.private}/marks/{kind}.{dataset.key}"
+        with open(f"{path}~", "wb") as file:
             file.write(text.encode("utf-8", "surrogateescape"))
+        os.rename(f"{path}~", path)
+
+    def noted(self, kind: str, dataset: Dataset) -> str:
+        """The text of a mark, "" when there is none."""
+        try:
+            with open(f"{self.private}/marks/{kind}.{dataset.key}", "rb") as file:
+                return file.read().decode("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return ""
 
     def marks(self) -> list[tuple[str, str, str]]:
         """(kind, key, file) of all marks."""
         marks = f"{self.private}/marks"
         return [
-            (*name.partition(".")[::2], f"{marks}/{name}") for name in sorted(os.listdir(marks))
+            (*name.removesuffix("~").partition(".")[::2], f"{marks}/{name}")
+            for name in sorted(os.listdir(marks))
         ]
 
     def refresh_live(self, dataset: Dataset, old: Manifest | None) -> None:
@@ -219,7 +232,11 @@ class Store:
     def live_size(self, world: World, dataset: Dataset) -> tuple[int, int]:
         """Bytes in its live files, and how many of them are in files changed since the newest
         snapshot."""
-        now = self.live_manifest(world, dataset)
+        try:
+            now = self.live_manifest(world, dataset)
+        except (Fault, OSError):
+            # Somebody mounts or unmounts it right now.
+            now = self.read_manifest(dataset, dataset.head)
         newest = self.manifest(dataset, dataset.newest).entries
         total = written = 0
         for path, entry in now.entries.items():
@@ -335,5 +352,7 @@ class Change:
             if kind is None and self._keep:
                 self._store.save(self._world)
                 recovery.finish(self._store, self._world)
+            elif self._keep:
+                recovery.recover(self._store, self._store.load())
         finally:
             os.close(self._lock)

@@ -191,6 +191,7 @@ def make_tree(
             if os.path.lexists(full):
                 os.unlink(full)
             os.symlink(entry.target, full)
+            os.utime(full, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
         else:
             copy_file(f"{blobs}/{entry.blob}", full)
             os.chmod(full, entry.mode)

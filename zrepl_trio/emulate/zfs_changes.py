@@ -75,7 +75,7 @@ def _made(store: Store, world: World, dataset: Dataset, *, mounted: bool) -> Non
     store.make_data(dataset)
     if dataset.is_volume:
         mounts.make_volume(store, dataset, int(dataset.local["volsize"] or 0))
-    elif mounted and mounts.can_mount(store, world, dataset):
+    elif mounted and mounts.can_mount(world, dataset):
         mounts.mount(store, world, dataset)
 
 
@@ -354,7 +354,7 @@ def mount(store: Store, words: list[str]) -> str:
     with store.change() as world:
         if "a" in options.flags:
             for dataset in list(world.all()):
-                if not dataset.mounted and mounts.can_mount(store, world, dataset):
+                if not dataset.mounted and mounts.can_mount(world, dataset):
                     mounts.mount(store, world, dataset)
         for name in options.words:
             mounts.mount(store, world, world.open(name))

@@ -60,7 +60,7 @@ def create(store: Store, words: list[str]) -> None:
             check_settable(prop, value, f"cannot create '{name}'")
             root.local[prop] = value
         store.make_data(root)
-        if mounts.can_mount(store, world, root):
+        if mounts.can_mount(world, root):
             mounts.mount(store, world, root)
 
 
