@@ -30,6 +30,7 @@ import trio
 
 __all__ = [
     "CHUNK_BYTES",
+    "LONGEST_PAUSE_S",
     "PAUSE_S",
     "PIPE_BYTES",
     "Pacer",
@@ -55,7 +56,10 @@ PIPE_BYTES = 1024 * 1024
 """The pipe size asked for: Linux's default `fs.pipe-max-size`, the most without privilege."""
 
 PAUSE_S = 0.001
-"""How long a mover pauses on a full or empty pipe before it asks to be woken."""
+"""How long a mover pauses at least, if at all: trio's sleep is no finer."""
+
+LONGEST_PAUSE_S = 0.005
+"""How long it pauses at most, so that a slow stream is not late by more than that."""
 
 _HAVE_SPLICE = sys.platform == "linux" and hasattr(os, "splice")
 _SPLICE_NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 2)
@@ -146,21 +150,20 @@ def pending_bytes(fd: int) -> int:
 class Pacer:
     """Decides how one mover waits on an empty or full fd; one a direction and task.
 
-    First it lets the other process run (`sched_yield`, a few times). Then it pauses PAUSE_S so that
-    bytes gather, but only on a stream so slow that less than half of the smallest buffer on its
-    way passes in that time: on a faster one a pause would leave the buffer full or empty, so
-    it waits for the fd at once.
+    First it lets the other process run (`sched_yield`, a few times). Then it pauses so that bytes
+    gather, for as long as fills half of the smallest buffer on the way at the rate of the last
+    moments, PAUSE_S to LONGEST_PAUSE_S. On a stream so fast that this is less than PAUSE_S, a
+    pause would leave the buffer full or empty, so it waits for the fd at once.
     """
 
-    __slots__ = ("_bytes", "_may_pause_below", "_pauses", "_since", "_stalls")
+    __slots__ = ("_bytes", "_half", "_pause_s", "_since", "_stalls")
 
     def __init__(self, *fds: int) -> None:
-        smallest = min((capacity(fd) for fd in fds), default=PIPE_BYTES)
-        self._may_pause_below = smallest / 2 / PAUSE_S
-        self._pauses = True
+        self._half = min((capacity(fd) for fd in fds), default=PIPE_BYTES) / 2
+        self._pause_s = PAUSE_S
         self._stalls = 0
         self._bytes = 0
-        self._since = 0.0
+        self._since = trio.current_time()
 
     def moved(self, count: int) -> None:
         """Bytes went through: the stall, if there was one, is over."""
@@ -173,19 +176,21 @@ class Pacer:
         if self._stalls <= _YIELDS:
             os.sched_yield()
             return
-        if self._stalls == _YIELDS + 1 and self.may_pause():
-            await trio.sleep(PAUSE_S)
-        else:
+        if self._stalls > _YIELDS + 1 or not await self.pause():
             await awaken(fd)
 
-    def may_pause(self) -> bool:
-        """Whether a pause costs no throughput, by the rate of the last moments."""
+    async def pause(self) -> bool:
+        """Pause if that costs no throughput; whether it did."""
         now = trio.current_time()
         if (elapsed := now - self._since) > _RATE_WINDOW_S:
-            self._pauses = self._bytes / elapsed < self._may_pause_below
+            rate = self._bytes / elapsed
+            self._pause_s = min(self._half / rate, LONGEST_PAUSE_S) if rate else PAUSE_S
             self._bytes = 0
             self._since = now
-        return self._pauses
+        if self._pause_s < PAUSE_S:
+            return False
+        await trio.sleep(self._pause_s)
+        return True
 
 
 _YIELDS = 4
@@ -207,9 +212,7 @@ async def gather(fd: int, wanted: int, pacer: Pacer) -> int:
     while 0 < held < wanted:
         if still < _GATHER_YIELDS:
             os.sched_yield()
-        elif still == _GATHER_YIELDS and pacer.may_pause():
-            await trio.sleep(PAUSE_S)
-        else:
+        elif still > _GATHER_YIELDS or not await pacer.pause():
             break
         now = pending_bytes(fd)
         still = still + 1 if now == held else 0

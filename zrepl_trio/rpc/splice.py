@@ -14,7 +14,6 @@ from collections.abc import Callable
 import trio
 
 from zrepl_trio.bulk import (
-    CHUNK_BYTES,
     Pacer,
     capacity,
     gather,
@@ -41,7 +40,7 @@ async def spliced_out(
     the stream's end; the count of bytes. Raises as `payload.frames_out`."""
     total = 0
     pacer = Pacer(source, target)
-    wanted = min(CHUNK_BYTES, capacity(source) // 2)
+    wanted = min(MAX_SENT_PAYLOAD, capacity(source) // 2)
     while True:
         held = await gather(source, wanted, pacer)
         if held == 0:
