@@ -14,10 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
+import trio.testing
 
 from tests.support.hosts import PULL_JOB, SOURCE_JOB, make_host, marked_processes, scratch
 from tests.support.resources import until
+from zrepl_trio import daemon
+from zrepl_trio.children import open_processes
+from zrepl_trio.clock import SystemClock
 from zrepl_trio.demo.host import Host, HostCommandFailed
+from zrepl_trio.jobs.tracked import TrackedProcesses
 
 pytestmark = pytest.mark.slow
 
@@ -89,10 +94,10 @@ async def test_a_job_whose_lock_another_process_has_fails_alone(directory: Path)
         host = Host(name="b", directory=second.directory, env=second.env)
         async with trio.open_nursery() as nursery:
             argv = [*host.python, "-m", "zrepl_trio", "--config", str(host.config), "run"]
-            daemon = partial(
+            run = partial(
                 trio.run_process, argv, env=dict(host.env), capture_stdout=True, check=False
             )
-            nursery.start_soon(daemon)
+            nursery.start_soon(run)
             await until(second_control.exists)
             shown = await host.cli("status")
             assert f"already run by process {process.pid}" in shown
@@ -193,3 +198,19 @@ async def test_a_source_that_cannot_listen_is_told_and_recovers(host: Host) -> N
         with trio.fail_after(10):
             while (await host.status()).job("source").phase != "serving":  # noqa: ASYNC110
                 await trio.sleep(0.05)
+
+
+async def test_a_stop_that_takes_too_long_is_ended_and_says_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """What ignores SIGKILL cannot be made to order, so the end itself is watched here."""
+    ends: list[tuple[float, int]] = []
+    monkeypatch.setattr(os, "_exit", lambda code: ends.append((trio.current_time(), code)))
+    stopping = trio.Event()
+    async with open_processes() as opened, trio.open_nursery() as nursery:
+        processes = TrackedProcesses(opened, SystemClock())
+        nursery.start_soon(daemon._end_at_deadline, stopping, processes)
+        await trio.sleep(1000)
+        assert ends == []
+        stopping.set()
+    assert ends == [(1000 + daemon.STOP_S, 1)]

@@ -25,6 +25,7 @@ from zrepl_trio.logs import escape
 __all__ = ["status_lines"]
 
 BAR_CELLS = 30
+SHARE_THAT_TELLS = 0.01
 _PHASE_STYLES = {
     "running": "cyan",
     "waiting": "green",
@@ -88,7 +89,10 @@ def _progress(attempt: AttemptModel, now: datetime) -> Iterator[Text]:
     line = Text("  [").append(bar, "cyan").append("]")
     line.append(f" {share:4.0%} {bytes_text(done)} / {bytes_text(expected)}")
     if done and (rate := rate_text(done, seconds)):
-        line.append(f" @ {rate}, {duration_text(seconds * (expected - done) / done)} left")
+        line.append(f" @ {rate}")
+        # What little has come by then tells nothing about the rest.
+        if share >= SHARE_THAT_TELLS:
+            line.append(f", {duration_text(seconds * (expected - done) / done)} left")
     yield line
 
 

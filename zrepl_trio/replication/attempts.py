@@ -42,6 +42,20 @@ async def replicate(
     raised; cancelling leaves a state that the next run goes on from.
     """
     progress = Progress(clock=clock, publish=report, monotonic=trio.current_time)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(progress.keep_fresh)
+        outcome = await _attempts(sender, receiver, options, progress, decode_token)
+        nursery.cancel_scope.cancel()
+    return progress.finished(outcome)
+
+
+async def _attempts(
+    sender: Endpoint,
+    receiver: Endpoint,
+    options: ReplicationOptions,
+    progress: Progress,
+    decode_token: DecodeToken,
+) -> Outcome:
     memory = Memory()
     number = 0
     while True:
@@ -55,11 +69,11 @@ async def replicate(
             decode_token=decode_token,
         ).run()
         if not result.classes:
-            return progress.finished(Outcome.DONE)
+            return Outcome.DONE
         if number >= options.attempts or not await _worth_another(
             result, sender, receiver, options, progress
         ):
-            return progress.finished(_outcome(result))
+            return _outcome(result)
 
 
 async def _worth_another(

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
+import trio
+
 from zrepl_trio.clock import WallClock
 from zrepl_trio.replication.plan import FilesystemPlan, Plan
 from zrepl_trio.replication.report import (
@@ -48,6 +50,7 @@ class Progress:
         self._report = Report(start=clock.now())
         self._filesystems: dict[DatasetPath, FilesystemReport] = {}
         self._moved: dict[DatasetPath, int] = {}
+        self._unpublished = trio.Event()
 
     @property
     def report(self) -> Report:
@@ -109,6 +112,18 @@ class Progress:
         adds up; the report takes the sum when it is next made."""
         self._moved[path] = self._moved.get(path, 0) + count
         self._refresh(at_once=False)
+        if self._moved:
+            self._unpublished.set()
+
+    async def keep_fresh(self) -> None:
+        """Publish what moved last also when nothing moves after it (a link that stalls), within
+        PUBLISH_EVERY_S. To be run beside the run, and cancelled with it."""
+        while True:
+            await self._unpublished.wait()
+            self._unpublished = trio.Event()
+            await trio.sleep(PUBLISH_EVERY_S)
+            if self._moved:
+                self._refresh(at_once=True)
 
     def step_started(self, path: DatasetPath) -> None:
         self.blocked(path, BlockedOn.NOTHING)
