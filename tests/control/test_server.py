@@ -97,6 +97,27 @@ async def test_any_method_is_accepted(tmp_path: Path) -> None:
     assert status == 200
 
 
+async def test_a_head_request_gets_the_head_alone(tmp_path: Path) -> None:
+    async with served(tmp_path) as path:
+        head = await talk(path, b"HEAD /echo HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert head.endswith(b"\r\n\r\n")
+        assert parsed(await talk(path, post("/echo")))[0] == 200
+
+
+async def test_a_bug_of_ours_costs_one_client_and_not_the_daemon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async with served(tmp_path) as path:
+        with monkeypatch.context() as broken:
+            broken.setattr(server, "_respond", fails)
+            assert await talk(path, post("/echo")) == b""
+        assert parsed(await talk(path, post("/echo")))[0] == 200
+
+
 @pytest.mark.parametrize(
     ("data", "status", "text"),
     [
@@ -104,10 +125,19 @@ async def test_any_method_is_accepted(tmp_path: Path) -> None:
         (post("/fail"), 500, b"broken inside"),
         (post("/none"), 404, b"/echo"),
         (b"NONSENSE\r\n\r\n", 400, b""),
+        (b"CONNECT /echo HTTP/1.1\r\nHost: x\r\n\r\n", 405, b"no proxy"),
         (post("/echo", b"x" * (MAX_BODY_BYTES + 1)), 413, b"too long"),
         (b"GET /echo HTTP/1.1\r\n" + b"A: " + b"b" * 40000, 431, b""),
     ],
-    ids=["bad-request", "handler-fails", "unknown-path", "not-http", "long-body", "long-header"],
+    ids=[
+        "bad-request",
+        "handler-fails",
+        "unknown-path",
+        "not-http",
+        "connect",
+        "long-body",
+        "long-header",
+    ],
 )
 async def test_a_bad_request_gets_its_status_and_harms_nobody(
     tmp_path: Path, data: bytes, status: int, text: bytes

@@ -85,7 +85,9 @@ async def _request(
                 return None
 
 
-async def _respond(connection: h11.Connection, stream: trio.SocketStream, answer: _Answer) -> None:
+async def _respond(
+    connection: h11.Connection, stream: trio.SocketStream, answer: _Answer, method: bytes
+) -> None:
     headers = [
         ("Content-Type", answer.content_type),
         ("Content-Length", str(len(answer.body))),
@@ -93,25 +95,31 @@ async def _respond(connection: h11.Connection, stream: trio.SocketStream, answer
     ]
     response = h11.Response(status_code=answer.status, reason=answer.status.phrase, headers=headers)
     head = connection.send(response) or b""
-    body = connection.send(h11.Data(data=answer.body)) or b""
+    # The answer to a HEAD tells the length of a body that does not follow.
+    body = b"" if method == b"HEAD" else connection.send(h11.Data(data=answer.body)) or b""
     await stream.send_all(head + body)
 
 
 async def _converse(routes: Mapping[str, Handler], stream: trio.SocketStream) -> None:
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=16 * 1024)
+    method = b""
     try:
         with trio.fail_after(READ_S):
             received = await _request(connection, stream)
         if received is None:
             return
         request, body = received
-        answer = _answer(routes, request.target, body)
+        method = request.method
+        if method == b"CONNECT":
+            answer = _text(HTTPStatus.METHOD_NOT_ALLOWED, "this is no proxy")
+        else:
+            answer = _answer(routes, request.target, body)
     except h11.RemoteProtocolError as error:
         if connection.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
         answer = _text(HTTPStatus(error.error_status_hint), str(error))
     with trio.fail_after(WRITE_S):
-        await _respond(connection, stream, answer)
+        await _respond(connection, stream, answer, method)
 
 
 async def serve_http(
@@ -135,6 +143,8 @@ async def serve_http(
                 await _converse(routes, stream)
             except (trio.BrokenResourceError, trio.TooSlowError) as error:
                 log.debug("control client lost", err=error)
+            except Exception:  # one client must not end the daemon
+                log.exception("control client failed by a bug")
             finally:
                 clients.pop(scope, None)
 
