@@ -66,8 +66,9 @@ def test_an_ancestor_that_others_may_write_to_is_refused(tmp_path: Path) -> None
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
     path = open_to_all / "between" / "d"
-    with pytest.raises(Refused, match=f"chmod o-w {open_to_all}$"):
+    with pytest.raises(Refused, match=f"^{path} can be .* run: chmod o-w {open_to_all}$"):
         ensure_private_directory(str(path))
+    assert list(open_to_all.iterdir()) == [], "nothing is made where others could swap it"
     open_to_all.chmod(0o1777)
     ensure_private_directory(str(path))
 

@@ -28,9 +28,8 @@ def ensure_private_directory(path: str) -> None:
     """
     path = os.path.abspath(path)
     try:
-        _make(path)
-        for directory in _directories_passed(path):
-            _check_passed(path, directory)
+        _make(path, path)
+        _check_way(path, path)
         info = os.stat(path)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}; it must be a directory of our own") from error
@@ -47,12 +46,15 @@ def ensure_private_directory(path: str) -> None:
         )
 
 
-def _make(path: str) -> None:
+def _make(path: str, wanted: str) -> None:
     if os.path.isdir(path):
         return
     parent = os.path.dirname(path)
     if parent != path:
-        _make(parent)
+        _make(parent, wanted)
+    # Before anything is made: where others may put a symlink in its place, the chmod below would
+    # change what that leads to.
+    _check_way(path, wanted)
     try:
         os.mkdir(path, _PRIVATE)
     except FileExistsError:
@@ -88,13 +90,15 @@ def _directories_passed(path: str) -> list[str]:
     return passed
 
 
-def _check_passed(path: str, directory: str) -> None:
-    info = os.stat(directory)
-    if info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX:
-        raise Refused(
-            f"{path} can be swapped for another: {directory} {_described(info)} above it is "
-            f"writable by others without the sticky bit; run: chmod o-w {directory}"
-        )
+def _check_way(path: str, wanted: str) -> None:
+    """Refused when others may swap what is on the way to `path`; the text is about `wanted`."""
+    for directory in _directories_passed(path):
+        info = os.stat(directory)
+        if info.st_mode & stat.S_IWOTH and not info.st_mode & stat.S_ISVTX:
+            raise Refused(
+                f"{wanted} can be swapped for another: {directory} {_described(info)} above it "
+                f"is writable by others without the sticky bit; run: chmod o-w {directory}"
+            )
 
 
 def _described(info: os.stat_result) -> str:
