@@ -1,150 +1,21 @@
-"""Pools, datasets, snapshots, bookmarks and holds, and the rules that zfs applies to them.
+"""`World`: all pools of a host, and the rules that zfs applies to them.
 
-Pure: ids and times come from the caller's `bits` and `clock`. File contents are opaque here: a
-holder puts into `Dataset.live` and `Snapshot.content` whatever stands for them (dicts in memory,
-directory names on disk). What zfs refuses is a `Fault` with zfs's own words.
+Pure: ids and times come from the caller's `bits` and `clock`. What zfs refuses is a `Fault` with
+zfs's own words.
 """
 
 from __future__ import annotations
 
 from zrepl_trio.emulate import names
 from zrepl_trio.emulate.fault import Fault
-from zrepl_trio.emulate.properties import check_settable, default_of, is_inheritable, is_user
+from zrepl_trio.emulate.objects import Bookmark, Dataset, Partial, Pool, Snapshot
+from zrepl_trio.emulate.properties import check_settable, default_of, is_inheritable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 __all__ = ["Bookmark", "Dataset", "Fault", "Partial", "Pool", "Snapshot", "World"]
-
-
-class Snapshot:
-    """`dataset@name`; `holds` maps a tag to when it was put there."""
-
-    __slots__ = ("content", "createtxg", "creation", "guid", "holds", "name", "props", "size")
-
-    def __init__(
-        self, name: str, guid: int, createtxg: int, creation: int, content: object = None
-    ) -> None:
-        self.name = name
-        self.guid = guid
-        self.createtxg = createtxg
-        self.creation = creation
-        self.holds: dict[str, int] = {}
-        self.props: dict[str, str] = {}
-        self.content = content
-        self.size = 0
-
-
-class Bookmark:
-    """`dataset#name`: a snapshot's identity, and in `content` what an increment from it needs."""
-
-    __slots__ = ("content", "createtxg", "creation", "guid", "name")
-
-    def __init__(
-        self, name: str, guid: int, createtxg: int, creation: int, content: object = None
-    ) -> None:
-        self.name = name
-        self.guid = guid
-        self.createtxg = createtxg
-        self.creation = creation
-        self.content = content
-
-
-class Partial:
-    """A receive that stopped early or still runs; `begin` is its stream's begin record.
-
-    Without `resumable` it goes when the receive ends; `created`: so does then the dataset, which was
-    made for it.
-    """
-
-    __slots__ = ("begin", "content", "created", "resumable", "snapshot")
-
-    def __init__(
-        self,
-        begin: dict[str, str],
-        snapshot: str,
-        *,
-        resumable: bool,
-        created: bool,
-        content: object = None,
-    ) -> None:
-        self.begin = begin
-        self.snapshot = snapshot
-        self.resumable = resumable
-        self.created = created
-        self.content = content
-
-
-class Dataset:
-    """A filesystem or volume. A `local` value of None means: inherit in spite of `received`.
-
-    `live` stands for the live files, `head` for the content that they were made from or last kept
-    as, which outlives its snapshot.
-    """
-
-    __slots__ = (
-        "bookmarks",
-        "createtxg",
-        "creation",
-        "guid",
-        "head",
-        "is_volume",
-        "key",
-        "live",
-        "local",
-        "mounted",
-        "name",
-        "partial",
-        "received",
-        "size",
-        "snapshots",
-    )
-
-    def __init__(
-        self, name: str, guid: int, createtxg: int, creation: int, *, is_volume: bool = False
-    ) -> None:
-        self.name = name
-        self.guid = guid
-        self.createtxg = createtxg
-        self.creation = creation
-        self.is_volume = is_volume
-        self.local: dict[str, str | None] = {}
-        self.received: dict[str, str] = {}
-        self.snapshots: dict[str, Snapshot] = {}
-        self.bookmarks: dict[str, Bookmark] = {}
-        self.partial: Partial | None = None
-        self.live: object = None
-        self.mounted = False
-        self.head: object = None
-        self.size = 0
-        self.key = f"{guid:016x}"
-
-    @property
-    def newest(self) -> Snapshot | None:
-        """The latest snapshot."""
-        return next(reversed(self.snapshots.values()), None)
-
-    def snapshot_by_guid(self, guid: int) -> Snapshot | None:
-        """The snapshot with that guid."""
-        return next((s for s in self.snapshots.values() if s.guid == guid), None)
-
-
-class Pool:
-    """A pool; `txg` grows with every change, `capacity` bounds what its datasets may hold."""
-
-    __slots__ = ("capacity", "creation", "datasets", "guid", "name", "root_mountpoint", "txg")
-
-    def __init__(
-        self, name: str, guid: int, creation: int, *, capacity: int, root_mountpoint: str
-    ) -> None:
-        self.name = name
-        self.guid = guid
-        self.creation = creation
-        self.capacity = capacity
-        self.root_mountpoint = root_mountpoint
-        self.txg = 4
-        self.datasets: dict[str, Dataset] = {}
 
 
 class World:
@@ -583,8 +454,3 @@ def _in_the_way(dataset: str, snap: Snapshot, *, busy: bool) -> str:
         full = f"{dataset}@{snap.name}"
         return f"it's being held. Run 'zfs holds -r {full}' to see holders."
     return "dataset is busy" if busy else ""
-
-
-def user_properties(dataset: Dataset) -> list[str]:
-    """Names of the user properties that are set here, in order."""
-    return sorted({p for p in [*dataset.local, *dataset.received] if is_user(p)})

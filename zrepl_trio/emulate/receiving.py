@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from zrepl_trio.emulate import mounts, names, transfer, trees
+from zrepl_trio.emulate import mounts, names, refusals, transfer, trees
 from zrepl_trio.emulate.fault import Fault
 from zrepl_trio.emulate.model import Dataset, World
 from zrepl_trio.emulate.stream import (
@@ -191,8 +191,8 @@ class Incoming:
         if not self._progress.records and not self._admission.resumes:
             self._keep_or_drop(nothing=True)
             created = self._admission.created
-            raise transfer.nothing_received(begin, self._admission.dataset.name, created=created)
-        raise transfer.incomplete(begin, reason, self._keep_or_drop())
+            raise refusals.nothing_received(begin, self._admission.dataset.name, created=created)
+        raise refusals.incomplete(begin, reason, self._keep_or_drop())
 
     def _keep_or_drop(self, *, nothing: bool = False) -> str | None:
         """Let go of what was received; the token, if it is kept. `nothing` came, so that there is
@@ -261,7 +261,7 @@ class Incoming:
             raise BadStream("file too long")
         if so_far.received + len(payload) > self._room:
             self._keep_or_drop()
-            raise transfer.no_room(admission.begin, admission.dataset.name, self._quota_of)
+            raise refusals.no_room(admission.begin, admission.dataset.name, self._quota_of)
         view = memoryview(payload)
         while view:
             view = view[os.write(self._data, view) :]
@@ -334,7 +334,7 @@ class Incoming:
             base = dataset.snapshots.get(begun.base.name) if begun.base is not None else None
             changed = base is None or not store.unchanged_since(world, dataset, base)
             if begun.base is not None and (base is None or (changed and not self._force)):
-                raise transfer.diverged(begun.begin, dataset.name)
+                raise refusals.diverged(begun.begin, dataset.name)
             admission = transfer.Admission(
                 dataset, begun.snapshot, begun.begin, base, created=begun.created
             )

@@ -15,6 +15,7 @@ __all__ = ["Sandbox"]
 
 _SCRIPT = """\
 import sys
+sys.pycache_prefix = {pycache_prefix!r}
 sys.path.insert(0, sys.argv[1])
 from zrepl_trio.emulate.cli import main
 sys.exit(main(sys.argv[2], sys.argv[4:], sys.argv[3]))
@@ -39,7 +40,8 @@ class Sandbox:
         self.bin = self.directory / PRIVATE / "bin"
         self.bin.mkdir(parents=True, exist_ok=True)
         script = self.bin / "emulate.py"
-        _write(script, _SCRIPT, mode=0o644)
+        # -S leaves out who sets this, too; compiled modules are to be shared, not written elsewhere.
+        _write(script, _SCRIPT.format(pycache_prefix=sys.pycache_prefix), mode=0o644)
         for program in ("zfs", "zpool"):
             words = {
                 "variable": SANDBOX,

@@ -6,10 +6,11 @@ data itself, and ends with `complete` or `keep_or_drop`.
 
 from __future__ import annotations
 
-from zrepl_trio.emulate import names
+from zrepl_trio.emulate import names, refusals
 from zrepl_trio.emulate.fault import Fault
 from zrepl_trio.emulate.model import Bookmark, Dataset, Partial, Snapshot, World
 from zrepl_trio.emulate.properties import check_settable, default_of, is_user
+from zrepl_trio.emulate.refusals import cannot_receive, kind_of
 from zrepl_trio.emulate.stream import decode_token, encode_token
 
 TYPE_CHECKING = False
@@ -23,13 +24,8 @@ __all__ = [
     "apply_properties",
     "check_override",
     "complete",
-    "diverged",
     "drop_created",
-    "incomplete",
     "keep",
-    "no_room",
-    "nothing_received",
-    "partly_received",
     "resume_token",
     "resuming",
     "sending",
@@ -208,22 +204,12 @@ class Admission:
         self.begin = begin
         self.base = base
         self.created = created
-        self.kind = _kind(begin)
+        self.kind = kind_of(begin)
 
     @property
     def resumes(self) -> bool:
         """Whether the stream sets in after its beginning."""
         return "resuming" in self.begin
-
-
-def _kind(begin: Mapping[str, str]) -> str:
-    if "resuming" in begin:
-        return "resume"
-    return "incremental" if "fromguid" in begin else "new filesystem"
-
-
-def _cannot(begin: Mapping[str, str]) -> str:
-    return f"cannot receive {_kind(begin)} stream"
 
 
 def admit(
@@ -240,7 +226,7 @@ def admit(
     `partial_offset`: how far the dataset's partly received state goes, None without one;
     `unchanged_since` tells whether a dataset's live files are still those of a snapshot.
     """
-    cannot = _cannot(begin)
+    cannot = cannot_receive(begin)
     dataset_name, _, snapshot = names.split_version(target)
     try:
         names.check_version(target, cannot)
@@ -262,7 +248,7 @@ def admit(
         if there is not None and str(there.guid) == begin["toguid"]:
             return Admission(dataset, snapshot, begin, None, created=False, is_there=True)
         if dataset.partial is not None:
-            raise partly_received(begin, dataset_name)
+            raise refusals.partly_received(begin, dataset_name)
         base = _incremental_base(dataset, begin, unchanged_since, force=force)
         return Admission(dataset, snapshot, begin, base, created=False)
     if dataset is not None:
@@ -273,7 +259,7 @@ def admit(
 
 def check_override(begin: Mapping[str, str], override: Mapping[str, str]) -> None:
     """A Fault unless `-o` values may be set on what the stream makes."""
-    cannot = _cannot(begin)
+    cannot = cannot_receive(begin)
     is_volume = begin.get("type") == "volume"
     for prop, value in override.items():
         if not is_user(prop) and default_of(prop, is_volume=is_volume) is None:
@@ -290,10 +276,10 @@ def _new_dataset(world: World, name: str, begin: Mapping[str, str]) -> Dataset:
     if parent is None:
         raise Fault(
             f"cannot open '{parent_name or name}': dataset does not exist\n"
-            f"{_cannot(begin)}: unable to restore to destination"
+            f"{cannot_receive(begin)}: unable to restore to destination"
         )
     if parent.is_volume:
-        raise Fault(f"{_cannot(begin)}: parent '{parent.name}' is not a filesystem")
+        raise Fault(f"{cannot_receive(begin)}: parent '{parent.name}' is not a filesystem")
     made = world.add(name, world.new_guid(), is_volume=begin.get("type") == "volume")
     if "encrypted" in begin:
         made.local["encryption"] = "aes-256-gcm"
@@ -312,7 +298,7 @@ def _admit_resumed(
     *,
     force: bool,
 ) -> Admission:
-    cannot = _cannot(begin)
+    cannot = cannot_receive(begin)
     partial = dataset.partial
     same = partial is not None and all(
         partial.begin.get(key) == begin.get(key) for key in ("toguid", "fromguid")
@@ -338,12 +324,12 @@ def _incremental_base(
     base = dataset.snapshot_by_guid(int(begin["fromguid"]))
     if base is None:
         raise Fault(
-            f"{_cannot(begin)}: most recent snapshot of {dataset.name} does not\n"
+            f"{cannot_receive(begin)}: most recent snapshot of {dataset.name} does not\n"
             "match incremental source"
         )
     # Newer snapshots alone are no obstacle, as long as nothing in them was written.
     if not force and not unchanged_since(dataset, base):
-        raise diverged(begin, dataset.name)
+        raise refusals.diverged(begin, dataset.name)
     return base
 
 
@@ -360,7 +346,7 @@ def _check_overwrite(
             f"{next(iter(dataset.snapshots))})\nmust destroy them to overwrite it"
         )
     if dataset.partial is not None:
-        raise partly_received(begin, dataset.name)
+        raise refusals.partly_received(begin, dataset.name)
     if ("encrypted" in begin) != bool(dataset.local.get("encryption")):
         raise Fault(
             f"{cannot}: zfs receive -F cannot be used to destroy an encrypted filesystem"
@@ -431,43 +417,3 @@ def keep(admission: Admission, *, resumable: bool, content: object = None) -> No
             created=admission.created,
             content=content,
         )
-
-
-def incomplete(begin: Mapping[str, str], reason: str, token: str | None) -> Fault:
-    """How a receive ends whose stream was `incomplete stream` or had a `checksum mismatch`."""
-    if token is None:
-        return Fault(f"{_cannot(begin)}: {reason}")
-    return Fault(
-        f"{_cannot(begin)}: checksum mismatch or incomplete stream.\n"
-        "Partially received snapshot is saved.\n"
-        "A resuming stream can be generated on the sending system by running:\n"
-        f"    zfs send -t {token}"
-    )
-
-
-def nothing_received(begin: Mapping[str, str], dataset: str, *, created: bool) -> Fault:
-    """How a receive ends that got no more than a begin record: nothing is kept, with -s too."""
-    missing = f"cannot open '{dataset}': dataset does not exist\n" if created else ""
-    return Fault(f"{missing}{_cannot(begin)}: invalid backup stream")
-
-
-def partly_received(begin: Mapping[str, str], dataset: str) -> Fault:
-    """An earlier receive into it stopped early, or runs right now."""
-    return Fault(
-        f"{_cannot(begin)}: destination {dataset} contains partially-complete state"
-        ' from "zfs receive -s".'
-    )
-
-
-def diverged(begin: Mapping[str, str], dataset: str) -> Fault:
-    """The target is not what the increment is based on."""
-    return Fault(
-        f"{_cannot(begin)}: destination {dataset} has been modified\nsince most recent snapshot"
-    )
-
-
-def no_room(begin: Mapping[str, str], dataset: str, quota_of: str) -> Fault:
-    """How a receive ends for lack of space; `quota_of` "" when it is the pool that is full. What
-    arrived is kept, though zfs doesn't say so."""
-    reason = f"destination {dataset} space quota exceeded." if quota_of else "out of space"
-    return Fault(f"{_cannot(begin)}: {reason}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import trio
 
-from zrepl_trio.emulate import transfer
+from zrepl_trio.emulate import refusals, transfer
 from zrepl_trio.emulate.model import Dataset, Fault, Snapshot, World
 from zrepl_trio.emulate.stream import (
     BadStream,
@@ -275,7 +275,7 @@ class MemoryReceive(trio.abc.SendStream):
     def _check_room(self, admission: transfer.Admission, count: int) -> None:
         left, quota_of = self._world.room(admission.dataset.name)
         if count + self.received > left:
-            raise transfer.no_room(admission.begin, admission.dataset.name, quota_of)
+            raise refusals.no_room(admission.begin, admission.dataset.name, quota_of)
 
     def _data(self, payload: bytes) -> None:
         if self.open_file is None:
@@ -326,8 +326,8 @@ class MemoryReceive(trio.abc.SendStream):
         if not self.offset:
             self._nothing_came = True
             dataset, created = self._admission.dataset.name, self._admission.created
-            return transfer.nothing_received(self._admission.begin, dataset, created=created)
-        return transfer.incomplete(
+            return refusals.nothing_received(self._admission.begin, dataset, created=created)
+        return refusals.incomplete(
             self._admission.begin, reason, self.token() if self._args.resumable else None
         )
 
