@@ -61,6 +61,22 @@ def test_nothing_stays_behind(tmp_path: Path) -> None:
     assert list((tmp_path / "locks").iterdir()) == []
 
 
+def test_a_lock_file_that_somebody_took_away_ends_nothing_and_another_s_is_left(
+    tmp_path: Path,
+) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    path = tmp_path / "locks" / "pull"
+    with held_lock(str(tmp_path), "pull"):
+        path.unlink()
+        with held_lock(str(tmp_path), "pull"):
+            pass
+    with held_lock(str(tmp_path), "pull"):
+        path.unlink()
+        path.write_text("another's")
+    assert path.read_text() == "another's"
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
 def test_the_lock_is_ours_twice_in_a_row_but_not_at_once(tmp_path: Path) -> None:
     with (
         held_lock(str(tmp_path), "pull"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from zrepl_trio.errors import Refused
 
@@ -50,13 +50,18 @@ def _holder(fd: int) -> int:
     return int(text) if text.isdigit() else 0
 
 
+def _is_at(path: str, fd: int) -> bool:
+    """Whether the open file is the one that has that name."""
+    return os.path.lexists(path) and os.path.samestat(os.fstat(fd), os.lstat(path))
+
+
 def _locked_fd(path: str) -> int:
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The last holder may have unlinked the file between our open and our lock.
-            if os.path.lexists(path) and os.path.samestat(os.fstat(fd), os.lstat(path)):
+            if _is_at(path, fd):
                 return fd
         except BlockingIOError:
             pid = _holder(fd)
@@ -80,7 +85,10 @@ def held_file(path: str) -> Iterator[None]:
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         yield
     finally:
-        os.unlink(path)
+        # Somebody may have cleaned the directory up, and another holder be there by now.
+        with suppress(OSError):
+            if _is_at(path, fd):
+                os.unlink(path)
         os.close(fd)
 
 
