@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import signal
@@ -23,6 +24,10 @@ from zrepl_trio.children import open_processes
 from zrepl_trio.clock import SystemClock
 from zrepl_trio.demo.host import Host, HostCommandFailed
 from zrepl_trio.jobs.tracked import TrackedProcesses
+from zrepl_trio.process import Processes
+from zrepl_trio.rpc import dataconn
+from zrepl_trio.transport import ssh
+from zrepl_trio.zfs import streams
 
 pytestmark = pytest.mark.slow
 
@@ -198,6 +203,15 @@ async def test_a_source_that_cannot_listen_is_told_and_recovers(host: Host) -> N
         with trio.fail_after(10):
             while (await host.status()).job("source").phase != "serving":  # noqa: ASYNC110
                 await trio.sleep(0.05)
+
+
+def test_a_stop_has_time_for_the_slowest_orderly_end() -> None:
+    kill_s = inspect.signature(Processes.open).parameters["kill_s"].default
+    receive = streams.RECEIVE_GRACE_S + streams.RECEIVE_GRACE_S + kill_s
+    connection = (
+        dataconn.SHUTDOWN_LIMIT_S + dataconn._CLOSE_LIMIT_S + ssh._LINGER_S + 2 * ssh._TERM_S
+    )
+    assert receive + connection < daemon.STOP_S < 90
 
 
 async def test_a_stop_that_takes_too_long_is_ended_and_says_what_is_left(

@@ -36,8 +36,9 @@ from zrepl_trio.zfs.cli import CliZfs
 
 __all__ = ["STOP_S", "Plant", "open_plant", "refuse_unbuilt", "run_daemon"]
 
-STOP_S = 20.0
-"""Longest stop: more than a child's grace and kill together (`process.Processes.open`)."""
+STOP_S = 60.0
+"""Longest stop: more than all that one connection may take in a row, a `zfs recv` that must be
+killed and a peer that never closes included, and less than the 90 s after which systemd kills."""
 
 log = structlog.get_logger()
 
