@@ -38,7 +38,7 @@ from zrepl_trio.errors import (
     ZfsError,
     ZreplError,
 )
-from zrepl_trio.rpc import handshake, messages
+from zrepl_trio.rpc import handshake, messages, serve_control
 from zrepl_trio.rpc import pdu_pb2 as pdu
 from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.control import _Session
@@ -549,6 +549,32 @@ async def test_a_callers_deadline_is_kept(autojump_clock: trio.testing.MockClock
         assert headers[b"grpc-status"] == b"4"
         assert trio.current_time() == 3
         assert endpoint.cut_off == 1
+
+
+async def test_calls_made_and_cancelled_without_end_pile_up_nothing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Stubborn(Slow):
+        """Its calls take a minute to end when they are cancelled, as a stuck command may."""
+
+        async def ping(self, message: str) -> str:
+            with trio.CancelScope(shield=True):
+                return await super().ping("60")
+
+    endpoint = Stubborn()
+    async with raw_client(endpoint) as (client, machine):
+        with contextlib.suppress(trio.BrokenResourceError):
+            for _ in range(10):
+                calls = [machine.start_call("/Replication/Ping", b"") for _ in range(100)]
+                await client.say(machine.data_to_send())
+                await trio.testing.wait_all_tasks_blocked()
+                for call in calls:
+                    machine.cancel_call(call)
+                await client.say(machine.data_to_send())
+                await trio.testing.wait_all_tasks_blocked()
+        await client.hear_rest()
+    assert endpoint.most_at_once == serve_control.MAX_HANDLERS
+    assert "faster than they can end" in client.warning()
 
 
 async def test_a_client_that_leaves_with_calls_open_is_logged(

@@ -20,7 +20,7 @@ import h2.settings
 from zrepl_trio.errors import PeerTimeout, RemoteProtocolError
 from zrepl_trio.rpc.keepalive import TIMEOUT_S, Action, Keepalive
 
-__all__ = ["Body", "GoAway", "H2Machine", "Headers"]
+__all__ = ["MAX_STREAMS", "Body", "GoAway", "H2Machine", "Headers"]
 
 MAX_STREAMS = 100
 """How many calls a peer may have open; what a Go client assumes anyway."""

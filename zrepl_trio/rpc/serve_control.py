@@ -14,12 +14,17 @@ from zrepl_trio.rpc import messages
 from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.grpc import Status
 from zrepl_trio.rpc.grpc_server import Call, CallCancelled, GrpcServer
+from zrepl_trio.rpc.h2conn import MAX_STREAMS
 from zrepl_trio.rpc.link import Link
 from zrepl_trio.rpc.messages import InvalidContent
 from zrepl_trio.rpc.serve_data import log_failure
 from zrepl_trio.transport.base import Connection
 
-__all__ = ["METHODS", "serve_control"]
+__all__ = ["MAX_HANDLERS", "METHODS", "serve_control"]
+
+MAX_HANDLERS = 2 * MAX_STREAMS
+"""How many calls of one client may be under way here, those included that it has cancelled and that
+still end their commands: HTTP/2's own limit does not count them."""
 
 _GOODBYE = "server is closing the connection"
 
@@ -40,6 +45,10 @@ async def serve_control(
         def handle(event: Call | CallCancelled) -> None:
             match event:
                 case Call():
+                    if len(scopes) >= MAX_HANDLERS:
+                        raise RemoteProtocolError(
+                            "peer makes and cancels calls faster than they can end"
+                        )
                     scopes[event.stream_id] = trio.CancelScope()
                     nursery.start_soon(serve, event, scopes[event.stream_id])
                 case CallCancelled():
