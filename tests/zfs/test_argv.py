@@ -116,10 +116,6 @@ LISTED = "guid,type,zrepl:placeholder,receive_resume_token,encryption,zrepl-trio
         ),
         (argv.usage("receive"), "zfs receive"),
         (argv.version(), "zfs version"),
-        (
-            argv.pool_feature("tank", "extensible_dataset"),
-            "zpool get -H -p -o value feature@extensible_dataset tank",
-        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

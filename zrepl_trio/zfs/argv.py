@@ -29,7 +29,6 @@ __all__ = [
     "list_holds",
     "list_versions",
     "list_versions_below",
-    "pool_feature",
     "receive",
     "release",
     "rollback",
@@ -211,8 +210,3 @@ def usage(command: str) -> Argv:
 
 def version() -> Argv:
     return ("zfs", "version")
-
-
-def pool_feature(pool: str, feature: str) -> Argv:
-    """Whether a pool has a feature: prints `disabled`, `enabled` or `active`."""
-    return ("zpool", "get", "-H", "-p", "-o", "value", f"feature@{feature}", pool)

@@ -127,10 +127,6 @@ class MemoryZfs:
         dataset = self.world.open(dataset_name)
         return dict(files_of(dataset.snapshots[snapshot].content if snapshot else dataset.live))
 
-    def destroy_filesystem(self, name: str) -> None:
-        """`zfs destroy -r`."""
-        self.world.destroy(name, recursive=True)
-
     # -- the port --------------------------------------------------------------------------
 
     async def features(self) -> Features:
