@@ -169,6 +169,8 @@ class VersionRows(Rows):
     def __init__(self) -> None:
         super().__init__()
         self.datasets: dict[DatasetPath, list[FilesystemVersion]] = {}
+        # A dataset's rows need not be together, but it is checked once.
+        self._of_name: dict[str, list[FilesystemVersion]] = {}
 
     def row(self, text: str) -> None:
         fields = text.split("\t")
@@ -193,7 +195,11 @@ class VersionRows(Rows):
         )
         if version.is_snapshot == (version.userrefs is None):
             raise Unexpected(f"userrefs {userrefs!r}, in {_quoted(text)}")
-        self.datasets.setdefault(_path(full[:at], text), []).append(version)
+        versions = self._of_name.get(full[:at])
+        if versions is None:
+            versions = self.datasets.setdefault(_path(full[:at], text), [])
+            self._of_name[full[:at]] = versions
+        versions.append(version)
 
     def result(self) -> dict[DatasetPath, list[FilesystemVersion]]:
         """Each dataset's versions in `version_order`."""
