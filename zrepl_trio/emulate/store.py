@@ -334,10 +334,14 @@ class Change:
     def __enter__(self) -> World:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         self._lock = os.open(f"{self._store.private}/lock", flags, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self._world = self._store.load()
-        if self._keep:
-            recovery.recover(self._store, self._world)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._world = self._store.load()
+            if self._keep:
+                recovery.recover(self._store, self._world)
+        except BaseException:
+            os.close(self._lock)
+            raise
         return self._world
 
     def __exit__(
