@@ -14,6 +14,7 @@ $(VENV)/bin/python:
 	@scripts/make-venv "$(PYTHON)" $(VENV)
 
 $(STAMP): $(VENV)/bin/python pyproject.toml
+	@echo "installing zrepl-trio and what it needs into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 

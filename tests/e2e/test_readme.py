@@ -1,7 +1,8 @@
 """The README's quick start, block by block, as a new user would go through it.
 
 The two hosts are pretended (emulated pools, an sshd of our own), so places are exchanged: paths
-below /etc and /usr/local, the host's name and its port. Nothing else is.
+below /etc and /usr/local, the host's name and its port. Nothing else is. What is not for walking is
+tested in tests/docs/test_readme.py.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ from pathlib import Path
 
 import pytest
 import trio
-import yaml
 
 from tests.e2e.stages import same_files, snapshots, stage_with_pools
+from tests.support.docs import block
 from zrepl_trio.demo.data import write_texts
 from zrepl_trio.demo.host import Host
 from zrepl_trio.demo.openssh import find_sshd
 from zrepl_trio.demo.stage import Stage
 
-ROOT = Path(__file__).parents[2]
 IDENTITY = "backup-srv.example.com"
 SCRIPT = Path(sys.executable).with_name("zrepl-trio")
 
@@ -39,14 +39,6 @@ def needs_sshd(test: Callable[..., object]) -> Callable[..., object]:
     ):
         test = mark(test)
     return test
-
-
-def block(name: str) -> str:
-    """The code block behind `<!-- test: NAME -->`."""
-    text = (ROOT / "README.md").read_text()
-    found = re.search(rf"<!-- test: {name} -->\n```\w*\n(.*?)```", text, re.DOTALL)
-    assert found, name
-    return found[1]
 
 
 def sshd_port(stage: Stage) -> str:
@@ -118,18 +110,3 @@ async def test_the_quick_start_works_as_written(stage: Stage, form: str) -> None
 
 def host_user() -> str:
     return subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-
-
-@pytest.mark.parametrize(
-    ("name", "file"), [("source-config", "source.yml"), ("pull-config", "pull.yml")]
-)
-def test_the_configs_are_those_of_conf(name: str, file: str) -> None:
-    assert yaml.safe_load(block(name)) == yaml.safe_load((ROOT / "conf" / file).read_text())
-
-
-def test_installing_makes_the_command_that_the_other_steps_use() -> None:
-    lines = block("install").splitlines()
-    assert lines[0].startswith("python3 -m venv /opt/zrepl-trio")
-    assert lines[1] == "/opt/zrepl-trio/bin/pip install ."
-    assert "/usr/local/bin/zrepl-trio" in lines[2]
-    assert "/usr/local/bin/zrepl-trio stdinserver" in block("authorized-keys")

@@ -17,7 +17,8 @@ __all__ = ["app", "main"]
 
 EXITS = (
     "Exit status: 0 all done, 1 some filesystem or other work failed, 2 wrong usage, "
-    "3 could not connect (to the peer, or to the daemon), 4 config, 5 already running."
+    "3 could not connect (to the peer, or to the daemon), 4 config, 5 already running, "
+    "130 interrupted."
 )
 
 app = typer.Typer(

@@ -1,0 +1,73 @@
+"""scripts/make-venv: one line where something is missing, and nothing outside the venv later."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+FAKE = """\
+#!/bin/sh
+case "$*" in
+  -V) echo "Python 3.9.1" ;;
+  *version_info*) exit {old} ;;
+  *ensurepip*) echo "No module named ensurepip" >&2; exit {no_venv} ;;
+  "-m venv "*) mkdir "$3"; exit 1 ;;
+esac
+"""
+
+
+def make_venv(python: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "scripts/make-venv", python, directory], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "no_venv", "said"),
+    [
+        (1, 0, "is Python 3.9.1, 3.11 or newer is needed"),
+        (0, 1, "has no venv module (Debian/Ubuntu: apt install python3-venv)"),
+        (0, 0, "could not make"),
+    ],
+)
+def test_what_is_missing_is_named_in_one_line(
+    tmp_path: Path, old: int, no_venv: int, said: str
+) -> None:
+    fake = tmp_path / "python3"
+    fake.write_text(FAKE.format(old=old, no_venv=no_venv))
+    fake.chmod(0o755)
+    done = make_venv(str(fake), tmp_path / "venv")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("zrepl-trio: ")
+    assert said in line
+    assert not (tmp_path / "venv").exists()
+
+
+def test_no_python_at_all_is_named_too(tmp_path: Path) -> None:
+    done = make_venv("", tmp_path / "venv")
+    assert done.returncode == 1
+    assert "install Python 3.11 or newer (Debian/Ubuntu: apt install python3" in done.stderr
+
+
+@pytest.mark.slow
+def test_what_is_compiled_stays_in_the_venv(tmp_path: Path) -> None:
+    venv, module = tmp_path / "venv", tmp_path / "ours.py"
+    done = make_venv(sys.executable, venv)
+    assert done.returncode == 0, done.stderr
+    module.write_text("")
+    for command in ("import ours", "import ours; print(ours.__cached__)"):
+        done = subprocess.run(
+            [venv / "bin/python", "-c", command],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.startswith(str(venv / "pycache"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.py", "venv"]
