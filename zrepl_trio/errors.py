@@ -25,8 +25,9 @@ ZreplError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar, overload
 
 __all__ = [
     "BadResumeToken",
@@ -51,7 +52,11 @@ __all__ = [
     "TransportError",
     "ZfsError",
     "ZreplError",
+    "leaves",
+    "with_notes",
 ]
+
+_E = TypeVar("_E", bound=BaseException)
 
 
 class ZreplError(Exception):
@@ -197,3 +202,22 @@ class RemoteProtocolError(ProtocolError):
 
 class RemoteError(ZreplError):
     """The peer's handler failed; the text is the peer's own."""
+
+
+@overload
+def leaves(error: BaseExceptionGroup[_E]) -> Iterator[_E]: ...
+@overload
+def leaves(error: BaseException) -> Iterator[BaseException]: ...
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group, however deep; any other error is its own only leaf."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
+def with_notes(error: BaseException | str) -> str:
+    """The error's text, and what was noted on its way, a line each: ssh's last words, say.
+    A plain text is given as it is."""
+    return "\n".join((str(error), *getattr(error, "__notes__", ())))

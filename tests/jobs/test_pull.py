@@ -46,7 +46,9 @@ class SwitchedConnecter:
     async def _connect(self) -> AsyncIterator[Connection]:
         await trio.lowlevel.checkpoint()
         if self.down:
-            raise ConnectFailed("ssh: No route to host")
+            failure = ConnectFailed("no connection")
+            failure.add_note("ssh: No route to host")
+            raise failure
         async with self._inner.connect() as connection:
             yield connection
 

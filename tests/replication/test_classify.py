@@ -18,11 +18,11 @@ from zrepl_trio.errors import (
     TransportError,
     ZfsError,
     ZreplError,
+    leaves,
 )
 from zrepl_trio.replication.classify import (
     ErrorClass,
     classify,
-    leaves,
     main_error,
     spoils_token,
 )

@@ -40,7 +40,7 @@ from zrepl_trio.errors import (
 )
 from zrepl_trio.rpc import handshake, messages, serve_control
 from zrepl_trio.rpc import pdu_pb2 as pdu
-from zrepl_trio.rpc.client import open_remote
+from zrepl_trio.rpc.client import RemoteEndpoint, open_remote
 from zrepl_trio.rpc.control import _Session
 from zrepl_trio.rpc.grpc import Failure, Status
 from zrepl_trio.rpc.grpc_client import CallDone, GrpcClient
@@ -276,6 +276,56 @@ async def test_a_failed_connection_fails_its_calls_and_the_next_call_dials_again
         assert failures[0] is not failures[1]
         assert await far.ping("b") == "b"
     assert dial.dialled == 2
+
+
+async def cut(connection: Connection) -> None:
+    """A server that is gone before it has said all of its banner."""
+    await connection.send_all(handshake.render()[:30])
+    await connection.aclose()
+
+
+async def test_a_link_cut_in_the_handshake_may_be_tried_again() -> None:
+    async with open_remote(Dial(cut, good)) as far:
+        with pytest.raises(TransportError, match="19 of 56 bytes") as caught:
+            await far.ping("a")
+        assert not isinstance(caught.value, HandshakeFailed)
+        assert await far.ping("b") == "b"
+
+
+class Knowing(Dial):
+    """It knows how each of its connections ended, as one does that has an ssh to ask."""
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[Connection]:
+        async with super()._connect() as connection:
+            try:
+                yield connection
+            except TransportError as error:
+                error.add_note("ssh was killed")
+                raise
+
+
+@pytest.mark.parametrize("step", [cut, saying(b""), saying(GO_SERVER_START)])
+async def test_what_is_known_of_a_lost_connection_reaches_every_caller(step: object) -> None:
+    heard = []
+
+    async def call(far: RemoteEndpoint) -> None:
+        with pytest.raises(TransportError) as caught:
+            await far.ping("a")
+        heard.append(caught.value.__notes__)
+
+    async with open_remote(Knowing(step)) as far, trio.open_nursery() as nursery:
+        nursery.start_soon(call, far)
+        nursery.start_soon(call, far)
+    assert heard == [["ssh was killed"]] * 2
+
+
+async def test_a_connection_that_fails_in_several_tasks_at_once_fails_its_calls_alone() -> None:
+    group = ExceptionGroup("", [PeerTimeout("silent"), TransportError("broken")])
+    async with open_remote(Dial(group, good)) as far:
+        with pytest.raises(PeerTimeout, match="silent"):
+            await far.ping("a")
+        assert await far.ping("b") == "b"
 
 
 async def test_a_connection_lost_between_calls_is_dialled_again() -> None:
@@ -559,7 +609,8 @@ async def test_calls_made_and_cancelled_without_end_pile_up_nothing(
 
         async def ping(self, message: str) -> str:
             with trio.CancelScope(shield=True):
-                return await super().ping("60")
+                await super().ping("60")
+            return message
 
     endpoint = Stubborn()
     async with raw_client(endpoint) as (client, machine):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import typer
@@ -18,29 +17,21 @@ def fail(text: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
-
-
 class Commands(TyperGroup):
     """A group whose commands may raise ZreplErrors; what else they raise is a bug, and shown so."""
 
     def invoke(self, ctx: Any) -> Any:
         from zrepl_trio.cli.exitcodes import ExitCode, exit_code
-        from zrepl_trio.errors import ConfigErrors, ZreplError
+        from zrepl_trio.errors import ConfigErrors, ZreplError, leaves
 
         try:
             return super().invoke(ctx)
         except (ZreplError, BaseExceptionGroup) as error:
-            leaves = list(_leaves(error))
-            known = [leaf for leaf in leaves if isinstance(leaf, ZreplError)]
-            if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
+            found = list(leaves(error))
+            known = [leaf for leaf in found if isinstance(leaf, ZreplError)]
+            if any(isinstance(leaf, KeyboardInterrupt) for leaf in found):
                 raise typer.Exit(ExitCode.INTERRUPTED) from None
-            if len(known) < len(leaves):
+            if len(known) < len(found):
                 raise
             for text in dict.fromkeys(str(leaf) for leaf in known[:-1]):
                 print(f"zrepl-trio: {text}", file=sys.stderr)

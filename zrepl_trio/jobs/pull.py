@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.errors import with_notes
 from zrepl_trio.jobs.active import Result
 from zrepl_trio.jobs.base import Outcome
 from zrepl_trio.replication.attempts import replicate
@@ -43,7 +44,7 @@ class PullWork:
             # Unattended, a run waits for a link that is down at first. Somebody who asked for
             # this run wants to be told at once what is wrong with the link.
             if not patient and (error := await link_error([sender])) is not None:
-                return Result(outcome=Outcome.CONNECT_FAILED, error=str(error))
+                return Result(outcome=Outcome.CONNECT_FAILED, error=with_notes(error))
             report = await replicate(
                 sender,
                 self.receiver,

@@ -5,7 +5,7 @@ The catch-all of the daemon is here (and around each accepted connection), nowhe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from zrepl_trio.clock import WallClock
-from zrepl_trio.errors import ZreplError
+from zrepl_trio.errors import ZreplError, leaves
 from zrepl_trio.jobs.base import Job, JobStatus, Phase, SignalRefused
 
 __all__ = ["RestartPolicy", "Supervisor", "error_text"]
@@ -37,19 +37,11 @@ class RestartPolicy:
         return float(min(self.longest_s, self.first_s * 2 ** min(failures - 1, 32)))
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
-
-
 def error_text(error: BaseException) -> str:
     """What failed, in one statement a cause: groups are opened, our errors speak for themselves."""
     texts = [
         str(leaf) if isinstance(leaf, ZreplError) else f"{type(leaf).__name__}: {leaf}"
-        for leaf in _leaves(error)
+        for leaf in leaves(error)
     ]
     return "; ".join(dict.fromkeys(texts))
 
@@ -139,7 +131,7 @@ class Supervisor:
                 error=error_text(error) if error else "the job ended by itself",
                 restart_at=self._clock.now() + timedelta(seconds=delay_s),
             )
-            expected = error is None or all(isinstance(leaf, ZreplError) for leaf in _leaves(error))
+            expected = error is None or all(isinstance(leaf, ZreplError) for leaf in leaves(error))
             log.error(
                 "job failed",
                 err=seat.failed.error,

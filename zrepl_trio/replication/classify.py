@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import Enum
 
 from zrepl_trio.errors import (
@@ -17,7 +17,7 @@ from zrepl_trio.errors import (
     ZreplError,
 )
 
-__all__ = ["ErrorClass", "classify", "leaves", "main_error", "spoils_token"]
+__all__ = ["ErrorClass", "classify", "main_error", "spoils_token"]
 
 
 class ErrorClass(Enum):
@@ -57,15 +57,6 @@ def spoils_token(error: ZreplError) -> bool:
     return isinstance(error, BadResumeToken) or (
         isinstance(error, RemoteError) and "resume token" in str(error).lower()
     )
-
-
-def leaves(group: BaseExceptionGroup[ZreplError]) -> Iterator[ZreplError]:
-    """The errors in a group, however deep."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from leaves(error)
-        else:
-            yield error
 
 
 def main_error(errors: Iterable[ZreplError]) -> ZreplError:

@@ -14,11 +14,10 @@ import trio
 
 from zrepl_trio.endpoint.model import SendRequest
 from zrepl_trio.endpoint.protocol import Endpoint
-from zrepl_trio.errors import TransportError, ZreplError
+from zrepl_trio.errors import TransportError, ZreplError, leaves, with_notes
 from zrepl_trio.replication.classify import (
     ErrorClass,
     classify,
-    leaves,
     main_error,
     spoils_token,
 )
@@ -104,13 +103,14 @@ class Attempt:
         except* ZreplError as group:
             failed = main_error(leaves(group))
         if failed is not None:
-            self._progress.planning_failed(str(failed))
-            log.error("planning failed", err=str(failed))
+            text = with_notes(failed)
+            self._progress.planning_failed(text)
+            log.error("planning failed", err=text)
             return AttemptResult(
                 classes=frozenset({classify(failed)}),
                 planned=False,
                 unreachable=isinstance(failed, TransportError),
-                link=str(failed),
+                link=text,
             )
         await self._confirm_earlier()
         await self._work()
@@ -205,10 +205,10 @@ class Attempt:
                     orphan, f"parent(s) failed during initial replication: [{names}]"
                 )
         if gone is not None:
-            self._link = str(gone)
+            self._link = with_notes(gone)
             for path in queue.unfinished:
                 self._progress.step_failed(
-                    path, f"not tried in this attempt, since the link is down: {gone}"
+                    path, f"not tried in this attempt, since the link is down: {self._link}"
                 )
 
     async def _run_step(self, path: DatasetPath, tell: trio.MemorySendChannel[_Ended]) -> None:
@@ -242,9 +242,7 @@ class Attempt:
     def _failed(self, path: DatasetPath, error: ZreplError, what: str = "") -> None:
         if path in self._memory.unconfirmed:
             what = _UNCONFIRMED
-        text = f"{what}{error}"
-        for note in getattr(error, "__notes__", ()):
-            text += f"\n{note}"
+        text = f"{what}{with_notes(error)}"
         if path in self._memory.spoiled:
             # the next attempt sends anew, whatever class the error has by itself
             self._classes.add(ErrorClass.RETRY)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable
 import trio
 
 from zrepl_trio.endpoint.protocol import Endpoint, PingsData
-from zrepl_trio.errors import RemoteProtocolError, ZreplError
-from zrepl_trio.replication.classify import ErrorClass, classify, leaves, main_error
+from zrepl_trio.errors import RemoteProtocolError, ZreplError, leaves
+from zrepl_trio.replication.classify import ErrorClass, classify, main_error
 
 __all__ = ["ANSWER_S", "link_error", "wait_for_link"]
 

@@ -9,8 +9,8 @@ import trio
 
 from zrepl_trio.endpoint.model import Filesystem
 from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk
-from zrepl_trio.errors import BadResumeToken, TransportError, ZreplError
-from zrepl_trio.replication.classify import leaves, main_error
+from zrepl_trio.errors import BadResumeToken, TransportError, ZreplError, leaves
+from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.plan import (
     Plan,
     Refusal,

@@ -14,6 +14,7 @@ from zrepl_trio.errors import (
     RemoteProtocolError,
     TransportError,
     ZreplError,
+    leaves,
 )
 from zrepl_trio.rpc.greeting import greet_server
 from zrepl_trio.rpc.grpc import Failure, Status
@@ -52,10 +53,9 @@ class ControlClient:
             assert attempt is not None  # the call that wants it has made it
             try:
                 await self._serve(attempt)
-            except ZreplError as error:
-                self._end(attempt, error)
-            else:
-                self._end(attempt, TransportError("the peer closed the control connection"))
+            except* ZreplError as group:
+                # several when reader, writer and keepalive met the same end at the same time
+                self._end(attempt, next(leaves(group)))
 
     async def call(self, method: str, message: bytes) -> bytes:
         """The answer's message.
@@ -80,6 +80,7 @@ class ControlClient:
         return result
 
     async def _serve(self, attempt: _Attempt) -> None:
+        """Dial and serve the calls; always ends with an error, an orderly end's included."""
         dialling = trio.CancelScope(deadline=trio.current_time() + CONNECT_LIMIT_S)
         with dialling:
             async with self._connecter.connect() as connection:
@@ -95,6 +96,8 @@ class ControlClient:
                 finally:
                     if self._session is session:
                         self._session = None
+                # raised in here, so that the connecter can note what it knows of that end
+                raise TransportError("the peer closed the control connection")
         if dialling.cancelled_caught:
             raise PeerTimeout(
                 f"no control connection to {self._connecter.peer} within {CONNECT_LIMIT_S:g} s"
@@ -176,9 +179,11 @@ class _Waiter:
 
 def _again(error: _E) -> _E | TransportError:
     """The same error for one more who waited: sharing one object would mix their tracebacks."""
-    if isinstance(error, TransportError | ProtocolError):
-        return type(error)(str(error))
-    return TransportError(str(error))
+    kind = type(error) if isinstance(error, TransportError | ProtocolError) else TransportError
+    again = kind(str(error))
+    for note in getattr(error, "__notes__", ()):
+        again.add_note(note)
+    return again
 
 
 def _raised(method: str, failure: Failure) -> ZreplError:

@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 
 from zrepl_trio.endpoint.protocol import Endpoint
-from zrepl_trio.errors import RemoteProtocolError, TransportError, ZreplError
+from zrepl_trio.errors import RemoteProtocolError, TransportError, ZreplError, leaves
 from zrepl_trio.rpc import machine, messages
 from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
@@ -91,14 +91,6 @@ def log_failure(log: structlog.typing.FilteringBoundLogger, error: Exception) ->
     if not isinstance(error, ExceptionGroup) or error.split(ZreplError)[1] is not None:
         log.error("request failed by a bug", exc_info=error)
         return INTERNAL_ERROR
-    texts: list[str] = []
-    pending: list[BaseException] = [error]
-    while pending:
-        member = pending.pop(0)
-        if isinstance(member, BaseExceptionGroup):
-            pending += member.exceptions
-        else:
-            texts.append(str(member))
-    text = "\n".join(texts)
+    text = "\n".join(str(leaf) for leaf in leaves(error))
     log.warning("request failed", error=text)
     return text

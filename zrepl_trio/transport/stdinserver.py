@@ -20,7 +20,7 @@ import structlog
 import trio
 
 from zrepl_trio.bulk import enlarge
-from zrepl_trio.errors import Refused, ZreplError
+from zrepl_trio.errors import Refused, ZreplError, leaves
 from zrepl_trio.transport.banner import HELO, MESSAGE_BYTES
 from zrepl_trio.transport.base import Connection, Listener
 from zrepl_trio.transport.fdconn import FdConnection
@@ -147,7 +147,7 @@ class StdinserverListener(Listener):
             try:
                 await handler(connection)
             except* Exception as group:  # noqa: BLE001 - one client must not end the others
-                for failure in _leaves(group):
+                for failure in leaves(group):
                     _log_failure(failure, identity)
 
     def _drop_beyond_limit(self, pending: dict[trio.CancelScope, int], identity: Identity) -> None:
@@ -216,14 +216,6 @@ def _give_feedback(sock: socket.socket) -> None:
     """Tell the proxy that the connection was closed in an orderly way: it exits with 0."""
     with sock, suppress(OSError):  # the proxy is gone
         sock.send(_FEEDBACK, socket.MSG_DONTWAIT)
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def _log_failure(error: BaseException, identity: Identity) -> None:
