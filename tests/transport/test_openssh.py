@@ -19,7 +19,7 @@ from structlog.typing import EventDict
 from tests.support.resources import children, nothing_left_behind, open_fds, until
 from tests.support.sshd import forced_command, needs_sshd, ssh_target, sshd
 from zrepl_trio.demo.openssh import OpenSsh
-from zrepl_trio.errors import ConnectFailed, HandshakeFailed, ZreplError
+from zrepl_trio.errors import ConnectFailed, ZreplError
 from zrepl_trio.transport.base import Connection
 from zrepl_trio.transport.ssh import SshConnecter
 from zrepl_trio.transport.sshargs import SshTarget
@@ -313,7 +313,7 @@ async def test_a_forced_command_that_misbehaves_is_told(rig: Rig, command: str, 
 async def test_a_daemon_that_is_not_there_is_told(rig: Rig, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "s")
     error = await rig.error()
-    assert isinstance(error, HandshakeFailed)
+    assert isinstance(error, ConnectFailed)
     assert "could not be reached by `stdinserver`" in str(error)
     assert "zrepl-trio stdinserver: no daemon listens at" in str(error)
 

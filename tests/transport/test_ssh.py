@@ -17,7 +17,10 @@ from trio.testing import check_half_closeable_stream, check_two_way_stream
 from tests.support.resources import cancel_at_each_step, nothing_left_behind, until
 from tests.support.sshd import forced_command, ssh_target
 from zrepl_trio.demo.openssh import install_standin
-from zrepl_trio.errors import ConnectFailed, HandshakeFailed, ZreplError
+from zrepl_trio.errors import ConnectFailed, HandshakeFailed, TransportError, ZreplError
+from zrepl_trio.replication.classify import ErrorClass, classify
+from zrepl_trio.rpc.greeting import greet_server
+from zrepl_trio.rpc.label import Label
 from zrepl_trio.transport.banner import BEGIN, HELO, PROXY_ERROR
 from zrepl_trio.transport.base import Connection
 from zrepl_trio.transport.ssh import SshConnecter
@@ -151,7 +154,7 @@ async def test_both_ends_pass_trios_suites(
         ("kill -9 $$", ConnectFailed, "ssh was killed by signal 9"),
         (
             said(PROXY_ERROR) + "echo 'no daemon listens' >&2; exit 1",
-            HandshakeFailed,
+            ConnectFailed,
             "and that both use the same socket directory; it said: no daemon listens",
         ),
         (
@@ -164,6 +167,7 @@ async def test_both_ends_pass_trios_suites(
             HandshakeFailed,
             r"only 'hi\n' came in place of the greeting; ssh ended with status 3",
         ),
+        (said(HELO[:7]) + "kill -9 $$", ConnectFailed, "ssh was killed by signal 9"),
         (
             "exec 1>&-; sleep 9",
             ConnectFailed,
@@ -258,6 +262,19 @@ async def test_ssh_dying_in_mid_stream_is_an_end_and_is_told(
         await talk()
     assert caught.value.__notes__ == ["ssh was killed by signal 9: gone"]
     assert [entry["reason"] for entry in logs] == caught.value.__notes__
+
+
+async def test_ssh_dying_in_the_version_handshake_is_told_too(tmp_path: Path) -> None:
+    target = scripted(tmp_path, said(HELO) + "head -c 31 >/dev/null; echo gone >&2; kill -9 $$")
+
+    async def greet() -> None:
+        async with SshConnecter(target, dial_timeout_s=10).connect() as connection:
+            await greet_server(connection, Label.CONTROL)
+
+    with pytest.raises(TransportError) as caught:
+        await greet()
+    assert classify(caught.value) is ErrorClass.RECONNECT
+    assert caught.value.__notes__ == ["ssh was killed by signal 9: gone"]
 
 
 async def test_leaving_lets_ssh_deliver_what_it_holds(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import trio
 
-from zrepl_trio.errors import HandshakeFailed, PeerTimeout, RemoteProtocolError
+from zrepl_trio.errors import HandshakeFailed, PeerTimeout, RemoteProtocolError, TransportError
 from zrepl_trio.rpc import handshake, label
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.transport.base import Connection
@@ -22,14 +22,14 @@ STEP_LIMIT_S = 10.0
 
 
 async def greet_server(connection: Connection, purpose: Label) -> None:
-    """The client's part. Raises HandshakeFailed or PeerTimeout."""
+    """The client's part. Raises HandshakeFailed, or PeerTimeout and TransportError for the link."""
     with _step("the version handshake"):
         await _exchange_versions(connection)
         await connection.send_all(label.render(purpose))
 
 
 async def greet_client(connection: Connection) -> Label:
-    """The server's part: what the client wants. Raises HandshakeFailed or PeerTimeout."""
+    """The server's part: what the client wants. Raises as `greet_server`."""
     with _step("the version handshake"):
         await _exchange_versions(connection)
     with _step("the connection's label"):
@@ -49,7 +49,8 @@ async def _receive_exactly(connection: Connection, count: int) -> bytes:
     while len(data) < count:
         part = await connection.receive_some(count - len(data))
         if not part:
-            raise RemoteProtocolError(
+            # a cut link or a daemon that stops, so not the peer's fault: trying again may help
+            raise TransportError(
                 f"the peer closed the connection after {len(data)} of {count} bytes"
             )
         data += part
@@ -65,5 +66,7 @@ def _step(what: str) -> Iterator[None]:
         raise PeerTimeout(f"{what} took longer than {STEP_LIMIT_S:g} s") from None
     except RemoteProtocolError as error:
         raise HandshakeFailed(f"{what} failed: {error}") from error
+    except TransportError as error:
+        raise TransportError(f"{what} failed: {error}") from error
     except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
-        raise HandshakeFailed(f"the connection broke during {what}: {error}") from error
+        raise TransportError(f"the connection broke during {what}: {error}") from error

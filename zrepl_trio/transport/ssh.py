@@ -19,7 +19,15 @@ import trio
 from zrepl_trio.bulk import set_pipe_size
 from zrepl_trio.children import StderrTail
 from zrepl_trio.errors import ConnectFailed, HandshakeFailed
-from zrepl_trio.transport.banner import BEGIN, MESSAGE_BYTES, Greeting, greeting_of, printable
+from zrepl_trio.transport.banner import (
+    BEGIN,
+    HELO,
+    MESSAGE_BYTES,
+    PROXY_ERROR,
+    Greeting,
+    greeting_of,
+    printable,
+)
 from zrepl_trio.transport.base import Connecter, Connection
 from zrepl_trio.transport.fdconn import FdConnection
 from zrepl_trio.transport.sshargs import SshTarget, ssh_argv
@@ -61,6 +69,7 @@ class SshConnecter(Connecter):
     async def _connected(self) -> AsyncIterator[Connection]:
         argv = self._argv()
         failure: Exception | None = None
+        greeted = False
         with _Pipes() as pipes:
             stderr = StderrTail(pipes.take("stderr_read"))
             connection = FdConnection(
@@ -74,6 +83,7 @@ class SshConnecter(Connecter):
                     with self._dial_limit(ssh):
                         await ssh.start(nursery, argv, pipes)
                         await ssh.greet(connection)
+                    greeted = True
                     yield connection
                 except Exception as error:  # noqa: BLE001 - raised again below
                     # Not from within the nursery, which would wrap it in a group.
@@ -81,7 +91,8 @@ class SshConnecter(Connecter):
                 finally:
                     connection.close()
                     try:
-                        await ssh.linger(failure)  # noqa: ASYNC102 - a cancel is to end it
+                        if greeted:  # else there is nothing to deliver, and all is said
+                            await ssh.linger(failure)  # noqa: ASYNC102 - a cancel is to end it
                     finally:
                         stderr.close()
                         nursery.cancel_scope.cancel()
@@ -199,8 +210,7 @@ class _Ssh:
 
     async def linger(self, failure: Exception | None) -> None:
         """Let ssh end by itself for a moment; tell how it did if it took the connection along."""
-        if self._process is None or isinstance(failure, (ConnectFailed, HandshakeFailed)):
-            return  # nothing to deliver, all said
+        assert self._process is not None
         with trio.move_on_after(_LINGER_S):
             await self._process.wait()
         status = self._process.returncode
@@ -217,16 +227,17 @@ class _Ssh:
             text = "ssh closed its output but goes on"
         else:
             text = ended_text(status, bytes(self.stderr), self._target)
-        if message:
+        if not HELO.startswith(message) and not PROXY_ERROR.startswith(message):
             return HandshakeFailed(
                 f"{self._peer}: only {printable(message)} came in place of the greeting; {text}"
             )
         return ConnectFailed(f"{self._peer}: {text}")
 
-    async def _refused(self) -> HandshakeFailed:
+    async def _refused(self) -> ConnectFailed:
+        """No daemon there takes the connection: perhaps it is just being restarted."""
         await self._status()
         words = shown_stderr(bytes(self.stderr))
-        return HandshakeFailed(
+        return ConnectFailed(
             f"{self._peer}: the daemon there could not be reached by `stdinserver`: check that it "
             "runs, that its job lists our client identity, and that both use the same socket "
             "directory" + (f"; it said: {words}" if words else "")
