@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 import trio
 
-from tests.replication.pair import MIB, Cable, Pair, the
-from zrepl_trio.errors import RemoteError, TransportError, ZfsError
+from tests.replication.pair import MIB, ROOT, Cable, Pair, the
+from zrepl_trio.endpoint.receiver import Receiver
+from zrepl_trio.errors import DatasetBlocked, RemoteError, TransportError, ZfsError
 from zrepl_trio.replication.plan import FilesystemPlan, Plan, Refusal
 from zrepl_trio.replication.planning import LISTED_AT_ONCE, plan_all
 from zrepl_trio.replication.policy import InitialReplication, ReplicationOptions
@@ -67,6 +70,35 @@ async def test_one_that_fails_is_refused_alone(pair: Pair, autojump_clock: trio.
     refused = [plan for plan in await plans(pair, peer) if isinstance(plan, Refusal)]
     assert [plan.text for plan in refused] == [
         "tank/f3: the sender's versions cannot be listed: it is gone"
+    ]
+
+
+class Blocking(Receiver):
+    """Of one of its datasets nothing can be known."""
+
+    async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
+        if filesystem == "tank/f3":
+            raise DatasetBlocked("pid 4711 ignores SIGKILL", dataset=filesystem)
+        return await super().list_versions(filesystem)
+
+    async def list_versions_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> dict[DatasetPath, list[FilesystemVersion]]:
+        return {each: await self.list_versions(each) for each in filesystems}
+
+
+async def test_a_dataset_that_a_stuck_child_blocks_is_refused_alone(pair: Pair) -> None:
+    assert (await pair.run()).outcome is Outcome.DONE
+    found = await plan_all(
+        pair.sender,
+        Blocking(pair.target, job="pull", root=ROOT),
+        initial=InitialReplication.MOST_RECENT,
+        decode_token=pair.target.decode_token,
+    )
+    refused = [plan for plan in found if isinstance(plan, Refusal)]
+    assert len(found) == 10
+    assert [plan.text for plan in refused] == [
+        "tank/f3: the receiver's versions cannot be listed: pid 4711 ignores SIGKILL"
     ]
 
 

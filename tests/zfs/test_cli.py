@@ -44,6 +44,7 @@ async def test_missing_zfs_is_one_clear_error() -> None:
             zfs.features,
             lambda: zfs.datasets([TANK]),
             lambda: zfs.versions(TANK),
+            lambda: zfs.dataset(TANK),
             lambda: zfs.snapshot(TANK, "1"),
             lambda: zfs.destroy_snapshots(TANK, ["1", "2"]),
         ):

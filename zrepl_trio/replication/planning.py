@@ -9,7 +9,7 @@ import trio
 
 from zrepl_trio.endpoint.model import Filesystem
 from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk
-from zrepl_trio.errors import BadResumeToken, TransportError, ZreplError, leaves
+from zrepl_trio.errors import BadResumeToken, TransportError, ZfsError, ZreplError, leaves
 from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.plan import (
     Plan,
@@ -109,8 +109,13 @@ async def _decoded(token: str, decode: DecodeToken) -> ResumeToken | UnusableTok
 
 async def _list(endpoint: Endpoint, filesystems: Sequence[DatasetPath]) -> Listing:
     if isinstance(endpoint, ListsInBulk):
-        listing: Listing = dict(await endpoint.list_versions_of(filesystems))
-        return listing
+        try:
+            listing: Listing = dict(await endpoint.list_versions_of(filesystems))
+        except ZfsError:
+            # Perhaps one of them only, such as a dataset that a stuck child blocks: ask for each.
+            pass
+        else:
+            return listing
     return await _list_one_by_one(endpoint, filesystems)
 
 

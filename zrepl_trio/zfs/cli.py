@@ -84,6 +84,7 @@ class CliZfs:
         return list(found.values())
 
     async def dataset(self, path: DatasetPath) -> Dataset | None:
+        self._check_not_blocked(path)
         rows = DatasetRows()
         try:
             found = await self._stream(argv.list_dataset(path), rows, rows.result, dataset=path)
