@@ -55,6 +55,14 @@ def test_no_python_at_all_is_named_too(tmp_path: Path) -> None:
     assert "install Python 3.11 or newer (Debian/Ubuntu: apt install python3" in done.stderr
 
 
+def test_a_python_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = make_venv(str(tmp_path / "python3"), tmp_path / "venv")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"zrepl-trio: there is no {tmp_path}/python3: make PYTHON=/path/to/python3.11 ..."
+    ]
+
+
 @pytest.mark.slow
 def test_what_is_compiled_stays_in_the_venv(tmp_path: Path) -> None:
     venv, module = tmp_path / "venv", tmp_path / "ours.py"
