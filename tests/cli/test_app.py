@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -85,13 +89,29 @@ def test_wrong_usage_is_status_2(config: Path, arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["--config", str(config), *arguments]).exit_code == 2
 
 
-@pytest.mark.parametrize("before", [True, False])
-def test_config_may_stand_on_either_side_of_the_command(config: Path, before: bool) -> None:
-    option = ["--config", str(config)]
-    arguments = [*option, "status"] if before else ["status", *option]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == ExitCode.NOT_CONNECTED
-    assert str(config.parent / "run" / "control") in result.stderr
+@pytest.mark.parametrize(
+    "command",
+    [
+        "+ status",
+        "status +",
+        "+ signal wakeup pull",
+        "signal + wakeup pull",
+        "signal wakeup + pull",
+        "signal reset pull +",
+        "+ version",
+        "version +",
+        "+ run --once",
+        "run + --once",
+        "+ configcheck --print-current",
+        "configcheck --print-current +",
+    ],
+)
+def test_config_may_stand_on_either_side_of_the_command(config: Path, command: str) -> None:
+    config.write_text(config.read_text().replace("host: h,", "host: h, ssh_command: /no/ssh,"))
+    result = CliRunner().invoke(app, command.replace("+", f"--config {config}").split())
+    assert result.exit_code != ExitCode.USAGE
+    runtime = str(config.parent / "run")
+    assert runtime in result.stdout + result.stderr or "/no/ssh" in result.stderr
 
 
 def test_the_command_s_own_config_wins(config: Path, tmp_path: Path) -> None:
@@ -107,6 +127,64 @@ def test_a_config_that_is_missing_is_one_line_and_status_4(tmp_path: Path) -> No
     assert len(done.stderr.splitlines()) == 1
     assert "none.yml" in done.stderr
     assert done.stdout == ""
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """The file is not for us to read, not even when we are root."""
+    path.chmod(0)
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(54321)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["run", "--once"], ["status"], ["signal", "wakeup", "pull"]]
+)
+def test_a_config_that_cannot_be_read_is_one_line_and_status_4(
+    config: Path, arguments: list[str]
+) -> None:
+    for module in ("run", "signal", "status"):
+        # Imported late by the commands, and perhaps not for that user to read either.
+        importlib.import_module(f"zrepl_trio.cli.{module}")
+    with unreadable(config):
+        result = CliRunner().invoke(app, [*arguments, "--config", str(config)])
+    assert result.exit_code == ExitCode.CONFIG
+    assert result.stderr == f"{config}: cannot read it: Permission denied\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "1:2: not YAML"),
+        ("hello", "1:1: the file must hold a mapping"),
+        ("jobs: 5\n", "1:7: jobs: must be a list"),
+        ("jobs: [{name: [a], type: source}]\n", "jobs[0].name: "),
+        ("jobs: [{name: a, type: frob}]\n", "unknown type 'frob' (accepted: push, pull"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_told_with_its_place_and_status_4(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    path = tmp_path / "bad.yml"
+    path.write_text(text)
+    result = CliRunner().invoke(app, ["run", "--config", str(path)])
+    assert result.exit_code == ExitCode.CONFIG
+    assert all(line.startswith(f"{path}:1:") for line in result.stderr.splitlines())
+    assert says in result.stderr
+
+
+def test_an_empty_config_has_nothing_to_run_once(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yml"
+    path.write_text(f"global: {{control: {{sockpath: {tmp_path}/run/control}}}}\n")
+    result = CliRunner().invoke(app, ["run", "--once", "--config", str(path)])
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr == "zrepl-trio: run --once: the config has no active (pull) job\n"
 
 
 def test_all_config_errors_come_at_once_with_their_places(tmp_path: Path) -> None:

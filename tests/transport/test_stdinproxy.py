@@ -220,6 +220,23 @@ def test_a_user_without_permission_is_told_so(tmp_path: Path) -> None:
     assert done.stdout == banner.PROXY_ERROR
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_a_config_that_it_may_not_read_is_told(tmp_path: Path) -> None:
+    config = tmp_path / "zrepl.yml"
+    config.write_text("")
+    config.chmod(0o600)
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ANOTHER_USER, "--config", str(config), "a"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, banner.PROXY_ERROR)
+    assert done.stderr.decode() == (
+        f"zrepl-trio stdinserver: can't read the config {config}: Permission denied\n"
+    )
+
+
 def test_closed_standard_streams_are_refused(tmp_path: Path) -> None:
     with daemon(tmp_path):
         done = subprocess.run(

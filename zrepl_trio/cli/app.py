@@ -46,6 +46,11 @@ def common(ctx: typer.Context, config: ConfigOption = None) -> None:
     ctx.obj = config
 
 
+@signals.callback()
+def common_of_signals(ctx: typer.Context, config: ConfigOption = None) -> None:
+    ctx.obj = chosen_config(ctx, config)
+
+
 @app.command(epilog=EXITS, short_help="Run the daemon, or the active jobs once.")
 def run(
     ctx: typer.Context,

@@ -21,8 +21,8 @@ ConfigOption = Annotated[
 
 
 def chosen_config(ctx: typer.Context, own: Path | None) -> Path | None:
-    """The command's own `--config`, else the one before it; None: the default places."""
+    """The command's own `--config`, else the nearest before it; None: the default places."""
     if own is not None:
         return own
-    before = ctx.find_root().obj
+    before = ctx.obj  # each context starts with the one around it
     return before if isinstance(before, Path) else None
