@@ -103,7 +103,10 @@ def test_killed_in_mid_transfer_it_converges(pair: Pair, victim: str) -> None:
 
     done(pair.pull())
 
-    # 16 MiB to send, 8 over the line at the kill: again comes only what zfs had not yet taken
-    assert 16 * MIB < sum(pair.received()) < 20 * MIB
+    # 16 MiB to send, 8 over the line at the kill: again comes only what zfs had not yet taken.
+    # (What the killed transfer brought is no measure: a closing connection drains the line.)
+    first, resumed = (count for count in pair.received() if count > MIB)
+    assert first >= 8 * MIB
+    assert 16 * MIB - first < resumed < 11 * MIB
     assert list(pair.world.snapshots(pair.replica)) == ["1"]
     same(pair)
