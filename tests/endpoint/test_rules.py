@@ -165,6 +165,9 @@ class TestReceivedProperties:
         assert set(excluded) == {*ACTING_ON_FILESYSTEMS, *ACTING_ON_VOLUMES}
         assert len(set(excluded)) == len(excluded)
 
+    def test_what_volumes_would_inherit_is_excluded_from_filesystems_too(self) -> None:
+        assert set(ACTING_ON_VOLUMES) <= set(ACTING_ON_FILESYSTEMS)
+
     def test_the_jobs_own_rules_win(self) -> None:
         rules = ReceivedProperties(
             inherit=("compression", "exec"),

@@ -133,6 +133,23 @@ async def test_volumes(hosts: Hosts) -> None:
     assert (await hosts.value(replica.path, "refreservation"))[0] in {"0", "none"}
 
 
+async def test_a_volume_cannot_act_by_what_it_inherits_from_a_received_parent(
+    hosts: Hosts,
+) -> None:
+    await hosts.create("ztsrc/a")
+    await hosts.create("ztsrc/a/v", "-V", "8M")
+    hosts.send_with(SendFlags(properties=True))
+    for snapshot in "12":
+        for name in ("ztsrc/a", "ztsrc/a/v"):
+            await hosts.snapshot(name, snapshot)
+        report = await hosts.run()
+        assert report.outcome is Outcome.DONE, report.error
+        for name in ("ztsrc/a", "ztsrc/a/v"):
+            assert (await hosts.value(hosts.local(name), "volmode"))[0] == "default"
+            assert (await hosts.value(hosts.local(name), "snapdev"))[0] == "hidden"
+        await hosts.command("set", "volmode=full", "snapdev=visible", "ztsrc/a")
+
+
 @pytest.mark.parametrize("incremental", [False, True])
 async def test_a_partial_state_whose_snapshot_is_gone_heals(
     hosts: Hosts, incremental: bool

@@ -20,6 +20,10 @@ __all__ = [
     "ReceivedProperties",
 ]
 
+ACTING_ON_VOLUMES = ("readonly", "volmode", "snapdev", "reservation", "refreservation")
+"""zfsprops(7) properties that act on a host by a volume: `volmode` and `snapdev` let it scan the
+volume's partitions."""
+
 ACTING_ON_FILESYSTEMS = (
     "mountpoint",
     "canmount",
@@ -38,12 +42,12 @@ ACTING_ON_FILESYSTEMS = (
     "rootcontext",
     "reservation",
     "refreservation",
+    "volmode",
+    "snapdev",
 )
-"""zfsprops(7) properties of filesystems that act on the host: where and how it is mounted, who
-may run or reach what is in it, and what it takes from its neighbours."""
-
-ACTING_ON_VOLUMES = ("readonly", "volmode", "snapdev", "reservation", "refreservation")
-"""Those of volumes: `volmode` and `snapdev` let the host scan the volume's partitions."""
+"""Those of filesystems: where and how one is mounted, who may run or reach what is in it, and what
+it takes from its neighbours; and those that volumes below it would inherit, to which `-x` on the
+volume would just lead."""
 
 KEY_LOCATION = "keylocation"
 """Of a raw stream sent with properties: where `zfs load-key` here would read or fetch a key from.
