@@ -70,6 +70,19 @@ async def test_status_shows_both_jobs(host: Host) -> None:
         assert version.splitlines()[1].startswith("daemon: zrepl-trio ")
 
 
+async def test_a_config_without_jobs_runs_and_says_so(directory: Path) -> None:
+    host = make_host(directory, "h", "  []\n")
+    argv = [*host.python, "-m", "zrepl_trio", "--config", str(host.config), "run"]
+    with host.log.open("wb") as log:
+        async with trio.open_nursery() as nursery:
+            run = partial(trio.run_process, argv, env=dict(host.env), stdout=log, check=True)
+            process: trio.Process = await nursery.start(run)
+            await until(lambda: "the config has no jobs" in host.log_end(), within_s=20)
+            await until(host.control.exists)
+            assert "its config has no jobs" in await host.cli("status")
+            process.send_signal(signal.SIGTERM)
+
+
 async def test_a_second_daemon_is_refused_and_the_first_does_not_notice(host: Host) -> None:
     async with host.daemon() as process:
         with pytest.raises(HostCommandFailed, match=f"another daemon .process {process.pid}."):

@@ -132,6 +132,8 @@ async def run_daemon(
                 guards.start_soon(_stop_on_signal, signals, work.cancel_scope, stopping)
                 guards.start_soon(_end_at_deadline, stopping, plant.processes)
                 log.info("starting", version=__version__, config=str(loaded.path))
+                if not plant.jobs:
+                    log.warning("the config has no jobs: there is nothing to do")
                 for note in loaded.notes:
                     log.info("config note", note=str(note))
                 for name, what in asleep.items():

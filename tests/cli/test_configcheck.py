@@ -29,6 +29,16 @@ def test_a_right_config() -> None:
     assert done.stdout == f"{CONF}/pull.yml: right, 1 job\n"
 
 
+def test_a_config_without_jobs_is_right_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "zrepl.yml"
+    path.write_text("")
+    done = configcheck("--config", path)
+    assert (done.returncode, done.stdout) == (0, f"{path}: right, 0 jobs\n")
+    assert (
+        done.stderr == f"warning: {path}: there are no jobs, the daemon would have nothing to do\n"
+    )
+
+
 def test_all_faults_come_at_once_a_line_each(tmp_path: Path) -> None:
     path = tmp_path / "zrepl.yml"
     path.write_text("jobs:\n- type: pull\n  nam: x\nglobl: {}\n")

@@ -76,6 +76,10 @@ def _check(path: Path | None, *, skip_cert_check: bool, print_current: bool, str
     problems = [] if skip_cert_check else certificate_problems(loaded)
     refused, asleep = unsupported(loaded), dormant(loaded)
     _say("note: ", loaded.notes)
+    if not loaded.config.jobs:
+        _say(
+            "warning: ", [f"{loaded.path}: there are no jobs, the daemon would have nothing to do"]
+        )
     _say("warning: ", asleep)
     _say("warning: `run` will refuse this: ", refused)
     _say("", problems)
