@@ -21,6 +21,7 @@ from tests.support.hosts import PULL_JOB, SOURCE_JOB, make_host, marked_processe
 from tests.support.resources import until
 from zrepl_trio import daemon
 from zrepl_trio.children import open_processes
+from zrepl_trio.cli.exitcodes import ExitCode
 from zrepl_trio.clock import SystemClock
 from zrepl_trio.demo.host import Host, HostCommandFailed
 from zrepl_trio.jobs.tracked import TrackedProcesses
@@ -164,6 +165,38 @@ async def test_a_link_that_cannot_be_made_is_told_at_once_with_sshs_words(direct
         assert "compress me" in await host.cli("status")
     with pytest.raises(HostCommandFailed, match=r"connect-failed after .*compress me"):
         await host.cli("run", "--once")
+
+
+async def exit_status(host: Host, *arguments: str) -> int:
+    argv = [*host.python, "-m", "zrepl_trio", "--config", str(host.config), *arguments]
+    done = await trio.run_process(
+        argv, env=dict(host.env), capture_stdout=True, capture_stderr=True, check=False
+    )
+    return done.returncode
+
+
+async def test_commands_tell_by_their_status_and_status_runs_no_zfs(directory: Path) -> None:
+    programs = directory / "bin"
+    programs.mkdir()
+    called = directory / "called"
+    for name in ("zfs", "zpool", "ssh"):
+        program = programs / name
+        program.write_text(f"#!/bin/sh\necho {name} >> {called}\nexit 255\n")
+        program.chmod(0o755)
+    host = make_host(directory, "h", SOURCE_JOB + PULL_JOB, path=(programs,))
+    async with host.daemon():
+        assert await exit_status(host, "status") == ExitCode.DONE
+        assert await exit_status(host, "status", "--json") == ExitCode.DONE
+        assert not called.exists()
+        wait = ("signal", "wakeup", "pull", "--wait")
+        assert await exit_status(host, *wait) == ExitCode.NOT_CONNECTED
+        assert called.read_text() == "ssh\n"
+        assert await exit_status(host, "signal", "wakeup", "source") == ExitCode.FAILED
+        assert await exit_status(host, "signal", "reset", "pull") == ExitCode.FAILED
+        assert await exit_status(host, "run") == ExitCode.ALREADY_RUNNING
+        assert await exit_status(host, "run", "--once") == ExitCode.ALREADY_RUNNING
+    assert await exit_status(host, *wait) == ExitCode.NOT_CONNECTED
+    assert await exit_status(host, "status") == ExitCode.NOT_CONNECTED
 
 
 async def test_a_run_can_be_reset(directory: Path) -> None:
