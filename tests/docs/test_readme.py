@@ -50,6 +50,27 @@ def test_every_block_of_the_readme_is_used_by_a_test() -> None:
     assert unused == []
 
 
+def test_blocks_of_the_other_documents_are_of_a_tested_kind() -> None:
+    targets = make_targets()
+    for document in DOCUMENTS[1:]:
+        for each in blocks(document):
+            where = f"{document}:{each.line}"
+            match each.language:
+                case "sh":
+                    for line in each.text.splitlines():
+                        words = line.partition("#")[0].split()
+                        assert words[:1] == ["make"], where
+                        assert [w for w in words[1:] if "=" not in w and w not in targets] == []
+                case "yaml":  # loaded by tests/config/test_docs.py, which knows but one
+                    assert (document, each.text[:11]) == ("docs/config.md", "filesystems"), where
+                case _:
+                    assert each.language == "", where  # a picture, or what a command printed
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
 def test_the_two_commands_are_make_targets() -> None:
     lines = [line.partition("#")[0].strip() for line in block("make").splitlines()]
     assert lines == ["make demo", "make test"]
@@ -119,7 +140,7 @@ def test_every_exit_status_is_told_in_the_readme_and_by_help() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_commands_in_the_text_exist(document: str) -> None:
-    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = make_targets()
     root = typer.main.get_command(app)
     for span in spans(document):
         words = span.split()

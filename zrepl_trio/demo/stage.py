@@ -41,7 +41,7 @@ _PULL_JOBS = """\
   type: pull
   root_fs: storage/backups
   interval: {interval}
-  recv: {{placeholder: {{encryption: "off"}}}}
+  recv: {{placeholder: {{encryption: inherit}}}}
   connect:
     type: ssh+stdinserver
     host: "{login.host}"
