@@ -189,7 +189,8 @@ def test_emulated_says_what_real_zfs_said(name: str, said: dict[str, dict[str, A
     emulated = said[name]
     for stream in ("stderr", "stdout"):
         expected, got = plain(real[stream]), plain(emulated[stream])
-        if ".holds" in name:
+        # the kernel keeps these in no order: it differs from one recording to the next
+        if ".holds" in name or name == "zfs.destroy.comma-two-held":
             expected, got = "".join(sorted(expected)), "".join(sorted(got))
         assert got == expected, stream
     assert emulated["rc"] == real["rc"]
