@@ -96,6 +96,15 @@ async def test_a_pull_job_gets_all_of_its_section() -> None:
     assert receiver._properties.accept == frozenset({"exec"})
 
 
+async def test_a_host_that_takes_long_to_dial_is_given_the_time_everywhere() -> None:
+    (job,) = await built(PULL.replace("dial_timeout: 3s", "dial_timeout: 1m"))
+    assert isinstance(job, ActiveJob)
+    work = job._work
+    assert isinstance(work, PullWork)
+    assert work.connect_limit_s > 60
+    assert work.options.answer_s > 60
+
+
 async def test_the_old_form_pulls_at_start() -> None:
     (job,) = await built(PULL.replace("interval: 10m", "interval: 10m\n  run_at_start: true"))
     assert isinstance(job, ActiveJob)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,27 @@ async def test_who_asked_is_told_at_once_that_the_link_is_down(
     assert result.outcome is Outcome.CONNECT_FAILED
     assert "No route to host" in result.error
     assert trio.current_time() < 1
+
+
+async def test_dialling_may_take_as_long_as_its_limit_says(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Far(SwitchedConnecter):
+        @asynccontextmanager
+        async def _connect(self) -> AsyncIterator[Connection]:
+            await trio.sleep(50)
+            async with super()._connect() as connection:
+                yield connection
+
+    far = work(pair, Far(pair))
+    result = await far(ignore, patient=False)
+    assert result.outcome is Outcome.CONNECT_FAILED
+    assert trio.current_time() < 25
+    given = replace(
+        far, connect_limit_s=65, options=ReplicationOptions(reconnect_s=600, answer_s=65)
+    )
+    result = await given(ignore, patient=False)
+    assert result.outcome is Outcome.DONE, result.error
 
 
 async def test_a_scheduled_run_waits_for_the_link_and_then_gives_up(

@@ -5,7 +5,8 @@ import trio
 
 from tests.replication.pair import Cable, Pair
 from zrepl_trio.errors import HandshakeFailed, RemoteProtocolError, TransportError, ZreplError
-from zrepl_trio.replication.link import ANSWER_S, link_error, wait_for_link
+from zrepl_trio.replication.link import link_error, wait_for_link
+from zrepl_trio.replication.policy import ANSWER_S
 
 
 class Peer(Cable):

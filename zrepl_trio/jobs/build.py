@@ -20,7 +20,8 @@ from zrepl_trio.jobs.base import Job
 from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.pull import PullWork
 from zrepl_trio.jobs.world import World
-from zrepl_trio.replication.policy import InitialReplication, ReplicationOptions
+from zrepl_trio.replication.policy import ANSWER_S, InitialReplication, ReplicationOptions
+from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.transport.base import Connection
 from zrepl_trio.transport.ssh import SshConnecter
@@ -36,6 +37,9 @@ _KINDS = {
     "guarantee_incremental": GuaranteeKind.INCREMENTAL,
     "guarantee_nothing": GuaranteeKind.NOTHING,
 }
+
+_AFTER_DIALLING_S = 5.0
+"""For the version handshake and a ping's way there and back, where dialling may take long."""
 
 
 def runtime_directory(config: Config) -> str:
@@ -97,9 +101,11 @@ def _pull(
             initial=InitialReplication(section.conflict_resolution.initial_replication),
             steps=section.replication.concurrency.steps,
             size_estimates=section.replication.concurrency.size_estimates,
+            answer_s=max(ANSWER_S, connect.dial_timeout + _AFTER_DIALLING_S),
         ),
         clock=world.clock,
         decode_token=world.zfs.decode_token,
+        connect_limit_s=max(CONNECT_LIMIT_S, connect.dial_timeout + _AFTER_DIALLING_S),
     )
     return ActiveJob(
         name=section.name,

@@ -17,6 +17,7 @@ from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.report import Outcome as RunOutcome
 from zrepl_trio.replication.report import Report
 from zrepl_trio.rpc.client import open_remote
+from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.transport.base import Connecter
 
 __all__ = ["PullWork"]
@@ -38,13 +39,16 @@ class PullWork:
     options: ReplicationOptions
     clock: WallClock
     decode_token: DecodeToken
+    connect_limit_s: float = CONNECT_LIMIT_S
 
     async def __call__(self, publish: Callable[[Report], None], /, *, patient: bool) -> Result:
-        async with open_remote(self.connecter) as sender:
+        async with open_remote(self.connecter, connect_limit_s=self.connect_limit_s) as sender:
             # Unattended, a run waits for a link that is down at first. Somebody who asked for
             # this run wants to be told at once what is wrong with the link.
-            if not patient and (error := await link_error([sender])) is not None:
-                return Result(outcome=Outcome.CONNECT_FAILED, error=with_notes(error))
+            if not patient:
+                error = await link_error([sender], answer_s=self.options.answer_s)
+                if error is not None:
+                    return Result(outcome=Outcome.CONNECT_FAILED, error=with_notes(error))
             report = await replicate(
                 sender,
                 self.receiver,

@@ -88,7 +88,9 @@ async def _worth_another(
             return False
         log.info("waiting for the link", at_most_s=options.reconnect_s)
         progress.waiting(options.reconnect_s, result.link or "a transfer was cut")
-        error = await wait_for_link([sender, receiver], options.reconnect_s)
+        error = await wait_for_link(
+            [sender, receiver], options.reconnect_s, answer_s=options.answer_s
+        )
         if error is not None:
             log.error("the link did not come back", err=str(error))
         return error is None

@@ -196,7 +196,9 @@ class Attempt:
                 self._failed(result.path, result.error)
                 freed = queue.failed(result.path)
                 if gone is None and classify(result.error) is ErrorClass.RECONNECT:
-                    gone = await link_error([self._sender, self._receiver])
+                    gone = await link_error(
+                        [self._sender, self._receiver], answer_s=self._options.answer_s
+                    )
             for child in freed:
                 self._progress.blocked(child, BlockedOn.STEP_QUEUE)
             for orphan, parents in queue.orphans().items():

@@ -24,7 +24,7 @@ from zrepl_trio.errors import (
 )
 from zrepl_trio.rpc import messages
 from zrepl_trio.rpc.background import open_background
-from zrepl_trio.rpc.control import ControlClient
+from zrepl_trio.rpc.control import CONNECT_LIMIT_S, ControlClient
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
 from zrepl_trio.rpc.greeting import greet_server
 from zrepl_trio.rpc.label import Label
@@ -44,14 +44,17 @@ _RECONNECT_GROWTH = 1.6
 
 
 @asynccontextmanager
-async def open_remote(connecter: Connecter) -> AsyncIterator[RemoteEndpoint]:
+async def open_remote(
+    connecter: Connecter, *, connect_limit_s: float = CONNECT_LIMIT_S
+) -> AsyncIterator[RemoteEndpoint]:
     """The endpoint that `connecter` leads to.
 
     Nothing is dialled before the first call. The control connection lives until the block
     ends, or until it fails: then the next call dials again. Each ping, send and receive of
-    data has a connection of its own. All errors are ZreplErrors, and come bare, not in groups.
+    data has a connection of its own. `connect_limit_s` is for the whole of making the control
+    connection, dialling and greeting. All errors are ZreplErrors, and come bare, not in groups.
     """
-    control = ControlClient(connecter)
+    control = ControlClient(connecter, connect_limit_s=connect_limit_s)
     async with open_background() as nursery:
         nursery.start_soon(control.run)
         yield RemoteEndpoint(connecter, control)

@@ -38,8 +38,9 @@ class ControlClient:
     A connection that fails fails the calls that are on it; the next call dials again.
     """
 
-    def __init__(self, connecter: Connecter) -> None:
+    def __init__(self, connecter: Connecter, *, connect_limit_s: float = CONNECT_LIMIT_S) -> None:
         self._connecter = connecter
+        self._connect_limit_s = connect_limit_s
         self._session: _Session | None = None
         self._attempt: _Attempt | None = None
         self._wanted = trio.Event()
@@ -81,7 +82,7 @@ class ControlClient:
 
     async def _serve(self, attempt: _Attempt) -> None:
         """Dial and serve the calls; always ends with an error, an orderly end's included."""
-        dialling = trio.CancelScope(deadline=trio.current_time() + CONNECT_LIMIT_S)
+        dialling = trio.CancelScope(deadline=trio.current_time() + self._connect_limit_s)
         with dialling:
             async with self._connecter.connect() as connection:
                 await greet_server(connection, Label.CONTROL)
@@ -100,7 +101,8 @@ class ControlClient:
                 raise TransportError("the peer closed the control connection")
         if dialling.cancelled_caught:
             raise PeerTimeout(
-                f"no control connection to {self._connecter.peer} within {CONNECT_LIMIT_S:g} s"
+                f"no control connection to {self._connecter.peer} "
+                f"within {self._connect_limit_s:g} s"
             )
 
     def _end(self, attempt: _Attempt, error: ZreplError) -> None:
