@@ -38,7 +38,6 @@ __all__ = [
     "copy",
     "enlarge",
     "gather",
-    "is_pipe",
     "move",
     "move_exactly",
     "pending_bytes",
@@ -77,11 +76,6 @@ def raw_fd(stream: object) -> int | None:
         return None
     fd = fileno()
     return fd if isinstance(fd, int) and fd >= 0 else None
-
-
-def is_pipe(fd: int) -> bool:
-    """Whether the fd is a pipe or FIFO."""
-    return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
 def spliceable(source: int | None, target: int | None) -> bool:

@@ -440,34 +440,6 @@ async def test_statuses_become_errors_by_what_can_be_done(
             await far.ping("a")
 
 
-async def test_an_answer_that_makes_no_sense_is_the_peers_fault() -> None:
-    class Odd(FakeEndpoint):
-        async def ping(self, message: str) -> str:
-            return "other"
-
-    async with remote(Odd()) as far:
-        with pytest.raises(RemoteError, match="ping answered 'other'"):
-            await far.wait_for_connectivity("hi")
-
-
-async def test_connectivity_is_waited_for_on_both_kinds_of_connection(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    down = [ConnectFailed("down") for _ in range(10)]
-    dial = Dial(*down, good, good)
-    async with open_remote(dial) as far:
-        await far.wait_for_connectivity("hi")
-        assert dial.dialled == 12
-        assert trio.current_time() > 5
-
-
-@pytest.mark.parametrize("error", [HandshakeFailed("motd"), RemoteProtocolError("bad")])
-async def test_what_waiting_cannot_mend_is_raised_at_once(error: Exception) -> None:
-    async with open_remote(Dial(error, error)) as far:
-        with pytest.raises(type(error)):
-            await far.wait_for_connectivity("hi")
-
-
 async def test_a_bug_in_a_connecter_is_not_hidden() -> None:
     with pytest.raises(KeyError):
         async with open_remote(Dial(KeyError("bug"))) as far:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
@@ -15,8 +15,6 @@ from zrepl_trio.endpoint.protocol import (
     StreamSource,
 )
 from zrepl_trio.errors import (
-    HandshakeFailed,
-    RemoteError,
     RemoteProtocolError,
     SourceFailed,
     TransportError,
@@ -34,13 +32,7 @@ from zrepl_trio.transport.base import Connecter
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["RECONNECT_FIRST_S", "RECONNECT_MOST_S", "RemoteEndpoint", "open_remote"]
-
-RECONNECT_FIRST_S = 1.0
-"""grpc-go's first pause between attempts to connect; each next one is 1.6 times as long."""
-
-RECONNECT_MOST_S = 120.0
-_RECONNECT_GROWTH = 1.6
+__all__ = ["RemoteEndpoint", "open_remote"]
 
 
 @asynccontextmanager
@@ -83,23 +75,6 @@ class RemoteEndpoint:
         async with self._open_data() as data:
             await data.send_request(PING, messages.encode_ping(message))
             return messages.decode_ping_echo(await data.receive_answer())
-
-    async def wait_for_connectivity(self, message: str) -> None:
-        """Return once both kinds of connection carry `message` there and back.
-
-        Tries again, ever more slowly, while the link fails; the caller sets the limit. Raises at
-        once what trying again cannot mend: HandshakeFailed, RemoteError, RemoteProtocolError.
-        """
-        async with open_background() as nursery:
-            data_done = trio.Event()
-
-            async def data_pings() -> None:
-                await self._persist(self.ping_data, message)
-                data_done.set()
-
-            nursery.start_soon(data_pings)
-            await self._persist(self.ping, message)
-            await data_done.wait()
 
     async def list_filesystems(self) -> list[Filesystem]:
         """See Endpoint."""
@@ -192,18 +167,3 @@ class RemoteEndpoint:
             await greet_server(connection, Label.DATA)
             async with open_dataconn(connection, Role.CLIENT) as data:
                 yield data
-
-    async def _persist(self, ping: Callable[[str], Awaitable[str]], message: str) -> None:
-        pause_s = RECONNECT_FIRST_S
-        while True:
-            try:
-                echo = await ping(message)
-            except HandshakeFailed:
-                raise
-            except TransportError:
-                await trio.sleep(pause_s)
-                pause_s = min(pause_s * _RECONNECT_GROWTH, RECONNECT_MOST_S)
-                continue
-            if echo != message:
-                raise RemoteError(f"the peer's ping answered {echo[:80]!r}")
-            return
