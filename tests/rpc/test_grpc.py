@@ -689,6 +689,32 @@ def test_a_flood_of_pings_whose_answers_nobody_reads_ends_the_connection() -> No
 
 
 @pytest.mark.parametrize(
+    "request_", [[(":method", "GET"), *REQUEST[1:]], REQUEST], ids=["refused", "answered"]
+)
+def test_a_flood_of_requests_whose_answers_nobody_reads_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, request_: list[tuple[str, str]]
+) -> None:
+    monkeypatch.setattr(h2conn, "MAX_UNFLUSHED_REPLIES", 50)
+    server = GrpcServer(0)
+    peer = raw_client(server)
+
+    def ask(count: int) -> None:
+        for _ in range(count):
+            number = peer.get_next_available_stream_id()
+            peer.send_headers(number, request_)
+            peer.send_data(number, bytes(5), end_stream=True)
+            for call in server.receive_data(peer.data_to_send(), 0):
+                assert isinstance(call, Call)
+                server.fail(call.stream_id, Status.UNKNOWN, "no")
+
+    for _ in range(3):
+        ask(40)
+        peer.receive_data(flush(server))
+    with pytest.raises(RemoteProtocolError, match="floods"):
+        ask(51)
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",

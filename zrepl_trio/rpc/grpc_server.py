@@ -82,6 +82,7 @@ class GrpcServer(H2Machine):
                 case GoAway():
                     pass
                 case h2.events.RequestReceived():
+                    self._counted()
                     headers = [(bytes(n), bytes(v)) for n, v in event.headers or []]
                     self._on_request(event.stream_id or 0, headers)
                 case h2.events.DataReceived():

@@ -29,7 +29,7 @@ MAX_HEADER_BYTES = 65_536
 """Bound of a call's headers, both as they come and uncompressed."""
 
 MAX_UNFLUSHED_REPLIES = 10_000
-"""Pings and settings a peer may send without reading our answers to them."""
+"""Requests, pings and settings that a peer may send without reading our answers to them."""
 
 MAX_DEBUG_BYTES = 200
 _FLUSH_BYTES = 256 * 1024
@@ -140,7 +140,7 @@ class H2Machine:
         # each costs us a reply that waits in memory while the peer does not read
         self._replies += 1
         if self._replies > MAX_UNFLUSHED_REPLIES:
-            raise RemoteProtocolError("peer floods the connection with pings or settings")
+            raise RemoteProtocolError("peer floods the connection and reads no answers")
 
     def _send_body(self, stream_id: int, body: Body) -> None:
         self._bodies[stream_id] = body
