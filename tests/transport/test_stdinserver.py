@@ -268,6 +268,24 @@ async def test_a_failing_handler_is_logged_and_never_fatal(
     assert isinstance(logs[2]["exc_info"], KeyError)
 
 
+async def test_a_bug_in_the_greeting_costs_one_client(
+    sockdir: str, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_fd: int) -> None:
+        raise KeyError("a bug")
+
+    async with serving(StdinserverListener(sockdir, [ID])), Proxy(sockdir) as served:
+        client = await served.greet()
+        with monkeypatch.context() as broken:
+            broken.setattr("zrepl_trio.transport.stdinserver.enlarge", fails)
+            async with Proxy(sockdir) as unlucky:
+                await unlucky.greet()
+                assert await unlucky.feedback() == b"\0"
+        await client.send_all(b"still here")
+        assert await read_exactly(client, 10) == b"still here"
+    assert [entry["event"] for entry in logs] == ["client refused by a bug"]
+
+
 async def test_stopping_closes_every_client_and_removes_the_sockets(sockdir: str) -> None:
     async with AsyncExitStack() as stack:
         async with serving(StdinserverListener(sockdir, [ID])):

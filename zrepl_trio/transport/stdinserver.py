@@ -139,6 +139,8 @@ class StdinserverListener(Listener):
                 connection = await self._greeted(sock, identity)
             except (_Refused, BadFds, OSError, trio.BrokenResourceError) as error:
                 log.warning("client refused", identity=identity, pid=pid, reason=str(error))
+            except Exception:  # a bug of ours is to cost this client, and not those that are served
+                log.exception("client refused by a bug", identity=identity, pid=pid)
             finally:
                 pending.pop(scope, None)
         if connection is None:
