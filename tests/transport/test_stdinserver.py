@@ -276,6 +276,8 @@ async def test_a_bug_in_the_greeting_costs_one_client(
 
     async with serving(StdinserverListener(sockdir, [ID])), Proxy(sockdir) as served:
         client = await served.greet()
+        await client.send_all(b"up?")
+        assert await read_exactly(client, 3) == b"up?"
         with monkeypatch.context() as broken:
             broken.setattr("zrepl_trio.transport.stdinserver.enlarge", fails)
             async with Proxy(sockdir) as unlucky:
