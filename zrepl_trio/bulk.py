@@ -33,6 +33,7 @@ __all__ = [
     "LONGEST_PAUSE_S",
     "PAUSE_S",
     "PIPE_BYTES",
+    "USER_PIPE_BYTES",
     "Pacer",
     "capacity",
     "copy",
@@ -40,6 +41,7 @@ __all__ = [
     "gather",
     "move",
     "move_exactly",
+    "pause_for",
     "pending_bytes",
     "raw_fd",
     "read_exactly",
@@ -51,8 +53,11 @@ __all__ = [
 CHUNK_BYTES = 256 * 1024
 """How much is moved or asked for at once: below 256 KiB Python's share of the CPU shows."""
 
-PIPE_BYTES = 1024 * 1024
-"""The pipe size asked for: Linux's default `fs.pipe-max-size`, the most without privilege."""
+PIPE_BYTES = 4 * 1024 * 1024
+"""The pipe size asked for first: room for some 8 ms of a fast ssh, so that pauses cost nothing."""
+
+USER_PIPE_BYTES = 1024 * 1024
+"""The size asked for next: Linux's default `fs.pipe-max-size`, the most without privilege."""
 
 PAUSE_S = 0.001
 """How long a mover pauses at least, if at all: trio's sleep is no finer."""
@@ -96,13 +101,12 @@ def set_pipe_size(fd: int, size: int = PIPE_BYTES) -> int:
     """
     if not hasattr(fcntl, "F_SETPIPE_SZ"):
         return 0
-    try:
-        return fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, size)
-    except OSError:
-        try:
-            return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
-        except OSError:
-            return 0
+    for wanted in (size, min(size, USER_PIPE_BYTES)):
+        with suppress(OSError):
+            return fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, wanted)
+    with suppress(OSError):
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    return 0
 
 
 def enlarge(fd: int) -> None:
@@ -144,16 +148,17 @@ def pending_bytes(fd: int) -> int:
 class Pacer:
     """Decides how one mover waits on an empty or full fd; one a direction and task.
 
-    First it lets the other process run (`sched_yield`, a few times). Then it pauses so that bytes
-    gather, for as long as fills half of the smallest buffer on the way at the rate of the last
-    moments, PAUSE_S to LONGEST_PAUSE_S. On a stream so fast that this is less than PAUSE_S, a
-    pause would leave the buffer full or empty, so it waits for the fd at once.
+    It pauses so that bytes gather: for whole milliseconds, since a finer sleep is rounded up, and for
+    so many that at the rate of the last moments half of the smallest buffer on the way passes,
+    LONGEST_PAUSE_S at most. On a stream so fast that most of it passes in one, a pause would
+    leave the buffer full or empty; there it lets the other process run (`sched_yield`, a few
+    times), then waits for the fd.
     """
 
-    __slots__ = ("_bytes", "_half", "_pause_s", "_since", "_stalls")
+    __slots__ = ("_bytes", "_pause_s", "_since", "_smallest", "_stalls")
 
     def __init__(self, *fds: int) -> None:
-        self._half = min((capacity(fd) for fd in fds), default=PIPE_BYTES) / 2
+        self._smallest = min((capacity(fd) for fd in fds), default=PIPE_BYTES)
         self._pause_s = PAUSE_S
         self._stalls = 0
         self._bytes = 0
@@ -167,28 +172,38 @@ class Pacer:
     async def wait(self, awaken: Callable[[int], Awaitable[None]], fd: int) -> None:
         """One step of waiting; the caller tries again after it. `awaken(fd)` waits for the fd."""
         self._stalls += 1
-        if self._stalls <= _YIELDS:
+        if self._stalls == 1 and await self.pause():
+            self._stalls = _YIELDS  # the next step is to be woken
+        elif self._stalls <= _YIELDS:
             os.sched_yield()
-            return
-        if self._stalls > _YIELDS + 1 or not await self.pause():
+        else:
             await awaken(fd)
 
     async def pause(self) -> bool:
         """Pause if that costs no throughput; whether it did."""
         now = trio.current_time()
         if (elapsed := now - self._since) > _RATE_WINDOW_S:
-            rate = self._bytes / elapsed
-            self._pause_s = min(self._half / rate, LONGEST_PAUSE_S) if rate else PAUSE_S
+            self._pause_s = pause_for(self._bytes / elapsed, self._smallest)
             self._bytes = 0
             self._since = now
-        if self._pause_s < PAUSE_S:
+        if not self._pause_s:
             return False
         await trio.sleep(self._pause_s)
         return True
 
 
+def pause_for(rate: float, buffer: int) -> float:
+    """How long to pause, in seconds, on a stream of `rate` bytes a second through a `buffer` of so
+    many bytes; 0 = not at all."""
+    each = rate * PAUSE_S
+    if each > buffer * 3 / 4:
+        return 0.0
+    return PAUSE_S * (max(1, min(int(buffer / 2 / each), _LONGEST)) if each else 1)
+
+
+_LONGEST = round(LONGEST_PAUSE_S / PAUSE_S)
 _YIELDS = 4
-_GATHER_YIELDS = 2
+_GATHER_TURNS = 8
 _RATE_WINDOW_S = 0.02
 
 
@@ -202,14 +217,17 @@ async def gather(fd: int, wanted: int, pacer: Pacer) -> int:
     if held == 0:
         await trio.lowlevel.wait_readable(fd)
         held = pending_bytes(fd)
-    still = 0
-    while 0 < held < wanted:
-        if still < _GATHER_YIELDS:
-            os.sched_yield()
-        elif still > _GATHER_YIELDS or not await pacer.pause():
+    for turn in range(_GATHER_TURNS):
+        if not 0 < held < wanted:
             break
+        if not await pacer.pause():
+            # a fast source: a frame of a decent size is worth no more waiting
+            if held >= CHUNK_BYTES:
+                break
+            os.sched_yield()
         now = pending_bytes(fd)
-        still = still + 1 if now == held else 0
+        if now == held and turn:
+            break
         held = now
     return held
 

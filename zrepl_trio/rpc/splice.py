@@ -56,6 +56,7 @@ async def spliced_out(
             total += 1
             on_progress(1)
             continue
+        full_turn = False
         async with data.burst() as burst:
             for _ in range(_FRAMES_A_TURN):
                 length = min(held, MAX_SENT_PAYLOAD)
@@ -76,6 +77,10 @@ async def spliced_out(
                 held = pending_bytes(source)
                 if held < wanted:
                     break
+            else:
+                full_turn = True
+        if full_turn:
+            await trio.lowlevel.checkpoint()
 
 
 async def spliced_in(

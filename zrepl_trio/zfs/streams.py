@@ -7,15 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import trio
 
+from zrepl_trio.bulk import PIPE_BYTES
 from zrepl_trio.process import Child, Processes, Redirect
 from zrepl_trio.zfs.failures import failure, missing_program
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
 
-__all__ = ["PIPE_BYTES", "RECEIVE_GRACE_S", "SEND_GRACE_S", "open_receive", "open_send"]
-
-PIPE_BYTES = 1 << 20
-"""Pipe size asked for: Linux's default `pipe-max-size` for users."""
+__all__ = ["RECEIVE_GRACE_S", "SEND_GRACE_S", "open_receive", "open_send"]
 
 SEND_GRACE_S = 1.0
 """How long a `zfs send` may take to notice that nobody reads any more."""
