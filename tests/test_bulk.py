@@ -169,6 +169,16 @@ async def test_small_pieces_that_fill_the_slots_of_a_pipe_still_move(stack: Exit
     assert await bulk.move_exactly(middle_read, out_write, held, bulk.Pacer()) == held
 
 
+@pytest.mark.parametrize(
+    ("mib_a_second", "pause_ms"),
+    [(0, 1), (1, 5), (100, 5), (200, 2), (500, 1), (700, 1), (800, 0), (3000, 0)],
+)
+def test_a_pause_leaves_a_mebibyte_pipe_neither_full_nor_empty(
+    mib_a_second: int, pause_ms: int
+) -> None:
+    assert bulk.pause_for(mib_a_second * 2**20, 2**20) == pytest.approx(pause_ms / 1000)
+
+
 @pytest.mark.parametrize("full", [False, True], ids=["waiting to read", "waiting to write"])
 async def test_a_waiting_mover_can_be_cancelled_and_leaves_the_fds_usable(
     stack: ExitStack, full: bool

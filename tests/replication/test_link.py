@@ -33,6 +33,13 @@ async def test_both_kinds_of_connection_must_answer() -> None:
     assert peer.calls == ["ping", "ping_data"]
 
 
+async def test_the_control_connection_alone_can_be_asked() -> None:
+    peer = Peer()
+    peer.errors = [TransportError("would fail on data")]
+    assert await link_error([peer], data=False) is None
+    assert peer.calls == ["ping"]
+
+
 async def test_a_side_that_fails_is_told_by_its_error() -> None:
     peer = Peer()
     broken = TransportError("refused")

@@ -46,7 +46,7 @@ class PullWork:
             # Unattended, a run waits for a link that is down at first. Somebody who asked for
             # this run wants to be told at once what is wrong with the link.
             if not patient:
-                error = await link_error([sender], answer_s=self.options.answer_s)
+                error = await link_error([sender], answer_s=self.options.answer_s, data=False)
                 if error is not None:
                     return Result(outcome=Outcome.CONNECT_FAILED, error=with_notes(error))
             report = await replicate(

@@ -19,12 +19,13 @@ _LONGEST_PAUSE_S = 30.0
 
 
 async def link_error(
-    endpoints: Iterable[Endpoint], *, answer_s: float = ANSWER_S
+    endpoints: Iterable[Endpoint], *, answer_s: float = ANSWER_S, data: bool = True
 ) -> ZreplError | str | None:
-    """Why some side does not answer a ping (on each kind of connection), None when all do."""
+    """Why some side does not answer a ping, None when all do. `data`: on a connection of that kind
+    too, which has to be made for it and costs a log-in over ssh."""
     for endpoint in endpoints:
         error = await _ping_error(endpoint.ping, answer_s)
-        if error is None and isinstance(endpoint, PingsData):
+        if error is None and data and isinstance(endpoint, PingsData):
             error = await _ping_error(endpoint.ping_data, answer_s)
         if error is not None:
             return error
