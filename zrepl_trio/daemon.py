@@ -7,6 +7,7 @@ that has a deadline, after which the process ends with 1 and says what it left.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -142,6 +143,8 @@ async def run_daemon(
                     )
                 await work.start(serve_http, listener, routes)
                 await work.start(supervisor.run)
+                # what was made up to here stays to the end: spare the collector from walking it
+                gc.freeze()
                 task_status.started()
             guards.cancel_scope.cancel()
     log.info("stopped")

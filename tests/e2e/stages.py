@@ -12,7 +12,7 @@ import trio
 from tests.support.hosts import marked_processes, scratch
 from tests.support.resources import until
 from zrepl_trio.control.api import FilesystemModel, JobModel
-from zrepl_trio.demo.data import digest
+from zrepl_trio.demo.data import MIB, digest
 from zrepl_trio.demo.host import Host
 from zrepl_trio.demo.stage import Stage, open_stage
 
@@ -67,6 +67,12 @@ def outcome(told: JobModel) -> str:
 
 async def received(stage: Stage) -> int:
     """Bytes over all counted connections, once all of them have ended."""
+    return sum(await transfers(stage, at_least=0))
+
+
+async def transfers(stage: Stage, *, at_least: int = MIB) -> list[int]:
+    """Bytes over each counted connection that carried a transfer, in the order of their ends,
+    once all of them have ended."""
     directory = str(stage.link.directory)
 
     def relays() -> bool:
@@ -79,4 +85,8 @@ async def received(stage: Stage) -> int:
     with trio.fail_after(20):
         while relays():  # noqa: ASYNC110 - no event tells of another's process
             await trio.sleep(0.02)
-    return sum(stage.link.received.values())
+    counted = sorted(
+        (path.stat().st_mtime_ns, int(path.read_text()))
+        for path in stage.link.directory.glob("received.*")
+    )
+    return [size for _, size in counted if size >= at_least]

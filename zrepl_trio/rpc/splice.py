@@ -30,7 +30,7 @@ from zrepl_trio.rpc.heartbeat import PEER_LIMIT_S
 __all__ = ["spliced_in", "spliced_out"]
 
 _FRAMES_A_TURN = 16
-"""How many frames go before the other tasks get their turn: 8 MiB, a few milliseconds."""
+"""How many frames go at most before the other tasks get their turn: 8 MiB, a few milliseconds."""
 
 
 async def spliced_out(
@@ -56,7 +56,6 @@ async def spliced_out(
             total += 1
             on_progress(1)
             continue
-        full_turn = False
         async with data.burst() as burst:
             for _ in range(_FRAMES_A_TURN):
                 length = min(held, MAX_SENT_PAYLOAD)
@@ -75,12 +74,14 @@ async def spliced_out(
                 total += length
                 on_progress(length)
                 held = pending_bytes(source)
-                if held < wanted:
+                if held < wanted and await pacer.pause():
+                    # a pause is short enough to keep the lock; a source that brings little in
+                    # it is waited for without
+                    held = pending_bytes(source)
+                if held < wanted // 2:
                     break
             else:
-                full_turn = True
-        if full_turn:
-            await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
 
 
 async def spliced_in(
