@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -69,12 +70,15 @@ def test_an_initial_send_is_resumed(pair: Pair) -> None:
 
 
 def child(daemon: Daemon, word: str) -> psutil.Process:
-    """The daemon's `zfs` child with this subcommand."""
+    """The daemon's `zfs` child with this subcommand, dry runs for a size aside."""
 
     def found() -> psutil.Process | None:
         for process in psutil.Process(daemon.process.pid).children(recursive=True):
-            if word in process.cmdline()[1:3]:
-                return process
+            # others come and go meanwhile
+            with suppress(psutil.NoSuchProcess):
+                words = process.cmdline()
+                if word in words[1:3] and "-n" not in words:
+                    return process
         return None
 
     return until(found, f"a `zfs {word}` runs")
