@@ -171,7 +171,7 @@ async def test_small_pieces_that_fill_the_slots_of_a_pipe_still_move(stack: Exit
 
 @pytest.mark.parametrize(
     ("mib_a_second", "pause_ms"),
-    [(0, 1), (1, 5), (100, 5), (200, 2), (500, 1), (700, 1), (800, 0), (3000, 0)],
+    [(0, 1), (1, 5), (100, 5), (200, 2), (500, 1), (600, 0), (800, 0), (3000, 0)],
 )
 def test_a_pause_leaves_a_mebibyte_pipe_neither_full_nor_empty(
     mib_a_second: int, pause_ms: int

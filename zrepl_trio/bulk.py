@@ -150,7 +150,7 @@ class Pacer:
 
     It pauses so that bytes gather: for whole milliseconds, since a finer sleep is rounded up, and for
     so many that at the rate of the last moments half of the smallest buffer on the way passes,
-    LONGEST_PAUSE_S at most. On a stream so fast that most of it passes in one, a pause would
+    LONGEST_PAUSE_S at most. On a stream so fast that more of it passes in one, a pause would
     leave the buffer full or empty; there it lets the other process run (`sched_yield`, a few
     times), then waits for the fd.
     """
@@ -196,7 +196,7 @@ def pause_for(rate: float, buffer: int) -> float:
     """How long to pause, in seconds, on a stream of `rate` bytes a second through a `buffer` of so
     many bytes; 0 = not at all."""
     each = rate * PAUSE_S
-    if each > buffer * 3 / 4:
+    if each > buffer * 0.55:
         return 0.0
     return PAUSE_S * (max(1, min(int(buffer / 2 / each), _LONGEST)) if each else 1)
 
