@@ -8,6 +8,8 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, settings
 
+from zrepl_trio.demo.openssh import find_sshd
+
 # how long an example takes says more about the machine's other work than about the code
 settings.register_profile("zrepl-trio", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("zrepl-trio")
@@ -23,6 +25,14 @@ def _sshd_missing() -> bool:
 
 def _zfs_missing() -> bool:
     return not os.path.exists("/dev/zfs")
+
+
+def pytest_configure() -> None:
+    """Where sshd is required, its absence ends the run: no test's own skip may hide it."""
+    if os.environ.get("ZREPL_TRIO_REQUIRE_SSHD") and find_sshd() is None:
+        raise pytest.UsageError(
+            "ZREPL_TRIO_REQUIRE_SSHD is set, but sshd, ssh or ssh-keygen is missing"
+        )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from zrepl_trio.config.explain import MISSING, Loc, key_path
@@ -12,7 +13,7 @@ from zrepl_trio.config.render import as_yaml
 from zrepl_trio.config.scalars import ScalarError
 from zrepl_trio.errors import Problem
 
-__all__ = ["RECV", "OldJob", "Outcome", "built", "mapping_pairs"]
+__all__ = ["RECV", "OldJob", "OldSingleJob", "Outcome", "built", "mapping_pairs"]
 
 RECV = {"placeholder": {"encryption": "inherit"}}
 """How 0.0.x made placeholders. Today's default is to refuse where one is needed."""
@@ -51,7 +52,7 @@ class Outcome:
         )
 
 
-class OldJob:
+class OldJob(ABC):
     """One job on its way to today's form; `entries` is what has been reached."""
 
     def __init__(self, node: MapNode, loc: Loc, outcome: Outcome) -> None:
@@ -61,14 +62,9 @@ class OldJob:
         self.entries = dict(node.entries)
         self._refusals = 0
 
+    @abstractmethod
     def today(self) -> list[Node]:
         """The job or jobs of today that stand for this one."""
-        self.translate()
-        return [MapNode(self.node.place, self.entries)]
-
-    def translate(self) -> None:
-        """Bring `entries` to today's form."""
-        raise NotImplementedError
 
     def take(self, key: str) -> Entry | None:
         """The entry of an old key, which goes."""
@@ -160,6 +156,18 @@ class OldJob:
         for remark in remarks:
             self.note(entry, key, remark)
         return rules
+
+
+class OldSingleJob(OldJob):
+    """An old job that one of today's stands for."""
+
+    def today(self) -> list[Node]:
+        self.translate()
+        return [MapNode(self.node.place, self.entries)]
+
+    @abstractmethod
+    def translate(self) -> None:
+        """Bring `entries` to today's form."""
 
 
 def mapping_pairs(node: Node) -> list[tuple[str, str]] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zrepl_trio.config.legacy_job import RECV, OldJob, mapping_pairs
+from zrepl_trio.config.legacy_job import RECV, OldSingleJob, mapping_pairs
 from zrepl_trio.config.legacy_mapping import UnmappableError, only_root
 from zrepl_trio.config.legacy_prune import KEEP_ALL
 from zrepl_trio.config.nodes import Entry
@@ -12,7 +12,7 @@ __all__ = ["OldPullJob"]
 _OLD_KEYS = {"mapping", "initial_repl_policy", "snapshot_prefix", "prune", "debug"}
 
 
-class OldPullJob(OldJob):
+class OldPullJob(OldSingleJob):
     """Pulls at start and then at an interval, into places given by a mapping."""
 
     def translate(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zrepl_trio.config.legacy_job import OldJob
+from zrepl_trio.config.legacy_job import OldSingleJob
 from zrepl_trio.config.legacy_prune import keeps_everything
 from zrepl_trio.config.nodes import Entry, MapNode, ScalarNode, SeqNode
 
@@ -11,7 +11,7 @@ __all__ = ["OldSourceJob"]
 _VERDICTS = {"ok": "true", "!": "false"}
 
 
-class OldSourceJob(OldJob):
+class OldSourceJob(OldSingleJob):
     """Serves one client, snapshots and prunes by itself; today the puller prunes both sides."""
 
     def translate(self) -> None:

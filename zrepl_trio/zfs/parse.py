@@ -8,6 +8,7 @@ guessed, since snapshots are destroyed on the strength of these listings.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 
 from zrepl_trio.zfs.argv import DATASET_PROPERTIES, PLACEHOLDER, SOURCE_GUID
@@ -47,7 +48,7 @@ class Unexpected(ValueError):
     """The output is not what zfs prints; the message quotes the row."""
 
 
-class Rows:
+class Rows(ABC):
     """Bytes in any pieces to rows; a subclass says what a row means."""
 
     def __init__(self) -> None:
@@ -70,9 +71,9 @@ class Rows:
         if self._pending:
             raise Unexpected(f"the output ends inside a row: {bytes(self._pending[:200])!r}")
 
+    @abstractmethod
     def row(self, text: str) -> None:
         """One row, without its newline."""
-        raise NotImplementedError
 
 
 def _uint64(text: str, row: str) -> int:
