@@ -27,11 +27,14 @@ from zrepl_trio.demo.stage import Stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-WHOLE = 24 * MIB
+WHOLE = 56 * MIB
 STALL_AT = 16 * MIB
-SLACK = 6 * MIB
-"""What may be sent twice: what was in flight in four pipes of a MiB and in ssh when it was cut. Far
-less than the 16 that a transfer from the beginning adds."""
+"""Far enough from the end that `zfs send` cannot have written all: before the stall there may wait
+its pipe (4 MiB with privilege), a socket's buffer (8 MiB) and what ssh has read ahead."""
+
+SLACK = 14 * MIB
+"""What may be sent twice: what was in flight behind the stall, in two pipes of 4 MiB, and what
+`zfs recv` had read and not saved. Less than the 16 that a transfer from the beginning adds."""
 
 
 @pytest.fixture
