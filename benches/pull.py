@@ -23,7 +23,7 @@ from zrepl_trio.control.client import ControlClient, open_control_client
 from zrepl_trio.demo.openssh import OpenSsh, SshLogin, running_sshd
 from zrepl_trio.process import Child
 
-BYTES = 4 * GIB
+BYTES = 8 * GIB
 ROUNDS = 5
 _PULL = """\
 - name: pull

@@ -1,4 +1,4 @@
-"""The movers: splice and copy give the same bytes, notice every kind of end, and let go."""
+"""Copying between streams, whatever is below them, and what file descriptors can."""
 
 from __future__ import annotations
 
@@ -54,17 +54,16 @@ def _socketpair(stack: ExitStack) -> tuple[int, int]:
     return _closing(stack, one.detach()), _closing(stack, two.detach())
 
 
-async def _feed(fd: int, data: bytes, piece: int = 65536) -> None:
-    pacer = bulk.Pacer()
-    for at in range(0, len(data), piece):
-        await bulk.write_all(fd, data[at : at + piece], pacer)
-    _close(fd)
+async def _feed(fd: int, data: bytes) -> None:
+    async with trio.lowlevel.FdStream(os.dup(fd)) as stream:
+        _close(fd)
+        await stream.send_all(data)
 
 
 async def _drain(fd: int, into: bytearray) -> None:
-    pacer = bulk.Pacer()
-    while part := await bulk.read_exactly(fd, 50_000, pacer):
-        into += part
+    async with trio.lowlevel.FdStream(os.dup(fd)) as stream:
+        while part := await stream.receive_some(50_000):
+            into += part
 
 
 @pytest.mark.parametrize("source_kind", ["pipe", "socket"])
@@ -107,120 +106,6 @@ def test_spliceable_needs_a_pipe_and_no_file(stack: ExitStack) -> None:
     assert not bulk.spliceable(one, two)
     assert not bulk.spliceable(pipe_read, null)
     assert not bulk.spliceable(None, pipe_write)
-
-
-async def test_move_exactly_stops_at_the_count(stack: ExitStack) -> None:
-    read, write = _pipe(stack)
-    out_read, out_write = _pipe(stack)
-    os.write(write, b"payload|next header")
-    assert await bulk.move_exactly(read, out_write, 7, bulk.Pacer()) == 7
-    assert os.read(out_read, 100) == b"payload"
-    assert os.read(read, 100) == b"|next header"
-
-
-async def test_move_exactly_tells_an_early_end(stack: ExitStack) -> None:
-    read, write = _pipe(stack)
-    _, out_write = _pipe(stack)
-    os.write(write, b"abc")
-    _close(write)
-    assert await bulk.move_exactly(read, out_write, 10, bulk.Pacer()) == 3
-
-
-async def test_a_gone_target_is_a_broken_resource(stack: ExitStack) -> None:
-    read, write = _pipe(stack)
-    out_read, out_write = _pipe(stack)
-    os.write(write, b"abc")
-    _close(out_read)
-    with pytest.raises(trio.BrokenResourceError):
-        await bulk.move_exactly(read, out_write, 3, bulk.Pacer())
-    with pytest.raises(trio.BrokenResourceError):
-        await bulk.write_all(out_write, b"x", bulk.Pacer())
-
-
-async def test_gather_waits_for_enough_and_gives_up_on_a_slow_source(stack: ExitStack) -> None:
-    read, write = _pipe(stack)
-    os.write(write, b"x" * 100)
-    assert await bulk.gather(read, 1000, bulk.Pacer(read)) == 100
-    os.write(write, b"x" * 4000)
-    assert await bulk.gather(read, 1000, bulk.Pacer(read)) == 4100
-
-
-async def test_gather_shows_an_end_as_zero_bytes(stack: ExitStack) -> None:
-    read, write = _pipe(stack)
-    _close(write)
-    assert await bulk.gather(read, 1000, bulk.Pacer(read)) == 0
-    assert os.read(read, 1) == b""
-
-
-async def test_small_pieces_that_fill_the_slots_of_a_pipe_still_move(stack: ExitStack) -> None:
-    read, write = _pipe(stack)
-    middle_read, middle_write = _pipe(stack)
-    # spliced pieces keep their slot each: 16 of them fill a default pipe with a few bytes
-    held = 0
-    while True:
-        os.write(write, b"piece")
-        try:
-            held += os.splice(read, middle_write, 5, flags=os.SPLICE_F_NONBLOCK)
-        except BlockingIOError:
-            break
-    assert held < 1000
-    assert await bulk.gather(middle_read, bulk.CHUNK_BYTES, bulk.Pacer()) == held
-    _, out_write = _pipe(stack)
-    assert await bulk.move_exactly(middle_read, out_write, held, bulk.Pacer()) == held
-
-
-@pytest.mark.parametrize(
-    ("mib_a_second", "pause_ms"),
-    [(0, 1), (1, 5), (100, 5), (200, 2), (500, 1), (600, 0), (800, 0), (3000, 0)],
-)
-def test_a_pause_leaves_a_mebibyte_pipe_neither_full_nor_empty(
-    mib_a_second: int, pause_ms: int
-) -> None:
-    assert bulk.pause_for(mib_a_second * 2**20, 2**20) == pytest.approx(pause_ms / 1000)
-
-
-@pytest.mark.parametrize("full", [False, True], ids=["waiting to read", "waiting to write"])
-async def test_a_waiting_mover_can_be_cancelled_and_leaves_the_fds_usable(
-    stack: ExitStack, full: bool
-) -> None:
-    read, write = _pipe(stack)
-    out_read, out_write = _pipe(stack)
-    filled = 0
-    if full:
-        os.write(write, b"abc")
-        filled = os.write(out_write, b"f" * 2**20)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(bulk.move_exactly, read, out_write, 10, bulk.Pacer())
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-    if full:
-        assert len(os.read(out_read, 2**21)) == filled
-    os.write(write, b"def")
-    assert await bulk.move_exactly(read, out_write, 3, bulk.Pacer()) == 3
-
-
-async def test_a_mover_that_never_stalls_lets_other_tasks_run(stack: ExitStack) -> None:
-    read, write = _pipe(stack)
-    out_read, out_write = _pipe(stack)
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            await trio.lowlevel.checkpoint()
-            turns += 1
-
-    got = bytearray()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(count_turns)
-        nursery.start_soon(_feed, write, DATA)
-        nursery.start_soon(_drain, out_read, got)
-        await bulk.move(read, out_write)
-        _close(out_write)
-        while len(got) < len(DATA):
-            await trio.lowlevel.checkpoint()
-        nursery.cancel_scope.cancel()
-    assert turns > 1
 
 
 def test_a_refused_pipe_size_is_no_error(stack: ExitStack) -> None:

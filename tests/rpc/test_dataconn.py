@@ -89,7 +89,7 @@ async def test_no_payload_is_read_ahead() -> None:
         await peer.send_all(vectors.HELLO_STREAM)
         assert await data.next_stream_frame() == 11
         assert await data.connection.receive_some(5) == b"hello"
-        data.payload_moved(5)
+        data.inbound.parser.payload_moved(5)
         assert data.payload_left == 6
         assert await data.receive_payload(100) == b" world"
         assert await data.next_stream_frame() is None

@@ -8,7 +8,7 @@ no more, not even goodbye, since whatever it said would read as the rest of that
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 import trio
@@ -28,6 +28,7 @@ from zrepl_trio.rpc.machine import (
     Event,
     Exchange,
     Heartbeat,
+    Inbound,
     Message,
     Reset,
     Role,
@@ -72,8 +73,7 @@ async def open_dataconn(connection: Connection, our_role: Role) -> AsyncIterator
 class FrameBody:
     """Frames that were announced: exactly their bytes must follow, by one of two ways.
 
-    Either `send_all`, or bytes put into `connection.write_fd` by other means, told by `took`, with
-    `waiting` before each wait.
+    Either `send_all`, or bytes put into `connection.write_fd` by other means, told by `moved`.
     """
 
     def __init__(self, connection: Connection, limit: WriteLimit, scope: trio.CancelScope) -> None:
@@ -82,7 +82,6 @@ class FrameBody:
         self.length = 0
         self._limit = limit
         self._scope = scope
-        self._progressed = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send these bytes of the payload."""
@@ -97,20 +96,9 @@ class FrameBody:
 
     def moved(self, count: int) -> None:
         """`count` bytes have left; puts off the write limit."""
-        self.took(count)
-        self.waiting()
-
-    def took(self, count: int) -> None:
-        """The same, but the limit is put off only by the next `waiting`: cheap for many pieces."""
         self.left -= count
-        self._progressed = True
-
-    def waiting(self, _for_source: bool = False) -> None:
-        """The connection takes nothing just now; from the last progress on, the limit runs."""
-        if self._progressed:
-            self._progressed = False
-            self._limit.progress(trio.current_time())
-            self._scope.deadline = self._limit.deadline
+        self._limit.progress(trio.current_time())
+        self._scope.deadline = self._limit.deadline
 
     def peer_lives(self) -> None:
         """The peer sent a heartbeat; puts off the write limit."""
@@ -168,7 +156,7 @@ class DataConn:
         For a server with nothing more to hear: it notices a client that went away or fell silent.
         """
         try:
-            event = await self._next_event(self._receive)
+            event = await self._next_event()
         except TransportError:
             if self._outbound.state is State.DONE:
                 return
@@ -221,21 +209,32 @@ class DataConn:
 
     # --- the incoming stream ---
 
-    async def next_stream_frame(
-        self, receive: Callable[[int], Awaitable[bytes]] | None = None
-    ) -> int | None:
+    async def next_stream_frame(self) -> int | None:
         """How many stream bytes come next, None at the stream's end; SourceFailed when the
-        sender says that it is incomplete. They wait on the wire: take them by
-        `receive_payload`, or from `connection.read_fd`, told by `payload_moved`.
-
-        `receive(n)` may replace our way to read at most n bytes; it raises `link_ended` at EOF.
+        sender says that it is incomplete. They wait on the wire: take them by `receive_payload`.
         """
-        event = await self._next_event(receive or self._receive)
+        event = await self._next_event()
+        if isinstance(event, StreamFrame):
+            return event.length
+        self.stream_goes_on(event)
+        return None
+
+    @property
+    def inbound(self) -> Inbound:
+        """What the peer says, for one who reads `connection.read_fd` himself: he alone uses it
+        meanwhile, and gives `stream_goes_on` each event but the stream's frames."""
+        return self._inbound
+
+    def stream_goes_on(self, event: Event) -> bool:
+        """Heed what came between a stream's frames: False at its clean end.
+
+        Raises SourceFailed when the sender says that its stream is incomplete.
+        """
+        if self._heeded(event):
+            return True
         match event:
-            case StreamFrame(length):
-                return length
             case StreamEnd():
-                return None
+                return False
             case StreamFailed(text):
                 raise SourceFailed(f"the sending side's stream failed: {text}")
             case _:
@@ -251,10 +250,6 @@ class DataConn:
         data = await self._receive(min(at_most, self.payload_left))
         self._inbound.parser.payload_moved(len(data))
         return data
-
-    def payload_moved(self, count: int) -> None:
-        """`count` bytes of the frame were taken from `connection.read_fd`."""
-        self._inbound.parser.payload_moved(count)
 
     @contextmanager
     def silence_limit(self) -> Iterator[trio.CancelScope]:
@@ -276,25 +271,31 @@ class DataConn:
     # --- reading ---
 
     async def _receive_message(self) -> bytes:
-        event = await self._next_event(self._receive)
+        event = await self._next_event()
         if not isinstance(event, Message):
             raise LocalProtocolError(f"{type(event).__name__} where a message was read")
         return event.data
 
-    async def _next_event(self, receive: Callable[[int], Awaitable[bytes]]) -> Event:
+    async def _next_event(self) -> Event:
         while True:
             event = self._inbound.next_event()
-            match event:
-                case None:
-                    parser = self._inbound.parser
-                    parser.receive_data(await receive(parser.want))
-                case Heartbeat():
-                    if self._writing is not None:
-                        self._writing.peer_lives()
-                case Reset():
-                    raise TransportError("the peer is shutting the connection down")
-                case _:
-                    return event
+            if event is None:
+                parser = self._inbound.parser
+                parser.receive_data(await self._receive(parser.want))
+            elif not self._heeded(event):
+                return event
+
+    def _heeded(self, event: Event) -> bool:
+        """Whether the event was the connection's own affair."""
+        match event:
+            case Heartbeat():
+                if self._writing is not None:
+                    self._writing.peer_lives()
+                return True
+            case Reset():
+                raise TransportError("the peer is shutting the connection down")
+            case _:
+                return False
 
     async def _receive(self, at_most: int) -> bytes:
         with self.silence_limit(), _link_errors("receiving"):

@@ -1,8 +1,9 @@
 """Moving a stream's bytes between a pipe and a data connection's frames, inside the kernel.
 
-Only the 8-byte headers pass through Python. Used where the connection's fd and the pipe's allow it
-(`bulk.spliceable`); `rpc.payload` copies everywhere else, with the same results. What Python does
-for each frame is what the CPU time goes to, so limits are looked at only when something waits.
+Only the 8-byte headers pass through Python, in the turns of a thread (`zrepl_trio.mover`); waiting,
+limits and all that is not a stream's frame stay with the task. Used where the connection's fd and
+the pipe's allow it (`bulk.spliceable`); `rpc.payload` copies everywhere else, with the same
+results.
 """
 
 from __future__ import annotations
@@ -10,27 +11,18 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
-from zrepl_trio.bulk import (
-    Pacer,
-    capacity,
-    gather,
-    move_exactly,
-    pending_bytes,
-    read_exactly,
-    write_all,
-)
 from zrepl_trio.errors import LocalProtocolError, TransportError
-from zrepl_trio.rpc.dataconn import DataConn
+from zrepl_trio.mover import Mover, Stop, capacity, in_thread, pending_bytes
+from zrepl_trio.rpc.dataconn import DataConn, FrameBody
 from zrepl_trio.rpc.frames import MAX_SENT_PAYLOAD
 from zrepl_trio.rpc.heartbeat import PEER_LIMIT_S
+from zrepl_trio.rpc.machine import Event, StreamFrame
 
 __all__ = ["spliced_in", "spliced_out"]
-
-_FRAMES_A_TURN = 16
-"""How many frames go at most before the other tasks get their turn: 8 MiB, a few milliseconds."""
 
 
 async def spliced_out(
@@ -39,11 +31,12 @@ async def spliced_out(
     """Send all of the pipe `source` as stream frames into the connection's fd `target`, without
     the stream's end; the count of bytes. Raises as `payload.frames_out`."""
     total = 0
-    pacer = Pacer(source, target)
-    wanted = min(MAX_SENT_PAYLOAD, capacity(source) // 2)
+    frames = _FramesOut(source, target, data)
     while True:
-        held = await gather(source, wanted, pacer)
-        if held == 0:
+        await trio.lowlevel.wait_readable(source)
+        if pending_bytes(source):
+            moved = await _one_burst(frames, target, data, on_progress)
+        else:
             # readable and empty: the end, or a byte that came since; only a read can tell
             try:
                 first = os.read(source, 1)
@@ -53,35 +46,69 @@ async def spliced_out(
                 return total
             async with data.frame(1) as body:
                 await body.send_all(first)
-            total += 1
+            moved = 1
             on_progress(1)
-            continue
-        async with data.burst() as burst:
-            for _ in range(_FRAMES_A_TURN):
-                length = min(held, MAX_SENT_PAYLOAD)
-                header = data.announce(burst, length)
-                try:
-                    await write_all(target, header, pacer, burst.waiting)
-                    burst.took(len(header))
-                    # the bytes are in the pipe: only the connection can make this wait
-                    moved = await move_exactly(
-                        source, target, length, pacer, burst.took, burst.waiting
-                    )
-                except (trio.BrokenResourceError, OSError) as error:
-                    raise TransportError(f"the connection broke while sending: {error}") from error
-                if moved < length:
-                    raise LocalProtocolError("somebody else reads from the stream's pipe")
-                total += length
-                on_progress(length)
-                held = pending_bytes(source)
-                if held < wanted and await pacer.pause():
-                    # a pause is short enough to keep the lock; a source that brings little in
-                    # it is waited for without
-                    held = pending_bytes(source)
-                if held < wanted // 2:
-                    break
-            else:
-                await trio.lowlevel.checkpoint()
+        total += moved
+
+
+async def _one_burst(
+    frames: _FramesOut, target: int, data: DataConn, on_progress: Callable[[int], None]
+) -> int:
+    """Send what there is, in whole frames, for one turn or as long as the last frame takes."""
+    total = 0
+    async with data.burst() as burst:
+        stop: Stop | None = Stop.TARGET
+        while stop is Stop.TARGET:
+            try:
+                stop, taken, moved = await in_thread(partial(frames.turn, burst))
+            except (trio.BrokenResourceError, OSError) as error:
+                raise TransportError(f"the connection broke while sending: {error}") from error
+            if taken:
+                burst.moved(taken)
+            if moved:
+                on_progress(moved)
+                total += moved
+            if stop is Stop.TARGET:
+                await trio.lowlevel.wait_writable(target)
+    return total
+
+
+class _FramesOut:
+    def __init__(self, source: int, target: int, data: DataConn) -> None:
+        self._mover = Mover(source, target)
+        self._data = data
+        self._wanted = min(MAX_SENT_PAYLOAD, capacity(source) // 2)
+        self._header = b""
+        self._left = 0
+
+    def turn(self, burst: FrameBody) -> tuple[Stop | None, int, int]:
+        """In a thread: why it ended, bytes written to the connection, bytes of the stream in them.
+
+        Only Stop.TARGET ends it inside a frame.
+        """
+        mover = self._mover
+        mover.begin_turn()
+        taken = moved = 0
+        while True:
+            if self._header:
+                count, stop = mover.write(self._header)
+                self._header = self._header[count:]
+                taken += count
+                if stop is not None:
+                    return stop, taken, moved
+            # the bytes are in the pipe: only the connection can make this wait
+            count, stop = mover.splice(self._left)
+            self._left -= count
+            taken += count
+            moved += count
+            if stop is Stop.TARGET:
+                return stop, taken, moved
+            if stop is not None:
+                raise LocalProtocolError("somebody else reads from the stream's pipe")
+            if mover.turn_is_over or not (held := mover.gather(self._wanted)):
+                return None, taken, moved
+            self._left = min(held, MAX_SENT_PAYLOAD)
+            self._header = self._data.announce(burst, self._left)
 
 
 async def spliced_in(
@@ -90,52 +117,70 @@ async def spliced_in(
     """Move one incoming stream from the connection's fd `source` into the pipe `target`, up to its
     clean end; the count of bytes. Raises as `payload.frames_in`."""
     total = 0
-    frames = 0
-    pacer = Pacer(source, target)
+    frames = _FramesIn(source, target, data)
     with data.silence_limit() as scope:
-        silence = _Silence(scope)
-
-        def taken(count: int) -> None:
-            silence.progressed = True
-            data.payload_moved(count)
-            on_progress(count)
-
-        async def header(count: int) -> bytes:
+        # runs only while we wait for the peer, from its last byte on
+        limit_at = trio.current_time() + PEER_LIMIT_S
+        while True:
+            scope.deadline = math.inf
             try:
-                got = await read_exactly(source, count, pacer, silence.waiting)
+                end, taken, moved = await in_thread(frames.turn)
             except OSError as error:
                 raise TransportError(f"the connection broke while receiving: {error}") from error
-            if not got:
-                raise data.link_ended()
-            silence.progressed = True
-            return got
+            if moved:
+                on_progress(moved)
+                total += moved
+            if taken:
+                limit_at = trio.current_time() + PEER_LIMIT_S
+            match end:
+                case Stop.SOURCE:
+                    scope.deadline = limit_at
+                    await trio.lowlevel.wait_readable(source)
+                case Stop.TARGET:
+                    # our own `zfs recv` takes nothing: the peer is not what is silent
+                    await trio.lowlevel.wait_writable(target)
+                    limit_at = trio.current_time() + PEER_LIMIT_S
+                case Stop.END:
+                    raise data.link_ended()
+                case None:
+                    pass
+                case event:
+                    if not data.stream_goes_on(event):
+                        return total
 
-        while await data.next_stream_frame(header) is not None:
-            length = data.payload_left
-            try:
-                moved = await move_exactly(source, target, length, pacer, taken, silence.waiting)
-            except OSError as error:
-                raise TransportError(f"the connection broke while receiving: {error}") from error
-            if moved < length:
-                raise data.link_ended()
-            total += moved
-            frames += 1
-            if frames % _FRAMES_A_TURN == 0:
-                await trio.lowlevel.checkpoint()
-    return total
 
+class _FramesIn:
+    def __init__(self, source: int, target: int, data: DataConn) -> None:
+        self._mover = Mover(source, target)
+        self._inbound = data.inbound
+        self._left = 0
 
-class _Silence:
-    """Keeps a silence limit: it runs only while we wait for the peer, from its last byte on."""
+    def turn(self) -> tuple[Stop | Event | None, int, int]:
+        """In a thread: why it ended, bytes taken from the connection, bytes of the stream in them.
 
-    def __init__(self, scope: trio.CancelScope) -> None:
-        self._scope = scope
-        self.progressed = False
-
-    def waiting(self, for_peer: bool) -> None:
-        if not for_peer:
-            # our own `zfs recv` takes nothing: the peer is not what is silent
-            self._scope.deadline = math.inf
-        elif self.progressed or self._scope.deadline == math.inf:
-            self._scope.deadline = trio.current_time() + PEER_LIMIT_S
-        self.progressed = False
+        It ends at whatever is not a frame of the stream, with that event.
+        """
+        mover, inbound, parser = self._mover, self._inbound, self._inbound.parser
+        mover.begin_turn()
+        taken = moved = 0
+        while True:
+            count, stop = mover.splice(self._left)
+            parser.payload_moved(count)
+            self._left -= count
+            taken += count
+            moved += count
+            if stop is not None or mover.turn_is_over:
+                return stop, taken, moved
+            # a header, or the payload of what is not the stream
+            got, stop = mover.read(parser.want)
+            if stop is not None:
+                return stop, taken, moved
+            taken += len(got)
+            parser.receive_data(got)
+            match inbound.next_event():
+                case StreamFrame(length):
+                    self._left = length
+                case None:
+                    pass
+                case event:
+                    return event, taken, moved

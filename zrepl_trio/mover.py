@@ -1,0 +1,297 @@
+"""Moving a stream between two file descriptors by splice(2), in short turns of a worker thread.
+
+Python sees counts, never bytes. What a fast stream costs is its waits: a pipe of 1 MiB is full or
+empty again within a millisecond or two, and beside processes that keep the caches busy one wait by
+the event loop costs 100 to 180 µs of CPU, a nap of a thread 35. So while bytes flow, a thread moves
+them for `TURN_S` at a time and naps on an empty or full fd; once nothing has moved for
+`PATIENCE_S` the turn ends, and the task waits for the fd on the event loop. The thread never outlives
+the call: a cancelled task ends with its turn, nothing half done.
+
+Traps that shaped this file:
+- Waiting until a full pipe is writable wakes a process for each page that becomes free. A nap first
+  lets the other side work in bulk.
+- FIONREAD = 0 on a readable pipe is not EOF; only a read, or splice, of 0 bytes is.
+- A pipe holds a bounded number of *pieces*, not only of bytes: many small writes fill it before
+  its size is reached, so "wait until N bytes are there" must give up when nothing more comes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket
+import stat
+import struct
+import termios
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import TypeVar
+
+import trio
+
+__all__ = ["TURN_S", "Mover", "Stop", "capacity", "in_thread", "move", "next_nap", "pending_bytes"]
+
+TURN_S = 0.05
+"""How long a thread moves before its task hears of it: the most that a cancel waits for."""
+
+PATIENCE_S = 0.01
+"""How long a thread naps without a byte moving before it hands the waiting to the event loop."""
+
+NAP_S = 0.001
+"""How long a mover naps on a stream that is worth it: at 400 MiB/s nearly half a pipe of 1 MiB."""
+
+SHORTEST_NAP_S = 0.0001
+LONGEST_NAP_S = 0.005
+"""So that a slow stream is not late by more than that."""
+
+_WINDOW_NAPS = 16
+_TOO_MUCH, _TOO_LITTLE, _SLOW = 0.65, 0.45, 0.05
+_SHORTER, _LONGER = 0.7, 1.3
+
+_YIELDS = 3
+_YIELD_BELOW_S = 0.0005
+"""Between two fast programs, whose naps are short, letting the other run is often enough."""
+
+_THREADS = 64
+"""How many streams move at one instant; others wait for a turn to end."""
+
+_SPLICE_NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 2)
+_SPLICE_MOVE = getattr(os, "SPLICE_F_MOVE", 1)
+
+_T = TypeVar("_T")
+_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("movers")
+
+
+class Stop(Enum):
+    """Why a mover stopped before its count was reached."""
+
+    SOURCE = "the source has nothing just now"
+    TARGET = "the target takes nothing just now"
+    END = "the source has ended"
+
+
+async def in_thread(turn: Callable[[], _T]) -> _T:
+    """Run one turn of a mover in a worker thread; a cancel is delivered after it, at the next await."""
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        _limiter.set(limiter := trio.CapacityLimiter(_THREADS))
+    return await trio.to_thread.run_sync(turn, limiter=limiter)
+
+
+def capacity(fd: int) -> int:
+    """About how many bytes fit between the two ends of a pipe or local socket."""
+    if stat.S_ISSOCK(os.fstat(fd).st_mode):
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            # the kernel doubles the wish to leave room for its bookkeeping
+            return sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
+    if hasattr(fcntl, "F_GETPIPE_SZ"):
+        try:
+            return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+        except OSError:
+            return _DEFAULT_PIPE_BYTES
+    return _DEFAULT_PIPE_BYTES
+
+
+_DEFAULT_PIPE_BYTES = 65536  # pipe(7)
+
+
+def pending_bytes(fd: int) -> int:
+    """How many bytes can be read at once (FIONREAD); 0 says nothing about EOF."""
+    return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"))[0])
+
+
+def next_nap(nap_s: float, share: float) -> float:
+    """How long to nap from now on, in seconds, when after naps of `nap_s` this share of the buffer
+    passed on average.
+
+    Longer naps let more pass for one wake-up; so long that the buffer is often full or empty after
+    one, they cap the stream. What passes tells that, not the rate: it is capped as well.
+    """
+    if share > _TOO_MUCH:
+        return max(nap_s * _SHORTER, SHORTEST_NAP_S)
+    if share > _TOO_LITTLE:
+        return nap_s
+    # a stream that passes next to nothing in a millisecond may be later by a few of them
+    return max(nap_s, min(nap_s * _LONGER, NAP_S if share > _SLOW else LONGEST_NAP_S))
+
+
+class _Naps:
+    """One side's naps, and what passed after them."""
+
+    def __init__(self, buffer: int) -> None:
+        self._buffer = buffer
+        self._nap_s = NAP_S
+        self._naps = 0
+        self._passed = 0
+
+    def passed(self, count: int) -> None:
+        """So many bytes passed between the last nap and the next."""
+        self._passed += count
+        self._naps += 1
+
+    def nap(self, stalls: int) -> float:
+        """Nap for the `stalls`th time since a byte moved; for how long, in seconds."""
+        if stalls <= _YIELDS and self._nap_s <= _YIELD_BELOW_S:
+            os.sched_yield()
+            return 0.0
+        if self._naps >= _WINDOW_NAPS:
+            self._nap_s = next_nap(self._nap_s, self._passed / self._naps / self._buffer)
+            self._naps = self._passed = 0
+        time.sleep(self._nap_s)
+        return self._nap_s
+
+
+class Mover:
+    """One direction between two non-blocking fds that stay open meanwhile; it closes neither.
+
+    Its methods block, by naps of at most PATIENCE_S without progress: they are for `in_thread`. Each
+    gives what it did, and the Stop when that is less than was asked for. They raise
+    BrokenResourceError when the target's reader is gone, and OSError for all else that the fds give.
+    """
+
+    def __init__(self, source: int, target: int) -> None:
+        self.source = source
+        self.target = target
+        self._source_naps = _Naps(capacity(source))
+        self._target_naps = _Naps(capacity(target))
+        self._last_naps = self._source_naps
+        self._napped_s = 0.0
+        self._moved = self._stalls = 0
+        self._hang_up = select.poll()
+        self._hang_up.register(source, 0)
+        self._turn_until = 0.0
+
+    def begin_turn(self) -> None:
+        """Call at the start of each turn."""
+        self._turn_until = time.monotonic() + TURN_S
+        self._napped_s = 0.0
+
+    @property
+    def turn_is_over(self) -> bool:
+        """Whether the turn has had its TURN_S."""
+        return time.monotonic() >= self._turn_until
+
+    def splice(self, count: int) -> tuple[int, Stop | None]:
+        """Move `count` bytes as they come and are taken."""
+        left = count
+        while left:
+            try:
+                moved = os.splice(
+                    self.source, self.target, left, flags=_SPLICE_NONBLOCK | _SPLICE_MOVE
+                )
+            except BlockingIOError:
+                # EAGAIN does not tell which side it came from
+                stop = Stop.TARGET if pending_bytes(self.source) else Stop.SOURCE
+                if self.nap(stop):
+                    continue
+                return count - left, stop
+            except BrokenPipeError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+            if moved == 0:
+                return count - left, Stop.END
+            left -= moved
+            self._progress(moved)
+        return count, None
+
+    def read(self, count: int) -> tuple[bytes, Stop | None]:
+        """At least one byte of the source, `count` at most."""
+        while True:
+            try:
+                got = os.read(self.source, count)
+            except BlockingIOError:
+                if self.nap(Stop.SOURCE):
+                    continue
+                return b"", Stop.SOURCE
+            self._progress(len(got))
+            return got, None if got else Stop.END
+
+    def write(self, data: bytes) -> tuple[int, Stop | None]:
+        """Write to the target."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self.target, view) :]
+            except BlockingIOError:
+                if self.nap(Stop.TARGET):
+                    continue
+                return len(data) - len(view), Stop.TARGET
+            except BrokenPipeError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+        return len(data), None
+
+    def gather(self, wanted: int) -> int:
+        """Nap until the source holds `wanted` bytes or stops filling up; how many it holds.
+
+        `wanted` should be well below the pipe's capacity. 0 after patience, or at the end.
+        """
+        held = pending_bytes(self.source)
+        while held < wanted:
+            if not held and self._hang_up.poll(0):
+                break  # nothing will come any more, or has come in this instant: a read tells
+            before = held
+            if not self.nap(Stop.SOURCE):
+                break
+            held = pending_bytes(self.source)
+            if held == before and held and self._napped_s:
+                break
+        return held
+
+    def nap(self, side: Stop) -> bool:
+        """Nap once for that side; False, without a nap, when patience is over."""
+        if self._napped_s >= PATIENCE_S:
+            return False
+        naps = self._target_naps if side is Stop.TARGET else self._source_naps
+        self._stalls += 1
+        napped_s = naps.nap(self._stalls)
+        if napped_s:
+            self._last_naps.passed(self._moved)
+            self._moved = 0
+            self._last_naps = naps
+            self._napped_s += napped_s
+        return True
+
+    def _progress(self, count: int) -> None:
+        self._moved += count
+        self._stalls = 0
+        self._napped_s = 0.0
+
+
+_PIECE_BYTES = 4 * 1024 * 1024
+
+
+async def move(source: int, target: int, on_progress: Callable[[int], None]) -> int:
+    """Splice all of `source` into `target` up to EOF; the count of bytes.
+
+    Both fds must be non-blocking and stay open; neither is closed. `on_progress` gets the count of
+    each turn. Raises BrokenResourceError when the target's reader is gone, OSError for what the
+    source's read gives. When cancelled, a part may have been moved.
+    """
+    mover = Mover(source, target)
+
+    def turn() -> tuple[int, Stop | None]:
+        mover.begin_turn()
+        count = 0
+        stop = None
+        while stop is None and not mover.turn_is_over:
+            moved, stop = mover.splice(_PIECE_BYTES)
+            count += moved
+        return count, stop
+
+    total = 0
+    while True:
+        count, stop = await in_thread(turn)
+        total += count
+        if count:
+            on_progress(count)
+        match stop:
+            case Stop.SOURCE:
+                await trio.lowlevel.wait_readable(source)
+            case Stop.TARGET:
+                await trio.lowlevel.wait_writable(target)
+            case Stop.END:
+                return total
+            case None:
+                pass
