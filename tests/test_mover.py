@@ -113,7 +113,7 @@ def test_gather_waits_for_enough_and_gives_up_on_a_slow_source(source: Pipe, mov
 
 def test_gather_of_nothing_has_patience_but_not_at_the_end(source: Pipe, moving: Mover) -> None:
     naps: list[Stop] = []
-    moving.nap = lambda side: naps.append(side) or len(naps) < 5  # type: ignore[method-assign, func-returns-value]
+    moving.nap = lambda: naps.append(Stop.SOURCE) or len(naps) < 5  # type: ignore[method-assign, func-returns-value]
     assert moving.gather(1000) == 0
     assert len(naps) == 5
     source.close(source.write)

@@ -57,8 +57,7 @@ _YIELD_BELOW_S = 0.0005
 _THREADS = 64
 """How many streams move at one instant; others wait for a turn to end."""
 
-_SPLICE_NONBLOCK = getattr(os, "SPLICE_F_NONBLOCK", 2)
-_SPLICE_MOVE = getattr(os, "SPLICE_F_MOVE", 1)
+_SPLICE_FLAGS = getattr(os, "SPLICE_F_NONBLOCK", 2) | getattr(os, "SPLICE_F_MOVE", 1)
 
 _T = TypeVar("_T")
 _limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("movers")
@@ -118,32 +117,6 @@ def next_nap(nap_s: float, share: float) -> float:
     return max(nap_s, min(nap_s * _LONGER, NAP_S if share > _SLOW else LONGEST_NAP_S))
 
 
-class _Naps:
-    """One side's naps, and what passed after them."""
-
-    def __init__(self, buffer: int) -> None:
-        self._buffer = buffer
-        self._nap_s = NAP_S
-        self._naps = 0
-        self._passed = 0
-
-    def passed(self, count: int) -> None:
-        """So many bytes passed between the last nap and the next."""
-        self._passed += count
-        self._naps += 1
-
-    def nap(self, stalls: int) -> float:
-        """Nap for the `stalls`th time since a byte moved; for how long, in seconds."""
-        if stalls <= _YIELDS and self._nap_s <= _YIELD_BELOW_S:
-            os.sched_yield()
-            return 0.0
-        if self._naps >= _WINDOW_NAPS:
-            self._nap_s = next_nap(self._nap_s, self._passed / self._naps / self._buffer)
-            self._naps = self._passed = 0
-        time.sleep(self._nap_s)
-        return self._nap_s
-
-
 class Mover:
     """One direction between two non-blocking fds that stay open meanwhile; it closes neither.
 
@@ -155,11 +128,11 @@ class Mover:
     def __init__(self, source: int, target: int) -> None:
         self.source = source
         self.target = target
-        self._source_naps = _Naps(capacity(source))
-        self._target_naps = _Naps(capacity(target))
-        self._last_naps = self._source_naps
+        self._buffer = min(capacity(source), capacity(target))
+        self._nap_s = NAP_S
+        self._naps = self._passed = 0
+        self._stalls = 0
         self._napped_s = 0.0
-        self._moved = self._stalls = 0
         self._hang_up = select.poll()
         self._hang_up.register(source, 0)
         self._turn_until = 0.0
@@ -179,21 +152,23 @@ class Mover:
         left = count
         while left:
             try:
-                moved = os.splice(
-                    self.source, self.target, left, flags=_SPLICE_NONBLOCK | _SPLICE_MOVE
-                )
+                moved = os.splice(self.source, self.target, left, flags=_SPLICE_FLAGS)
+                if moved == left:
+                    self._progress(moved)
+                    break
+                if moved == 0:
+                    return count - left, Stop.END
+                left -= moved
+                self._progress(moved)
+                # less than asked for: one of the two has no more, so to try at once is no use
             except BlockingIOError:
-                # EAGAIN does not tell which side it came from
-                stop = Stop.TARGET if pending_bytes(self.source) else Stop.SOURCE
-                if self.nap(stop):
-                    continue
-                return count - left, stop
+                pass
             except BrokenPipeError as error:
                 raise trio.BrokenResourceError(str(error)) from error
-            if moved == 0:
-                return count - left, Stop.END
-            left -= moved
-            self._progress(moved)
+            if not self.nap():
+                # EAGAIN does not tell which side it came from
+                stop = Stop.TARGET if pending_bytes(self.source) else Stop.SOURCE
+                return count - left, stop
         return count, None
 
     def read(self, count: int) -> tuple[bytes, Stop | None]:
@@ -202,7 +177,7 @@ class Mover:
             try:
                 got = os.read(self.source, count)
             except BlockingIOError:
-                if self.nap(Stop.SOURCE):
+                if self.nap():
                     continue
                 return b"", Stop.SOURCE
             self._progress(len(got))
@@ -215,7 +190,7 @@ class Mover:
             try:
                 view = view[os.write(self.target, view) :]
             except BlockingIOError:
-                if self.nap(Stop.TARGET):
+                if self.nap():
                     continue
                 return len(data) - len(view), Stop.TARGET
             except BrokenPipeError as error:
@@ -232,29 +207,31 @@ class Mover:
             if not held and self._hang_up.poll(0):
                 break  # nothing will come any more, or has come in this instant: a read tells
             before = held
-            if not self.nap(Stop.SOURCE):
+            if not self.nap():
                 break
             held = pending_bytes(self.source)
             if held == before and held and self._napped_s:
                 break
         return held
 
-    def nap(self, side: Stop) -> bool:
-        """Nap once for that side; False, without a nap, when patience is over."""
+    def nap(self) -> bool:
+        """Nap once, or let the other side run; False, without either, when patience is over."""
         if self._napped_s >= PATIENCE_S:
             return False
-        naps = self._target_naps if side is Stop.TARGET else self._source_naps
         self._stalls += 1
-        napped_s = naps.nap(self._stalls)
-        if napped_s:
-            self._last_naps.passed(self._moved)
-            self._moved = 0
-            self._last_naps = naps
-            self._napped_s += napped_s
+        if self._nap_s <= _YIELD_BELOW_S and self._stalls <= _YIELDS:
+            os.sched_yield()
+            return True
+        if self._naps == _WINDOW_NAPS:
+            self._nap_s = next_nap(self._nap_s, self._passed / self._naps / self._buffer)
+            self._naps = self._passed = 0
+        self._naps += 1
+        self._napped_s += self._nap_s
+        time.sleep(self._nap_s)
         return True
 
     def _progress(self, count: int) -> None:
-        self._moved += count
+        self._passed += count
         self._stalls = 0
         self._napped_s = 0.0
 
