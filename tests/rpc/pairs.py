@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import trio
 import trio.testing
 
+from tests.support.resources import cancelled_after
 from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.rpc import handshake, label
 from zrepl_trio.rpc.client import RemoteEndpoint, open_remote
@@ -216,33 +217,11 @@ async def receive_rest(connection: Connection) -> bytes:
     return data
 
 
-class _CancelAtStep(trio.abc.Instrument):
-    def __init__(self, scope: trio.CancelScope, step: int) -> None:
-        self._scope = scope
-        self._left = step
-        self.fired = False
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        del task
-        self._left -= 1
-        if self._left == 0:
-            self.fired = True
-            self._scope.cancel()
-
-
 async def cancel_in_memory(operation: Callable[[], Awaitable[object]]) -> int:
     """Runs `operation` cancelled after its 1st, 2nd, 3rd... step of any task, until it ends
     uncancelled; the number of runs. For operations without fds and children: those are not
     looked at."""
     for step in range(1, 2000):
-        scope = trio.CancelScope()
-        instrument = _CancelAtStep(scope, step)
-        trio.lowlevel.add_instrument(instrument)
-        try:
-            with scope:
-                await operation()
-        finally:
-            trio.lowlevel.remove_instrument(instrument)
-        if not instrument.fired:
+        if not await cancelled_after(step, operation):
             return step
     raise AssertionError("never done")

@@ -10,7 +10,14 @@ from contextlib import contextmanager, suppress
 import psutil
 import trio
 
-__all__ = ["cancel_at_each_step", "children", "nothing_left_behind", "open_fds", "until"]
+__all__ = [
+    "cancel_at_each_step",
+    "cancelled_after",
+    "children",
+    "nothing_left_behind",
+    "open_fds",
+    "until",
+]
 
 
 def open_fds() -> dict[int, str]:
@@ -74,14 +81,20 @@ async def cancel_at_each_step(
     until it ends uncancelled; after each run nothing may be left. Returns the runs made."""
     for run, step in enumerate(range(1, at_most, every), start=1):
         with nothing_left_behind():
-            scope = trio.CancelScope()
-            instrument = _CancelAtStep(scope, step)
-            trio.lowlevel.add_instrument(instrument)
-            try:
-                with scope:
-                    await operation()
-            finally:
-                trio.lowlevel.remove_instrument(instrument)
-        if not instrument.fired:
+            fired = await cancelled_after(step, operation)
+        if not fired:
             return run
     raise AssertionError(f"not done within {at_most} steps")
+
+
+async def cancelled_after(step: int, operation: Callable[[], Awaitable[object]]) -> bool:
+    """Runs `operation` and cancels it after that many steps of any task; whether it lasted so long."""
+    scope = trio.CancelScope()
+    instrument = _CancelAtStep(scope, step)
+    trio.lowlevel.add_instrument(instrument)
+    try:
+        with scope:
+            await operation()
+    finally:
+        trio.lowlevel.remove_instrument(instrument)
+    return instrument.fired
