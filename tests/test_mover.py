@@ -140,29 +140,32 @@ def test_small_pieces_that_fill_the_slots_of_a_pipe_still_move(source: Pipe, tar
 
 
 @pytest.mark.parametrize(
-    ("nap_s", "share", "then"),
+    ("nap_s", "share", "mib", "then"),
     [
-        (NAP_S, 1.0, NAP_S * 0.7),
-        (NAP_S, 0.5, NAP_S),
-        (NAP_S, 0.2, NAP_S),
-        (NAP_S / 2, 0.2, NAP_S * 0.65),
-        (NAP_S, 0.01, NAP_S * 1.3),
-        (SHORTEST_NAP_S, 1.0, SHORTEST_NAP_S),
-        (LONGEST_NAP_S, 0.0, LONGEST_NAP_S),
-        (LONGEST_NAP_S, 0.2, LONGEST_NAP_S),
+        (NAP_S, 1.0, 1, NAP_S * 0.7),
+        (NAP_S, 0.5, 1, NAP_S),
+        (NAP_S, 0.2, 1, NAP_S),
+        (NAP_S, 0.2, 4, NAP_S * 1.3),
+        (NAP_S, 0.2, 1 / 16, NAP_S),
+        (NAP_S / 2, 0.2, 1, NAP_S * 0.65),
+        (NAP_S, 0.01, 1, NAP_S * 1.3),
+        (SHORTEST_NAP_S, 1.0, 1, SHORTEST_NAP_S),
+        (LONGEST_NAP_S, 0.0, 1, LONGEST_NAP_S),
+        (LONGEST_NAP_S, 0.2, 1, LONGEST_NAP_S),
+        (LONGEST_NAP_S, 0.2, 64, LONGEST_NAP_S),
     ],
 )
 def test_a_nap_follows_the_share_of_the_buffer_that_passes(
-    nap_s: float, share: float, then: float
+    nap_s: float, share: float, mib: float, then: float
 ) -> None:
-    assert next_nap(nap_s, share) == pytest.approx(then)
+    assert next_nap(nap_s, share, int(mib * 2**20)) == pytest.approx(then)
 
 
 def test_a_nap_that_caps_a_stream_does_not_justify_itself() -> None:
     nap_s = LONGEST_NAP_S
     for _ in range(20):
         # the other side fills the whole buffer in a tenth of a millisecond
-        nap_s = next_nap(nap_s, min(1.0, nap_s / 0.0001))
+        nap_s = next_nap(nap_s, min(1.0, nap_s / 0.0001), 2**20)
     assert nap_s == SHORTEST_NAP_S
 
 
