@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import signal
 import sys
 
 from benches.measure import report
@@ -34,4 +35,10 @@ def main(names: list[str]) -> int:
     return 0 if all(reached) else 1
 
 
-sys.exit(main(sys.argv[1:]))
+# ended as by Ctrl-C, so that no daemon and no sshd stays behind
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+try:
+    sys.exit(main(sys.argv[1:]))
+except* KeyboardInterrupt:
+    sys.exit("ended early; nothing was left running")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from zrepl_trio.control.client import ControlClient, open_control_client
 from zrepl_trio.process import Child, Processes
 
 IDENTITY = "puller"
@@ -67,8 +68,16 @@ async def running_daemon(
         with trio.fail_after(20):
             while not (socket.exists() and stat.S_ISSOCK(socket.stat().st_mode)):  # noqa: ASYNC110
                 await trio.sleep(0.05)
+            async with open_control_client(str(socket)) as control:
+                while await _some_job_starts(control):  # noqa: ASYNC110
+                    await trio.sleep(0.05)
         try:
             yield child
         finally:
             if child.stderr_tail:
                 print(child.stderr_tail.decode(errors="replace"))
+
+
+async def _some_job_starts(control: ControlClient) -> bool:
+    status = await control.status()
+    return any(status.job(name).phase == "starting" for name in status.raw_jobs)

@@ -27,7 +27,7 @@ from zrepl_trio.transport.fdconn import FdConnection
 from zrepl_trio.transport.fdpass import BadFds, receive_fds
 from zrepl_trio.transport.peercred import may_talk_to_us, peer_credentials
 from zrepl_trio.transport.privatedir import ensure_private_directory
-from zrepl_trio.transport.unixsocket import listening
+from zrepl_trio.transport.unixsocket import accept_some, listening
 from zrepl_trio.zfs.names import Identity
 
 __all__ = ["HANDSHAKE_STEP_S", "PENDING_LIMIT", "StdinserverListener"]
@@ -105,7 +105,7 @@ class StdinserverListener(Listener):
         starved = False
         while True:
             try:
-                sock, _address = await listener.accept()
+                arrived = await accept_some(listener)
             except OSError as error:
                 if error.errno not in _OUT_OF_RESOURCES:
                     log.warning("accept failed", identity=identity, error=str(error))
@@ -119,7 +119,8 @@ class StdinserverListener(Listener):
                 await trio.sleep(_ACCEPT_PAUSE_S)
                 continue
             starved = False
-            clients.start_soon(self._client, sock, identity, handler, pending)
+            for sock in arrived:
+                clients.start_soon(self._client, sock, identity, handler, pending)
 
     async def _client(
         self,
