@@ -184,7 +184,7 @@ def test_an_empty_config_has_nothing_to_run_once(tmp_path: Path) -> None:
     path.write_text(f"global: {{control: {{sockpath: {tmp_path}/run/control}}}}\n")
     result = CliRunner().invoke(app, ["run", "--once", "--config", str(path)])
     assert result.exit_code == ExitCode.USAGE
-    assert result.stderr == "zrepl-trio: run --once: the config has no active (pull) job\n"
+    assert result.stderr == "zrepl-trio: run --once: the config has no active (push or pull) job\n"
 
 
 def test_all_config_errors_come_at_once_with_their_places(tmp_path: Path) -> None:
@@ -204,15 +204,22 @@ def test_what_is_not_built_is_refused_by_name_all_at_once(tmp_path: Path) -> Non
         """
 jobs:
 - name: s
-  type: sink
+  type: snap
+  filesystems: {"tank<": true}
+  snapshotting: {type: manual}
+  pruning: {keep: [{type: last_n, count: 1}]}
+- name: p
+  type: pull
   root_fs: backup/r
-  serve: {type: tcp, listen: ":8888", clients: {10.0.0.1: one}}
+  interval: manual
+  connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k, transport_open_command: [a]}
+  pruning: {keep_sender: [{type: regex, regex: ".*"}], keep_receiver: [{type: regex, regex: ".*"}]}
 """
     )
     done = zrepl_trio("run", "--config", str(path))
     assert done.returncode == ExitCode.CONFIG
-    assert "sink" in done.stderr
-    assert "tcp" in done.stderr
+    assert "snap" in done.stderr
+    assert "transport_open_command" in done.stderr
 
 
 def test_strict_refuses_what_is_asleep(config: Path) -> None:

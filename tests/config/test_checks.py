@@ -40,3 +40,29 @@ def test_a_socket_path_must_fit() -> None:
     parse_config("jobs:\n" + SOURCE.format(name="one", identities=longest))
     text = fault("jobs:\n" + SOURCE.format(name="one", identities=longest + "i"))
     assert "would have 108 bytes, and the limit is 107" in text
+
+
+LOCAL = """\
+- name: {name}
+  type: sink
+  serve: {{type: local, listener_name: here}}
+  root_fs: backup/{name}
+"""
+
+
+def test_a_local_listener_has_one_job() -> None:
+    text = fault("jobs:\n" + LOCAL.format(name="one") + LOCAL.format(name="two"))
+    assert "jobs[1].serve.listener_name: 'here' is served by job 'one' already" in text
+
+
+def test_a_local_connect_names_a_listener_of_this_config() -> None:
+    push = """\
+- name: p
+  type: push
+  connect: {type: local, listener_name: there, client_identity: me}
+  filesystems: {"tank<": true}
+  snapshotting: {type: manual}
+  pruning: {keep_sender: [{type: last_n, count: 1}], keep_receiver: [{type: last_n, count: 1}]}
+"""
+    text = fault("jobs:\n" + LOCAL.format(name="one") + push)
+    assert "jobs[1].connect.listener_name: no job of this config serves" in text

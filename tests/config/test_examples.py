@@ -24,19 +24,10 @@ EXPECTED: dict[str, tuple[set[str], dict[str, tuple[str, ...]]]] = {
     "pull.yml": (set(), {}),
     "zrepl-0.0.x-source.yml": (set(), {"pull_backup": ("periodic snapshotting",)}),
     "zrepl-0.0.x-pull.yml": (set(), {"pull_app-srv": ("pruning",)}),
-    "push.yml": (
-        {"jobs[0].type", "jobs[0].connect.type"},
-        {"push_to_backup-srv": ("cron snapshotting", "pruning")},
-    ),
-    "sink.yml": ({"jobs[0].type", "jobs[0].serve.type"}, {}),
-    "tls.yml": (
-        {"jobs[0].serve.type", "jobs[1].connect.type", "jobs[1].recv.bandwidth_limit.max"},
-        {},
-    ),
-    "local.yml": (
-        {"jobs[0].type", "jobs[0].connect.type", "jobs[1].type", "jobs[1].serve.type"},
-        {"to_disk": ("pruning",)},
-    ),
+    "push.yml": (set(), {"push_to_backup-srv": ("cron snapshotting", "pruning")}),
+    "sink.yml": (set(), {}),
+    "tls.yml": ({"jobs[1].recv.bandwidth_limit.max"}, {}),
+    "local.yml": (set(), {"to_disk": ("pruning",)}),
     "snap.yml": ({"jobs[0].type"}, {"snap_system": ("periodic snapshotting", "pruning")}),
 }
 

@@ -29,9 +29,9 @@ def pytest_runtest_makereport(
     report = yield
     pair = getattr(item, "funcargs", {}).get("pair")
     if call.when == "call" and report.failed and isinstance(pair, Pair):
-        for daemon in (pair.source, pair.puller):
+        for daemon in (pair.passive, pair.active):
             report.sections.append((f"log of {daemon.directory.name}", daemon.log()[-6000:]))
-        report.sections.append(("status of puller", json.dumps(pair.puller.jobs(), indent=1)))
+        report.sections.append(("status of active", json.dumps(pair.active.jobs(), indent=1)))
     return report
 
 

@@ -102,8 +102,8 @@ class Daemon:
         """Signal it, again and again while it refuses for being busy."""
         until(lambda: self._wakes(job), f"{self.program.name} takes a wakeup")
 
-    def pull(self, job: str) -> dict[str, Any]:
-        """Wake the pull job; the report of that invocation once it is over."""
+    def replicate(self, job: str) -> dict[str, Any]:
+        """Wake the active job; the report of that invocation once it is over."""
         before = (self._report(job) or {"StartAt": NEVER})["StartAt"]
         self.wake(job)
 
@@ -114,7 +114,7 @@ class Daemon:
                 return None
             return report if self._over(job, report) else None
 
-        return until(finished, f"{self.program.name} finishes a pull")
+        return until(finished, f"{self.program.name} finishes a run")
 
     def _wakes(self, job: str) -> bool:
         # zrepl goes on for a while after its report is final, and then refuses to be woken
@@ -126,7 +126,8 @@ class Daemon:
         if report["FinishAt"] != NEVER:
             return True
         # zrepl leaves that time unset; what it does last is pruning, here of nothing
-        pruning = self.jobs()[job]["pull"]["PruningReceiver"]
+        status = self.jobs()[job]
+        pruning = status[status["type"]]["PruningReceiver"]
         return pruning is not None and pruning["State"] in {"Done", "ExecErr", "PlanErr"}
 
 

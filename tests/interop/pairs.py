@@ -1,4 +1,4 @@
-"""A source daemon and a pulling daemon, joined by sshd, each of either implementation."""
+"""Two daemons, of either implementation, joined by any transport: one pulls, or one pushes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import counting_ssh
 from .daemons import Daemon, Program, running
+from .line import received
+from .links import IDENTITY, Link, linked
 from .pools import World
-from .sshd import Sshd, tool
+from .sshd import Sshd
 from .waiting import until
-
-IDENTITY = "backup-srv.example.com"
 
 
 def _global(directory: Path) -> str:
@@ -22,64 +21,61 @@ global:
   control: {{sockpath: {directory}/control}}
   serve: {{stdinserver: {{sockdir: {directory}/stdinserver}}}}
   logging: [{{type: stdout, level: info, format: human}}]
+jobs:
 """
 
 
-def source_config(directory: Path, dataset: str) -> str:
-    """A `source` job named `source` that serves what is below the dataset."""
-    return f"""{_global(directory)}
-jobs:
-- name: source
-  type: source
-  serve: {{type: stdinserver, client_identities: [{IDENTITY}]}}
+def _sending(dataset: str) -> str:
+    return f"""\
   filesystems: {{"{dataset}<": true}}
   snapshotting: {{type: manual}}
 """
 
 
-def pull_config(directory: Path, root_fs: str, sshd: Sshd, ssh_command: Path) -> str:
-    """A `pull` job named `pull` that destroys nothing."""
-    options = "".join(f"    - {option}\n" for option in sshd.options)
-    return f"""{_global(directory)}
-jobs:
-- name: pull
-  type: pull
-  connect:
-    type: ssh+stdinserver
-    host: 127.0.0.1
-    user: {sshd.user}
-    port: {sshd.port}
-    identity_file: {sshd.identity_file}
-    ssh_command: {ssh_command}
-    dial_timeout: 30s
-    options:
-{options}  root_fs: {root_fs}
-  interval: manual
+def _receiving(root_fs: str) -> str:
+    return f"""\
+  root_fs: {root_fs}
   recv: {{placeholder: {{encryption: inherit}}}}
-  pruning:
-    keep_sender: [{{type: regex, regex: ".*"}}]
-    keep_receiver: [{{type: regex, regex: ".*"}}]
 """
+
+
+_KEEP = """\
+  pruning:
+    keep_sender: [{type: regex, regex: ".*"}]
+    keep_receiver: [{type: regex, regex: ".*"}]
+"""
+
+
+def jobs(link: Link, dataset: str, root_fs: str, *, pushes: bool) -> tuple[str, str]:
+    """The passive job and the active one, which destroy nothing; the active one is named `active`."""
+    passive = f"- name: passive\n  type: {'sink' if pushes else 'source'}\n  serve: {link.serve}\n"
+    active = f"- name: active\n  type: {'push' if pushes else 'pull'}\n  connect: {link.connect}\n"
+    if pushes:
+        return passive + _receiving(root_fs), active + _sending(dataset) + _KEEP
+    active += f"  interval: manual\n{_receiving(root_fs)}{_KEEP}"
+    return passive + _sending(dataset), active
 
 
 @dataclass
 class Pair:
-    """Both daemons up; `dataset` on the source is to appear as `replica`."""
+    """Both daemons up, one and the same if the transport is local; `dataset` is to appear as
+    `replica`."""
 
     world: World
-    source: Daemon
-    puller: Daemon
+    passive: Daemon
+    active: Daemon
     dataset: str
     replica: str
     line: Path
+    pushes: bool
     _start: Callable[[str], Daemon]
 
     def restart(self, role: str) -> None:
-        """After `source` or `puller` was killed."""
+        """After `passive` or `active` was killed."""
         setattr(self, role, self._start(role))
 
-    def pull(self) -> dict[str, object]:
-        return self.puller.pull("pull")
+    def replicate(self) -> dict[str, object]:
+        return self.active.replicate("active")
 
     def cut_at(self, count: int) -> None:
         """The next connection that brings this many bytes is cut there."""
@@ -93,13 +89,13 @@ class Pair:
     def stalled_at(self, count: int) -> Iterator[None]:
         """Inside, the next connection that brings this many bytes stands still there."""
         (self.line / "stall").write_text(str(count))
-        self.puller.wake("pull")
+        self.active.wake("active")
         until((self.line / "stalled").exists, f"{count} bytes come over the line")
         yield
         (self.line / "stalled").unlink(missing_ok=True)
 
     def received(self) -> list[int]:
-        return counting_ssh.received(self.line)
+        return received(self.line)
 
 
 @contextmanager
@@ -109,39 +105,45 @@ def joined(
     directory: Path,
     name: str,
     *,
-    source: Program,
+    passive: Program,
     proxy: Program,
-    puller: Program,
+    active: Program,
+    transport: str = "ssh",
+    pushes: bool = False,
 ) -> Iterator[Pair]:
     """A pair on fresh datasets named `name` in both pools; both daemons are gone at the end."""
     dataset, root_fs = f"zisource/{name}", f"zibackup/{name}"
     for parent in (dataset, root_fs):
         world.run("zfs", "create", parent)
     line = directory / "line"
-    at = {role: directory / role for role in ("source", "puller")}
-    for path in (line, *at.values()):
+    at = {role: directory / role for role in ("passive", "active")}
+    if transport == "local":
+        at["active"] = at["passive"]
+    for path in {line, *at.values()}:
         path.mkdir(mode=0o700)
-    (at["source"] / "stdinserver").mkdir(mode=0o700)
-    ssh_command = counting_ssh.script(line, tool("ssh"))
-    configs = {
-        "source": source_config(at["source"], dataset),
-        "puller": pull_config(at["puller"], root_fs, sshd, ssh_command),
-    }
-    for role, config in configs.items():
-        (at[role] / "zrepl.yml").write_text(config)
-    sshd.force(proxy.stdinserver(at["source"] / "zrepl.yml", IDENTITY))
-    programs = {"source": source, "puller": puller}
+    (at["passive"] / "stdinserver").mkdir(mode=0o700)
+    programs = {"passive": passive, "active": active}
     with ExitStack() as stack:
+        link = stack.enter_context(linked(transport, line, sshd, pushes=pushes))
+        for role, text in zip(at, jobs(link, dataset, root_fs, pushes=pushes), strict=True):
+            config = at[role] / "zrepl.yml"
+            if not config.exists():
+                config.write_text(_global(at[role]))
+            with config.open("a") as file:
+                file.write(text)
+        sshd.force(proxy.stdinserver(at["passive"] / "zrepl.yml", IDENTITY))
 
         def start(role: str) -> Daemon:
             return stack.enter_context(running(programs[role], at[role], world.environment))
 
+        first = start("passive")
         yield Pair(
             world,
-            source=start("source"),
-            puller=start("puller"),
+            passive=first,
+            active=first if transport == "local" else start("active"),
             dataset=dataset,
-            replica=f"{root_fs}/{dataset}",
+            replica=f"{root_fs}/{IDENTITY}/{dataset}" if pushes else f"{root_fs}/{dataset}",
             line=line,
+            pushes=pushes,
             _start=start,
         )

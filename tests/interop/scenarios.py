@@ -33,27 +33,33 @@ def write(pair: Pair, name: str, mib: int) -> None:
     (pair.world.files(pair.dataset) / name).write_bytes(content)
 
 
-def full_incremental_and_resumed(pair: Pair) -> None:
-    """One snapshot, then two more, then one whose transfer is cut in the middle."""
+def full_and_incremental(pair: Pair) -> None:
+    """One snapshot, then two more, then nothing new."""
     write(pair, "one", 1)
     pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
-    done(pair.pull())
+    done(pair.replicate())
     assert list(pair.world.snapshots(pair.replica)) == ["1"]
 
     write(pair, "two", 1)
     pair.world.run("zfs", "snapshot", f"{pair.dataset}@2")
     write(pair, "three", 1)
     pair.world.run("zfs", "snapshot", f"{pair.dataset}@3")
-    done(pair.pull())
+    done(pair.replicate())
     assert list(pair.world.snapshots(pair.replica)) == ["1", "2", "3"]
+    same(pair)
+    done(pair.replicate())
 
+
+def full_incremental_and_resumed(pair: Pair) -> None:
+    """The same, and then a snapshot whose transfer is cut in the middle."""
+    full_and_incremental(pair)
     write(pair, "big", 12)
     pair.world.run("zfs", "snapshot", f"{pair.dataset}@4")
     before = sum(pair.received())
     pair.cut_at(6 * MIB)
-    pair.pull()
+    pair.replicate()
     assert not pair.cut_is_due
-    report = done(pair.pull())
+    report = done(pair.replicate())
     assert report["FinishAt"]
     assert list(pair.world.snapshots(pair.replica)) == ["1", "2", "3", "4"]
     # 12 MiB to send, cut after 6: what came before the cut, but for the last records, came once
@@ -67,8 +73,8 @@ def an_initial_send_is_resumed(pair: Pair) -> None:
     write(pair, "big", 12)
     pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
     pair.cut_at(6 * MIB)
-    pair.pull()
+    pair.replicate()
     assert not pair.cut_is_due
-    done(pair.pull())
+    done(pair.replicate())
     assert 12 * MIB < sum(pair.received()) < 15 * MIB
     same(pair)

@@ -28,10 +28,10 @@ ROLES = {
 def pair(
     request: pytest.FixtureRequest, world: World, sshd: Sshd, tmp_path: Path
 ) -> Iterator[Pair]:
-    source, proxy, puller = (make() for make in request.param)
-    assert isinstance(source, Program)
+    passive, proxy, active = (make() for make in request.param)
+    assert isinstance(passive, Program)
     with joined(
-        world, sshd, tmp_path, next(_names), source=source, proxy=proxy, puller=puller
+        world, sshd, tmp_path, next(_names), passive=passive, proxy=proxy, active=active
     ) as made:
         yield made
 

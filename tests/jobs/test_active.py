@@ -9,7 +9,7 @@ import trio.testing
 
 from tests.jobs.clocks import FollowingClock
 from zrepl_trio.jobs.active import ActiveJob, Result, Schedule, Work
-from zrepl_trio.jobs.base import Outcome, Phase, SignalRefused
+from zrepl_trio.jobs.base import JobType, Outcome, Phase, SignalRefused
 from zrepl_trio.jobs.lock import JobLocked, held_lock
 from zrepl_trio.replication.report import Report
 
@@ -45,6 +45,7 @@ def make(
 ) -> ActiveJob:
     return ActiveJob(
         name="pull",
+        type=JobType.PULL,
         schedule=Schedule(interval_s=interval_s, at_start=at_start),
         work=work,
         clock=FollowingClock(),

@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from zrepl_trio.errors import Refused
-from zrepl_trio.jobs.base import Phase, SignalRefused
+from zrepl_trio.jobs.base import JobType, Phase, SignalRefused
 from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.transport.base import Connection
 
@@ -33,6 +33,8 @@ class MemoryConnection(Connection):
 
     async def send_eof(self) -> None: ...
 
+    def close(self) -> None: ...
+
     async def aclose(self) -> None: ...
 
 
@@ -55,7 +57,13 @@ class HandListener:
 
 
 def make(directory: Path, listener: HandListener, serve: Handler) -> PassiveJob:
-    return PassiveJob(name="source", listener=listener, serve=serve, runtime_dir=str(directory))
+    return PassiveJob(
+        name="source",
+        type=JobType.SOURCE,
+        listener=listener,
+        serve=serve,
+        runtime_dir=str(directory),
+    )
 
 
 async def test_it_serves_each_client_and_counts_them(tmp_path: Path, nursery: trio.Nursery) -> None:

@@ -47,7 +47,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 @pytest.fixture
 def pair(world: World, sshd: Sshd, tmp_path: Path) -> Iterator[Pair]:
     us = ours()
-    with joined(world, sshd, tmp_path, next(_names), source=us, proxy=us, puller=us) as made:
+    with joined(world, sshd, tmp_path, next(_names), passive=us, proxy=us, active=us) as made:
         yield made
 
 
@@ -58,12 +58,12 @@ def tags(world: World, snapshot: str) -> list[str]:
 def test_full_incremental_and_resumed(pair: Pair) -> None:
     full_incremental_and_resumed(pair)
     world = pair.world
-    assert tags(world, f"{pair.replica}@4") == ["zrepl_last_received_J_pull"]
+    assert tags(world, f"{pair.replica}@4") == ["zrepl_last_received_J_active"]
     assert tags(world, f"{pair.replica}@3") == []
     assert tags(world, f"{pair.dataset}@4") == []
     bookmarks = world.run("zfs", "list", "-H", "-o", "name", "-t", "bookmark", "-r", pair.dataset)
     guid = int(world.value("guid", f"{pair.dataset}@4"))
-    assert bookmarks.splitlines() == [f"{pair.dataset}#zrepl_CURSOR_G_{guid:016x}_J_source"]
+    assert bookmarks.splitlines() == [f"{pair.dataset}#zrepl_CURSOR_G_{guid:016x}_J_passive"]
 
 
 def test_an_initial_send_is_resumed(pair: Pair) -> None:
@@ -86,29 +86,29 @@ def child(daemon: Daemon, word: str) -> psutil.Process:
     return until(found, f"a `zfs {word}` runs")
 
 
-@pytest.mark.parametrize("victim", ["zfs send", "zfs recv", "source", "puller"])
+@pytest.mark.parametrize("victim", ["zfs send", "zfs recv", "passive", "active"])
 def test_killed_in_mid_transfer_it_converges(pair: Pair, victim: str) -> None:
     # far more than ssh's window and all pipes hold, so that the send still runs at the kill
     write(pair, "big", WHOLE)
     pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
     with pair.stalled_at(STALL_AT * MIB):
-        send, recv = child(pair.source, "send"), child(pair.puller, "recv")
+        send, recv = child(pair.passive, "send"), child(pair.active, "recv")
         processes = {
             "zfs send": send,
             "zfs recv": recv,
-            "source": psutil.Process(pair.source.process.pid),
-            "puller": psutil.Process(pair.puller.process.pid),
+            "passive": psutil.Process(pair.passive.process.pid),
+            "active": psutil.Process(pair.active.process.pid),
         }
         processes[victim].kill()
-        if victim in {"source", "puller"}:
+        if victim in {"passive", "active"}:
             getattr(pair, victim).process.wait()
     psutil.wait_procs([send, recv], timeout=60)
     assert not send.is_running()
     assert not recv.is_running()
-    if victim in {"source", "puller"}:
+    if victim in {"passive", "active"}:
         pair.restart(victim)
 
-    done(pair.pull())
+    done(pair.replicate())
 
     # Again comes only what zfs had not yet taken: some MiB were in pipes and in ssh. (What the
     # killed transfer brought is no measure: its count may be lost with it, or what it drains added.)

@@ -45,6 +45,9 @@ class StreamConnection(Connection):
     async def send_eof(self) -> None:
         await self.stream.send_eof()
 
+    def close(self) -> None:
+        raise NotImplementedError
+
     async def aclose(self) -> None:
         self.closed = True
         await self.stream.aclose()

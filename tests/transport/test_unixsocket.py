@@ -6,16 +6,14 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import trio
-import trio.testing
 
 from tests.support.resources import nothing_left_behind
 from zrepl_trio.errors import Refused
-from zrepl_trio.transport.unixsocket import accept_some, listening
+from zrepl_trio.transport.unixsocket import listening
 
 
 @pytest.fixture(autouse=True)
@@ -37,27 +35,6 @@ async def test_listens_with_mode_0600_and_removes_its_file(path: Path) -> None:
             accepted, _ = await sock.accept()
             accepted.close()
     assert not path.exists()
-
-
-async def test_a_crowd_is_taken_at_once_in_its_order(path: Path) -> None:
-    with listening(str(path), backlog=100) as listener, ExitStack() as clients:
-        for number in range(70):
-            client = clients.enter_context(socket.socket(socket.AF_UNIX))
-            client.connect(str(path))
-            client.sendall(bytes([number]))
-        batches = [await accept_some(listener), await accept_some(listener)]
-        for sock in (arrived := [*batches[0], *batches[1]]):
-            clients.enter_context(sock)
-        assert [len(batch) for batch in batches] == [64, 6]
-        assert [(await sock.recv(1))[0] for sock in arrived] == list(range(70))
-
-
-async def test_a_crowd_is_taken_only_once_it_is_there(
-    path: Path, autojump_clock: trio.testing.MockClock
-) -> None:
-    with listening(str(path)) as listener, trio.move_on_after(60) as scope:
-        await accept_some(listener)
-    assert scope.cancelled_caught
 
 
 async def test_a_stale_socket_is_replaced(path: Path) -> None:

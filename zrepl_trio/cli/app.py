@@ -73,7 +73,7 @@ def run(
 ) -> None:
     """Run the daemon in the foreground, or the active jobs once.
 
-    The daemon serves `source` jobs and runs `pull` jobs by their interval or by
+    The daemon serves `source` and `sink` jobs, and runs `pull` jobs by their interval and `push` jobs by
     `zrepl-trio signal wakeup JOB`. It ends on SIGTERM or SIGINT, with nothing left behind.
     A job that fails is reported and tried again; the others go on.
 
@@ -81,7 +81,7 @@ def run(
     Examples:
       zrepl-trio run                          the daemon, config in its default place
       zrepl-trio run --config zrepl.yml       another config
-      zrepl-trio run --once                   every pull job once, for cron or a look
+      zrepl-trio run --once                   every push and pull job once, for cron or a look
       zrepl-trio run --once pull_app-srv      that one alone
     """
     from zrepl_trio.cli.run import run_command
@@ -116,7 +116,7 @@ def status(
 def wakeup(
     ctx: typer.Context,
     job: Annotated[
-        str, typer.Argument(metavar="JOB", help="Name of a pull job.", show_default=False)
+        str, typer.Argument(metavar="JOB", help="Name of a push or pull job.", show_default=False)
     ],
     wait: Annotated[
         bool,
@@ -142,7 +142,7 @@ def wakeup(
 def reset(
     ctx: typer.Context,
     job: Annotated[
-        str, typer.Argument(metavar="JOB", help="Name of a pull job.", show_default=False)
+        str, typer.Argument(metavar="JOB", help="Name of a push or pull job.", show_default=False)
     ],
     config: ConfigOption = None,
 ) -> None:

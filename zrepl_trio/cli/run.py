@@ -20,7 +20,7 @@ from zrepl_trio.config.load import load_config
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.daemon import open_plant, refuse_unbuilt, run_daemon
 from zrepl_trio.jobs.active import ActiveJob
-from zrepl_trio.jobs.base import Outcome
+from zrepl_trio.jobs.base import Job, Outcome
 from zrepl_trio.jobs.lock import JobLocked
 from zrepl_trio.logs import configure, outlets_of
 
@@ -80,7 +80,7 @@ def _chosen(jobs: Sequence[object], names: Sequence[str]) -> list[ActiveJob]:
         there = ", ".join(active) or "none"
         raise UsageRefused(f"run --once: no active job {', '.join(unknown)} (there are: {there})")
     if not active:
-        raise UsageRefused("run --once: the config has no active (pull) job")
+        raise UsageRefused("run --once: the config has no active (push or pull) job")
     return [active[name] for name in dict.fromkeys(names or active)]
 
 
@@ -98,6 +98,8 @@ async def _run_once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool)
         async with open_plant(loaded, asleep) as plant, trio.open_nursery() as nursery:
             jobs = _chosen(plant.jobs, names)
             nursery.start_soon(_interrupted, signals, nursery.cancel_scope)
+            for peer in _local_peers(plant.jobs, jobs):
+                await nursery.start(_serve, peer)
             for job in jobs:
                 for what in asleep.get(job.name, ()):
                     _say(f"{job.name}: {what} is configured, but not active in this version")
@@ -106,6 +108,22 @@ async def _run_once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool)
         if nursery.cancel_scope.cancelled_caught and len(codes) <= len(jobs):
             return ExitCode.INTERRUPTED
     return max(codes)
+
+
+def _local_peers(jobs: Sequence[Job], chosen: Sequence[ActiveJob]) -> list[Job]:
+    """The jobs of this config that those chosen connect to within one process."""
+    needed = {job.needs for job in chosen}
+    return [job for job in jobs if job.name in needed]
+
+
+async def _serve(job: Job, *, task_status: trio.TaskStatus[None]) -> None:
+    with structlog.contextvars.bound_contextvars(job=job.name, subsystem="job"):
+        try:
+            await job.run(task_status=task_status)
+        except JobLocked as error:
+            # the daemon serves it, within its own process: the job that needs it says the rest
+            _say(f"zrepl-trio: {error}")
+            task_status.started()
 
 
 async def _run_job(job: ActiveJob) -> int:

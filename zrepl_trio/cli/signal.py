@@ -39,9 +39,7 @@ def refusal(no: str, status: Status, job: str, operation: str) -> str:
         return f"the daemon has no job {job!r} (its jobs: {', '.join(names) or 'none'})"
     kind = status.type_of(job)
     if kind not in ACTIVE:
-        return (
-            f"{job} is a {kind} job, which waits for its peers; only a pull job takes {operation}"
-        )
+        return f"{job} is a {kind} job, which waits for its peers; only push and pull jobs take {operation}"
     match no:
         case "already woken up":
             return f"{job} runs already, `zrepl-trio status` shows how far it is ({no})"

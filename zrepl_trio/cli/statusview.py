@@ -143,7 +143,7 @@ def _job(name: str, kind: str, job: JobModel, now: datetime) -> Iterator[Text]:
     if job.phase == "serving":
         clients = f"{job.connections} connection{'' if job.connections == 1 else 's'}"
         head.append(f", {clients}", "not bold")
-    if job.phase == "waiting" and kind == "pull":
+    if job.phase == "waiting" and kind in {"push", "pull"}:
         due = (
             f", next run in {duration_text(_seconds(now, job.next_wakeup))}"
             if job.next_wakeup

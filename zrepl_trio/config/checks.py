@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from zrepl_trio.config.explain import Loc
 from zrepl_trio.config.model import Config
-from zrepl_trio.config.transport import StdinserverServe
+from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe
 
 __all__ = ["MAX_SOCKET_PATH", "cross_problems"]
 
@@ -21,6 +21,7 @@ def cross_problems(config: Config) -> Iterator[tuple[Loc, str]]:
     if (size := len(os.fsencode(sockpath))) > MAX_SOCKET_PATH:
         yield ("global", "control", "sockpath"), _too_long(sockpath, size)
     yield from _identity_problems(config)
+    yield from _local_problems(config)
 
 
 def _identity_problems(config: Config) -> Iterator[tuple[Loc, str]]:
@@ -38,6 +39,25 @@ def _identity_problems(config: Config) -> Iterator[tuple[Loc, str]]:
             path = f"{sockdir}/{identity}"
             if (size := len(os.fsencode(path))) > MAX_SOCKET_PATH:
                 yield loc, _too_long(path, size)
+
+
+def _local_problems(config: Config) -> Iterator[tuple[Loc, str]]:
+    served: dict[str, str] = {}
+    for index, job in enumerate(config.jobs):
+        serve = getattr(job, "serve", None)
+        if isinstance(serve, LocalServe):
+            name = serve.listener_name
+            if name in served:
+                loc = ("jobs", index, "serve", "listener_name")
+                yield loc, f"{name!r} is served by job {served[name]!r} already"
+            served.setdefault(name, job.name)
+    for index, job in enumerate(config.jobs):
+        connect = getattr(job, "connect", None)
+        if isinstance(connect, LocalConnect) and connect.listener_name not in served:
+            yield (
+                ("jobs", index, "connect", "listener_name"),
+                f"no job of this config serves the local listener {connect.listener_name!r}",
+            )
 
 
 def _too_long(path: str, size: int) -> str:

@@ -23,12 +23,12 @@ from zrepl_trio.config.model import (
     StdoutOutlet,
 )
 from zrepl_trio.config.rules import KeepRegex, KeepRule, ManualSnapshotting
-from zrepl_trio.config.transport import SshStdinserverConnect, StdinserverServe
+from zrepl_trio.config.transport import SshStdinserverConnect
 from zrepl_trio.errors import Problem
 
 __all__ = ["Dormant", "dormant", "unsupported"]
 
-_BUILT_JOBS = "source, pull"
+_BUILT_JOBS = "push, sink, pull, source"
 _KEEPS_ALL = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$"})
 _OTHER_MEANS = "so take snapshots by other means, such as a crontab"
 
@@ -74,23 +74,16 @@ def _unbuilt(config: Config) -> Iterator[tuple[Loc, str, str]]:
 
 
 def _unbuilt_in_job(loc: Loc, job: Job) -> Iterator[tuple[Loc, str, str]]:
-    if isinstance(job, PushJob | SinkJob | SnapJob):
+    if isinstance(job, SnapJob):
         message = f"jobs of type {job.type} are not built in this version"
         yield (*loc, "type"), message, _BUILT_JOBS
-    if isinstance(job, PushJob | PullJob):
-        connect = job.connect
-        if not isinstance(connect, SshStdinserverConnect):
-            message = f"the transport {connect.type} is not built in this version"
-            yield (*loc, "connect", "type"), message, "ssh+stdinserver"
-        elif connect.transport_open_command:
-            yield (
-                (*loc, "connect", "transport_open_command"),
-                "has no effect, in zrepl either; remove it",
-                "ssh_command, for another ssh program",
-            )
-    if isinstance(job, SinkJob | SourceJob) and not isinstance(job.serve, StdinserverServe):
-        message = f"the transport {job.serve.type} is not built in this version"
-        yield (*loc, "serve", "type"), message, "stdinserver"
+    connect = getattr(job, "connect", None)
+    if isinstance(connect, SshStdinserverConnect) and connect.transport_open_command:
+        yield (
+            (*loc, "connect", "transport_open_command"),
+            "has no effect, in zrepl either; remove it",
+            "ssh_command, for another ssh program",
+        )
     for side in ("send", "recv"):
         options = getattr(job, side, None)
         if options is not None and options.bandwidth_limit.limited:

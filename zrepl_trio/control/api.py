@@ -68,7 +68,7 @@ def _job(job: JobStatus) -> JsonValue:
     }
     payload: dict[str, JsonValue]
     match job.type:
-        case JobType.PULL:
+        case JobType.PUSH | JobType.PULL:
             payload = {
                 "Replication": job.replication.to_json() if job.replication else None,
                 "PruningSender": None,
@@ -77,6 +77,8 @@ def _job(job: JobStatus) -> JsonValue:
                 "Invocation": _invocation(job.invocation),
                 "NextWakeup": _time(job.next_wakeup),
             }
+        case JobType.SINK:
+            payload = {"Snapper": None, "Connections": job.connections}
         case JobType.SOURCE:
             # What a source may have dormant is its snapshotter; manual ones have nothing to do.
             manual: JsonValue = {"Type": "manual", "Periodic": None, "Cron": None, "Manual": {}}

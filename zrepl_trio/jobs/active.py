@@ -53,21 +53,27 @@ class Work(Protocol):
 
 
 class ActiveJob:
-    """A `pull` job. Its lock is held for as long as `run` runs."""
+    """A `push` or `pull` job. Its lock is held for as long as `run` runs.
 
-    type = JobType.PULL
+    `needs` names the job of this process that must serve for this one to reach anything, if there
+    is one.
+    """
 
     def __init__(
         self,
         *,
         name: str,
+        type: JobType,  # noqa: A002 - as in the config
         schedule: Schedule,
         work: Work,
         clock: WallClock,
         runtime_dir: str,
         dormant: tuple[str, ...] = (),
+        needs: str | None = None,
     ) -> None:
         self.name = name
+        self.type = type
+        self.needs = needs
         self._schedule = schedule
         self._work = work
         self._clock = clock

@@ -18,7 +18,9 @@ __all__ = ["Invocation", "Job", "JobStatus", "JobType", "Outcome", "Phase", "Sig
 class JobType(Enum):
     """zrepl's job types that are built."""
 
+    PUSH = "push"
     PULL = "pull"
+    SINK = "sink"
     SOURCE = "source"
 
 

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
-from zrepl_trio.config.model import Config, PullJob, SourceJob
+from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SourceJob
 from zrepl_trio.config.rules import Protection as ProtectionSection
 from zrepl_trio.config.rules import RecvOptions, SendOptions
-from zrepl_trio.config.transport import SshStdinserverConnect, StdinserverServe
+from zrepl_trio.config.transport import LocalConnect, LocalServe
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
+from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.endpoint.received_properties import ReceivedProperties
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.active import ActiveJob, Schedule
-from zrepl_trio.jobs.base import Job
+from zrepl_trio.jobs.base import Job, JobType
+from zrepl_trio.jobs.links import Links
 from zrepl_trio.jobs.passive import PassiveJob
-from zrepl_trio.jobs.pull import PullWork
+from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.world import World
 from zrepl_trio.replication.policy import ANSWER_S, InitialReplication, ReplicationOptions
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.transport.base import Connection
-from zrepl_trio.transport.ssh import SshConnecter
-from zrepl_trio.transport.sshargs import SshTarget
-from zrepl_trio.transport.stdinserver import StdinserverListener
 from zrepl_trio.zfs.model import SendFlags
-from zrepl_trio.zfs.names import DatasetPath, check_identity
+from zrepl_trio.zfs.names import DatasetPath, Identity, check_identity
 
 __all__ = ["build_jobs", "runtime_directory"]
 
@@ -57,12 +56,14 @@ def build_jobs(
     """
     jobs: list[Job] = []
     unbuilt: list[str] = []
+    links = Links(config)
     for section in config.jobs:
+        asleep = dormant.get(section.name, ())
         match section:
-            case PullJob(connect=SshStdinserverConnect() as connect):
-                jobs.append(_pull(config, section, connect, world, dormant.get(section.name, ())))
-            case SourceJob(serve=StdinserverServe() as serve):
-                jobs.append(_source(config, section, serve, world, dormant.get(section.name, ())))
+            case PullJob() | PushJob():
+                jobs.append(_active(config, section, links, world, asleep))
+            case SourceJob() | SinkJob():
+                jobs.append(_passive(config, section, links, world, asleep))
             case _:
                 unbuilt.append(f"job {section.name!r} ({section.type}) is of a kind not built yet")
     if unbuilt:
@@ -70,32 +71,21 @@ def build_jobs(
     return jobs
 
 
-def _pull(
+def _active(
     config: Config,
-    section: PullJob,
-    connect: SshStdinserverConnect,
+    section: PullJob | PushJob,
+    links: Links,
     world: World,
     dormant: tuple[str, ...],
 ) -> ActiveJob:
-    target = SshTarget(
-        host=connect.host,
-        user=connect.user,
-        port=connect.port,
-        identity_file=str(connect.identity_file),
-        options=connect.options,
-        ssh_command=connect.ssh_command or "ssh",
-    )
-    receiver = Receiver(
-        world.zfs,
-        job=section.name,
-        root=DatasetPath.parse(section.root_fs),
-        placeholder_encryption=PlaceholderEncryption(section.recv.placeholder.encryption),
-        properties=_received_properties(section.recv),
-        unmounted=section.recv.unmounted,
-    )
-    work = PullWork(
-        connecter=SshConnecter(target, dial_timeout_s=connect.dial_timeout),
-        receiver=receiver,
+    connect = section.connect
+    schedule = Schedule(interval_s=None)  # a push job is woken by its snapshots, or by a signal
+    if isinstance(section, PullJob):
+        schedule = Schedule(interval_s=section.interval, at_start=section.run_at_start)
+    work = Replicating(
+        connecter=links.connecter(connect),
+        here=_receiver(section, world) if isinstance(section, PullJob) else _sender(section, world),
+        pulls=isinstance(section, PullJob),
         options=ReplicationOptions(
             protection=_protection(section.replication.protection),
             initial=InitialReplication(section.conflict_resolution.initial_replication),
@@ -109,40 +99,87 @@ def _pull(
     )
     return ActiveJob(
         name=section.name,
-        schedule=Schedule(interval_s=section.interval, at_start=section.run_at_start),
+        type=JobType(section.type),
+        schedule=schedule,
         work=work,
         clock=world.clock,
+        runtime_dir=runtime_directory(config),
+        dormant=dormant,
+        needs=_serving(config, connect.listener_name)
+        if isinstance(connect, LocalConnect)
+        else None,
+    )
+
+
+def _passive(
+    config: Config,
+    section: SourceJob | SinkJob,
+    links: Links,
+    world: World,
+    dormant: tuple[str, ...],
+) -> PassiveJob:
+    if isinstance(section, SourceJob):
+        serve = _serve_all(_sender(section, world))
+    else:
+        serve = _serve_each(section, world)
+    return PassiveJob(
+        name=section.name,
+        type=JobType(section.type),
+        listener=links.listener(section.serve),
+        serve=serve,
         runtime_dir=runtime_directory(config),
         dormant=dormant,
     )
 
 
-def _source(
-    config: Config,
-    section: SourceJob,
-    serve: StdinserverServe,
-    world: World,
-    dormant: tuple[str, ...],
-) -> PassiveJob:
-    sender = Sender(
+def _serving(config: Config, listener_name: str) -> str | None:
+    for section in config.jobs:
+        serve = getattr(section, "serve", None)
+        if isinstance(serve, LocalServe) and serve.listener_name == listener_name:
+            return section.name
+    return None
+
+
+def _serve_all(endpoint: Endpoint) -> Callable[[Connection], Awaitable[None]]:
+    async def serve_client(connection: Connection) -> None:
+        await serve_connection(connection, endpoint)
+
+    return serve_client
+
+
+def _serve_each(section: SinkJob, world: World) -> Callable[[Connection], Awaitable[None]]:
+    """A receiver for each identity, shared by its connections."""
+    receivers: dict[Identity, Receiver] = {}
+
+    async def serve_client(connection: Connection) -> None:
+        identity = check_identity(connection.client_identity)
+        if identity not in receivers:
+            receivers[identity] = _receiver(section, world, identity)
+        await serve_connection(connection, receivers[identity])
+
+    return serve_client
+
+
+def _sender(section: SourceJob | PushJob, world: World) -> Sender:
+    return Sender(
         world.zfs,
         job=section.name,
         filesystems=section.filesystems,
         flags=_send_flags(section.send),
     )
 
-    async def serve_client(connection: Connection) -> None:
-        await serve_connection(connection, sender)
 
-    return PassiveJob(
-        name=section.name,
-        listener=StdinserverListener(
-            str(config.global_.serve.stdinserver.sockdir),
-            [check_identity(identity) for identity in serve.client_identities],
-        ),
-        serve=serve_client,
-        runtime_dir=runtime_directory(config),
-        dormant=dormant,
+def _receiver(
+    section: PullJob | SinkJob, world: World, identity: Identity | None = None
+) -> Receiver:
+    return Receiver(
+        world.zfs,
+        job=section.name,
+        root=DatasetPath.parse(section.root_fs),
+        identity=identity,
+        placeholder_encryption=PlaceholderEncryption(section.recv.placeholder.encryption),
+        properties=_received_properties(section.recv),
+        unmounted=section.recv.unmounted,
     )
 
 

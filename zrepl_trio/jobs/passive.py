@@ -17,20 +17,20 @@ log = structlog.get_logger()
 
 
 class PassiveJob:
-    """A `source` job. Its lock is held for as long as `run` runs."""
-
-    type = JobType.SOURCE
+    """A `source` or `sink` job. Its lock is held for as long as `run` runs."""
 
     def __init__(
         self,
         *,
         name: str,
+        type: JobType,  # noqa: A002 - as in the config
         listener: Listener,
         serve: Callable[[Connection], Awaitable[None]],
         runtime_dir: str,
         dormant: tuple[str, ...] = (),
     ) -> None:
         self.name = name
+        self.type = type
         self._listener = listener
         self._serve = serve
         self._runtime_dir = runtime_dir

@@ -33,6 +33,10 @@ class Connection(trio.abc.HalfCloseableStream):
     def write_fd(self) -> int | None:
         """The fd that outgoing bytes are written to (may equal `read_fd`)."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """As `aclose`, for those who can't await: at once, without a farewell."""
+
 
 class Connecter(Protocol):
     """Dials the peer of one job."""

@@ -16,9 +16,7 @@ import trio
 
 from zrepl_trio.errors import Refused
 
-__all__ = ["accept_some", "listening"]
-
-_AT_ONCE = 64
+__all__ = ["listening"]
 
 _MAX_PATH_BYTES = 107
 """`sun_path` of unix(7) less its NUL."""
@@ -46,20 +44,6 @@ def listening(path: str, *, backlog: int = 128) -> Iterator[trio.socket.SocketTy
                 now = os.lstat(path)
                 if (now.st_dev, now.st_ino) == (info.st_dev, info.st_ino):
                     os.unlink(path)
-
-
-async def accept_some(listener: trio.socket.SocketType) -> list[trio.socket.SocketType]:
-    """Wait for a client and take those that queue behind it too (64 at most), in their order: a
-    crowd then costs one turn of the event loop, not one each. The caller owns them. OSError when
-    there is none and none can be taken."""
-    first, _address = await listener.accept()
-    arrived = [first]
-    with suppress(OSError), socket.socket(fileno=os.dup(listener.fileno())) as raw:
-        while len(arrived) < _AT_ONCE:
-            # non-blocking, as all that listener shares with us; what it meets, the next wait meets
-            client, _address = raw.accept()
-            arrived.append(trio.socket.from_stdlib_socket(client))
-    return arrived
 
 
 def _clear(path: str) -> None:

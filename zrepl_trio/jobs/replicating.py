@@ -1,4 +1,4 @@
-"""What an invocation of a `pull` job does: connect, replicate, tell how it went."""
+"""What an invocation of a `push` or `pull` job does: connect, replicate, tell how it went."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.transport.base import Connecter
 
-__all__ = ["PullWork"]
+__all__ = ["Replicating"]
 
 _OUTCOMES = {
     RunOutcome.DONE: Outcome.DONE,
@@ -31,27 +31,30 @@ _OUTCOMES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PullWork:
-    """Replicates from the peer behind `connecter` into `receiver`; the Work of a pull job."""
+class Replicating:
+    """Replicates between `here` and the peer behind `connecter`, which sends if `pulls`; the Work
+    of a push or pull job."""
 
     connecter: Connecter
-    receiver: Endpoint
+    here: Endpoint
+    pulls: bool
     options: ReplicationOptions
     clock: WallClock
     decode_token: DecodeToken
     connect_limit_s: float = CONNECT_LIMIT_S
 
     async def __call__(self, publish: Callable[[Report], None], /, *, patient: bool) -> Result:
-        async with open_remote(self.connecter, connect_limit_s=self.connect_limit_s) as sender:
+        async with open_remote(self.connecter, connect_limit_s=self.connect_limit_s) as peer:
             # Unattended, a run waits for a link that is down at first. Somebody who asked for
             # this run wants to be told at once what is wrong with the link.
             if not patient:
-                error = await link_error([sender], answer_s=self.options.answer_s, data=False)
+                error = await link_error([peer], answer_s=self.options.answer_s, data=False)
                 if error is not None:
                     return Result(outcome=Outcome.CONNECT_FAILED, error=with_notes(error))
+            sender, receiver = (peer, self.here) if self.pulls else (self.here, peer)
             report = await replicate(
                 sender,
-                self.receiver,
+                receiver,
                 self.options,
                 report=publish,
                 clock=self.clock,

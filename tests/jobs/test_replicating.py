@@ -16,8 +16,8 @@ from tests.replication.pair import MIB, Pair
 from tests.rpc.pairs import PairConnecter
 from zrepl_trio.errors import ConnectFailed
 from zrepl_trio.jobs.active import ActiveJob, Schedule
-from zrepl_trio.jobs.base import Outcome, Phase
-from zrepl_trio.jobs.pull import PullWork
+from zrepl_trio.jobs.base import JobType, Outcome, Phase
+from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.report import Report
@@ -65,10 +65,11 @@ async def pair() -> Pair:
     return made
 
 
-def work(pair: Pair, connecter: SwitchedConnecter) -> PullWork:
-    return PullWork(
+def work(pair: Pair, connecter: SwitchedConnecter) -> Replicating:
+    return Replicating(
         connecter=connecter,
-        receiver=pair.receiver,
+        here=pair.receiver,
+        pulls=True,
         options=ReplicationOptions(reconnect_s=600),
         clock=FollowingClock(),
         decode_token=pair.target.decode_token,
@@ -158,6 +159,7 @@ async def test_a_day_of_a_pull_job_with_a_night_without_network(
     connecter = SwitchedConnecter(pair)
     job = ActiveJob(
         name="pull",
+        type=JobType.PULL,
         schedule=Schedule(interval_s=600),
         work=work(pair, connecter),
         clock=FollowingClock(),

@@ -1,0 +1,124 @@
+"""The same cases over every transport, for a push and for a pull, with real daemons."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from tests.interop.daemons import ours
+from tests.interop.links import TRANSPORTS
+from tests.interop.pairs import Pair, joined
+from tests.interop.pools import World, two_pools
+from tests.interop.scenarios import (
+    MIB,
+    an_initial_send_is_resumed,
+    done,
+    full_and_incremental,
+    full_incremental_and_resumed,
+    same,
+    write,
+)
+from tests.interop.sshd import Sshd, running_sshd
+from tests.support.hosts import scratch
+from zrepl_trio.demo.openssh import find_sshd
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.sshd,
+    pytest.mark.skipif(find_sshd() is None, reason="OpenSSH's sshd is not installed"),
+]
+
+_names = (f"link{number}" for number in itertools.count(1))
+WAYS = list(itertools.product(TRANSPORTS, (False, True)))
+IDS = [f"{transport}-{'push' if pushes else 'pull'}" for transport, pushes in WAYS]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with two_pools(tmp_path_factory.mktemp("pools")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
+        yield started
+
+
+@pytest.fixture
+def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[Pair]:
+    transport, pushes = request.param
+    us = ours()
+    with (
+        scratch() as directory,
+        joined(
+            world,
+            sshd,
+            directory,
+            next(_names),
+            passive=us,
+            proxy=us,
+            active=us,
+            transport=transport,
+            pushes=pushes,
+        ) as made,
+    ):
+        yield made
+
+
+every_way = pytest.mark.parametrize("pair", WAYS, ids=IDS, indirect=True)
+with_a_line = pytest.mark.parametrize(
+    "pair",
+    [way for way in WAYS if way[0] != "local"],
+    ids=[name for name in IDS if not name.startswith("local")],
+    indirect=True,
+)
+
+
+@every_way
+def test_full_incremental_and_nothing_new(pair: Pair) -> None:
+    full_and_incremental(pair)
+
+
+@with_a_line
+def test_cut_and_resumed(pair: Pair) -> None:
+    full_incremental_and_resumed(pair)
+
+
+@with_a_line
+def test_an_initial_send_is_resumed(pair: Pair) -> None:
+    an_initial_send_is_resumed(pair)
+
+
+@every_way
+def test_a_full_receiver_says_so_and_goes_on_when_there_is_room(pair: Pair) -> None:
+    write(pair, "big", 12)
+    pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
+    root = "/".join(pair.replica.split("/")[:2])
+    pair.world.run("zfs", "set", f"quota={8 * MIB}", root)
+    report = pair.replicate()
+    text = str(report["Attempts"])
+    assert pair.replica in text
+    assert "quota" in text or "space" in text
+    pair.world.run("zfs", "set", "quota=none", root)
+    done(pair.replicate())
+    same(pair)
+
+
+@every_way
+def test_one_filesystem_that_cannot_go_on_stops_no_other(pair: Pair) -> None:
+    world = pair.world
+    for name in ("good", "torn"):
+        world.run("zfs", "create", f"{pair.dataset}/{name}")
+    world.run("zfs", "snapshot", "-r", f"{pair.dataset}@1")
+    done(pair.replicate())
+    world.run("zfs", "snapshot", f"{pair.replica}/torn@local")
+    world.run("zfs", "snapshot", "-r", f"{pair.dataset}@2")
+    attempts = pair.replicate()["Attempts"]
+    assert isinstance(attempts, list)
+    assert attempts[-1]["State"] == "filesystem-error"
+    assert list(world.snapshots(f"{pair.replica}/good")) == ["1", "2"]
+    assert list(world.snapshots(f"{pair.replica}/torn")) == ["1", "local"]

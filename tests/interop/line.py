@@ -1,0 +1,52 @@
+"""What a line under test does: it counts what is transferred, can be cut, and can stand still.
+
+All by files in its directory, since it is its own process: it appends the number of bytes of each
+ended connection to `received`. If `cut` holds a number, the first connection that has brought that many
+bytes takes the file away and ends at once. `stall`, likewise a number, makes it stop there instead,
+until the file `stalled` is taken away.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def _limit(path: Path) -> float:
+    try:
+        return int(path.read_text())
+    except FileNotFoundError:
+        return math.inf
+
+
+def carry(directory: Path, source: int, target: int, cut: Callable[[], None]) -> None:
+    """Move all of fd `source` into fd `target` as the files say; `cut` ends the line."""
+    total = 0
+    try:
+        while chunk := os.read(source, 65536):
+            total += len(chunk)
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(target, view) :]
+            if total >= _limit(directory / "stall"):
+                (directory / "stall").rename(directory / "stalled")
+                while (directory / "stalled").exists():
+                    time.sleep(0.05)
+            if total >= _limit(directory / "cut"):
+                (directory / "cut").unlink()
+                cut()
+                return
+    finally:
+        with (directory / "received").open("a") as file:
+            file.write(f"{total}\n")
+
+
+def received(directory: Path) -> list[int]:
+    """What each ended connection brought, in bytes, in the order of their ends."""
+    try:
+        return [int(line) for line in (directory / "received").read_text().split()]
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,96 @@
+"""From the `connect` and `serve` sections of a config to connecters and listeners."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from zrepl_trio.config.model import Config
+from zrepl_trio.config.transport import (
+    Connect,
+    LocalConnect,
+    LocalServe,
+    Serve,
+    SshStdinserverConnect,
+    StdinserverServe,
+    TcpConnect,
+    TcpServe,
+    TlsConnect,
+    TlsServe,
+)
+from zrepl_trio.transport.base import Connecter, Listener
+from zrepl_trio.transport.clientmap import ClientMap
+from zrepl_trio.transport.local import LocalConnecter, LocalListener, LocalSwitch
+from zrepl_trio.transport.ssh import SshConnecter
+from zrepl_trio.transport.sshargs import SshTarget
+from zrepl_trio.transport.stdinserver import StdinserverListener
+from zrepl_trio.transport.tcp import TcpConnecter, TcpListener
+from zrepl_trio.transport.tls import Certificates, TlsConnecter, TlsListener
+from zrepl_trio.zfs.names import check_identity
+
+__all__ = ["Links"]
+
+
+class Links:
+    """The links of one config's jobs; those of type local meet here."""
+
+    def __init__(self, config: Config) -> None:
+        self._sockdir = str(config.global_.serve.stdinserver.sockdir)
+        self._switch = LocalSwitch()
+
+    def connecter(self, section: Connect) -> Connecter:
+        """How to reach the peer of an active job; dials nothing."""
+        match section:
+            case SshStdinserverConnect():
+                target = SshTarget(
+                    host=section.host,
+                    user=section.user,
+                    port=section.port,
+                    identity_file=str(section.identity_file),
+                    options=section.options,
+                    ssh_command=section.ssh_command or "ssh",
+                )
+                return SshConnecter(target, dial_timeout_s=section.dial_timeout)
+            case TcpConnect():
+                return TcpConnecter(section.address, dial_timeout_s=section.dial_timeout)
+            case TlsConnect():
+                return TlsConnecter(
+                    section.address,
+                    Certificates(ca=section.ca, cert=section.cert, key=section.key),
+                    server_cn=section.server_cn,
+                    dial_timeout_s=section.dial_timeout,
+                )
+            case LocalConnect():
+                return LocalConnecter(
+                    self._switch,
+                    section.listener_name,
+                    check_identity(section.client_identity),
+                    dial_timeout_s=section.dial_timeout,
+                )
+            case _:
+                assert_never(section)
+
+    def listener(self, section: Serve) -> Listener:
+        """Where the clients of a passive job come in; does not listen yet."""
+        match section:
+            case StdinserverServe():
+                return StdinserverListener(
+                    self._sockdir, [check_identity(each) for each in section.client_identities]
+                )
+            case TcpServe():
+                return TcpListener(
+                    section.listen,
+                    ClientMap.of(section.clients),
+                    freebind=section.listen_freebind,
+                )
+            case TlsServe():
+                return TlsListener(
+                    section.listen,
+                    Certificates(ca=section.ca, cert=section.cert, key=section.key),
+                    [check_identity(each) for each in section.client_cns],
+                    handshake_timeout_s=section.handshake_timeout,
+                    freebind=section.listen_freebind,
+                )
+            case LocalServe():
+                return LocalListener(self._switch, section.listener_name)
+            case _:
+                assert_never(section)
