@@ -180,7 +180,10 @@ async def check_placeholders(host: Host) -> None:
     assert flags == {root: False, top: True, below: False, old: True}
     await zfs.set_properties(top, {"zrepl:placeholder": "off"})
     await zfs.set_properties(old, {"zrepl:placeholder": legacy_hash(top)})
-    assert not any(d.is_placeholder for d in await zfs.datasets([root]))
+    listed = await zfs.datasets([root])
+    assert not any(d.is_placeholder for d in listed)
+    values = {d.path: d.placeholder_value for d in listed}
+    assert values == {root: "", top: "off", below: "", old: legacy_hash(top)}
 
 
 async def check_source_guid_is_local(host: Host) -> None:

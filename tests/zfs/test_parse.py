@@ -80,7 +80,13 @@ def test_datasets_in_the_order_of_zfs() -> None:
     assert fed(DatasetRows(), text).result() == [
         Dataset(path=DatasetPath("tank"), guid=7),
         Dataset(path=DatasetPath("tank/a"), guid=2**64 - 1, is_volume=True),
-        Dataset(path=DatasetPath("tank/a/b"), guid=7, is_placeholder=True, resume_token="1-a-b-c"),
+        Dataset(
+            path=DatasetPath("tank/a/b"),
+            guid=7,
+            is_placeholder=True,
+            placeholder_value="on",
+            resume_token="1-a-b-c",
+        ),
         Dataset(path=DatasetPath("tank/c"), guid=7, encrypted=True),
     ]
 

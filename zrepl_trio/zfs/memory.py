@@ -400,6 +400,7 @@ class MemoryZfs:
             guid=dataset.guid,
             is_volume=dataset.is_volume,
             is_placeholder=is_placeholder(dataset.name, mark.value, mark.source),
+            placeholder_value=mark.value if mark.source is PropertySource.LOCAL else "",
             resume_token=self._token(dataset),
             source_guid=int(source_guid.value)
             if source_guid.value.isdecimal() and source_guid.source is PropertySource.LOCAL

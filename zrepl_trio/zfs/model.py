@@ -85,14 +85,16 @@ class Dataset:
     """A filesystem or volume as one listing shows it.
 
     `guid` is the dataset's own (not a snapshot's); `is_placeholder` follows zrepl's rule
-    (zrepl:placeholder local and `on`, or 0.0.x's hash); `resume_token` is None when there is
-    no partly received state; `source_guid` is what our receiver noted of the sender's dataset.
+    (zrepl:placeholder local and `on`, or 0.0.x's hash), `placeholder_value` is that property's
+    local value, empty when it has none; `resume_token` is None when there is no partly received
+    state; `source_guid` is what our receiver noted of the sender's dataset.
     """
 
     path: DatasetPath
     guid: int
     is_volume: bool = False
     is_placeholder: bool = False
+    placeholder_value: str = ""
     resume_token: str | None = None
     source_guid: int | None = None
     encrypted: bool = False

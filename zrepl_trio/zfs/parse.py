@@ -147,6 +147,7 @@ class DatasetRows(PropertyRows):
             guid=_uint64(found["guid"].value, name),
             is_volume=kind == "volume",
             is_placeholder=is_placeholder(name, mark.value, mark.source),
+            placeholder_value=mark.value if mark.source is PropertySource.LOCAL else "",
             resume_token=None if token in {"-", ""} else token,
             source_guid=source_guid(origin),
             encrypted=found["encryption"].value not in {"off", "-"},
