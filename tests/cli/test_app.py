@@ -23,6 +23,7 @@ from zrepl_trio.jobs.lock import JobLocked
 
 COMMANDS = [
     "run",
+    "daemon",
     "status",
     "signal wakeup",
     "signal reset",
@@ -31,6 +32,17 @@ COMMANDS = [
     "version",
     "demo",
     "sandbox",
+    "zfs-abstraction list",
+    "zfs-abstraction create step",
+    "zfs-abstraction release-stale",
+    "zfs-abstraction release-all",
+    "migrate 0.0.X:0.1:placeholder",
+    "migrate replication-cursor:v1-v2",
+    "test filesystems",
+    "test placeholder",
+    "test decoderesumetoken",
+    "gencompletion bash",
+    "gencompletion zsh",
 ]
 
 PULL = """
@@ -83,7 +95,38 @@ def test_no_arguments_is_help() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["frobnicate"], ["run", "--nonsense"], ["signal", "wakeup"], ["run", "job"]]
+    "arguments",
+    [
+        ["frobnicate"],
+        ["run", "--nonsense"],
+        ["signal", "wakeup"],
+        ["run", "job"],
+        ["pprof", "listen", "off"],
+        ["status", "--mode", "interactive"],
+        ["status", "--mode", "frob"],
+        ["status", "--mode", "raw", "--job", "pull"],
+        ["status", "--mode", "dump", "--json"],
+        ["version", "--show", "server"],
+        ["configcheck", "--format", "pretty"],
+        ["configcheck", "--what", "jobs"],
+        ["configcheck", "--format", "json", "--what", "frob"],
+        ["configcheck", "--format", "json", "--print-current"],
+        ["zfs-abstraction", "list", "--job", ""],
+        ["zfs-abstraction", "list", "--type", "hold"],
+        ["zfs-abstraction", "list", "--fs", ""],
+        ["zfs-abstraction", "list", "--fs", "tank<:yes"],
+        ["zfs-abstraction", "list", "-p", "0"],
+        ["zfs-abstraction", "release-stale", "--type", "step-hold"],
+        ["zfs-abstraction", "create", "step", "-t", "tank#b", "-j", "j"],
+        ["zfs-abstraction", "create", "step", "-t", "tank", "-j", "j"],
+        ["zfs-abstraction", "create", "step", "-t", "tank@s", "-j", "a/b"],
+        ["test", "placeholder"],
+        ["test", "placeholder", "--all", "--dataset", "tank"],
+        ["test", "filesystems", "--all"],
+        ["test", "filesystems", "--job", "pull", "--all"],
+        ["test", "filesystems", "--job", "nosuch", "--all"],
+        ["test", "filesystems", "--job", "nosuch", "--input", "tank//a"],
+    ],
 )
 def test_wrong_usage_is_status_2(config: Path, arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["--config", str(config), *arguments]).exit_code == 2
@@ -268,6 +311,14 @@ def test_version_without_a_daemon_is_ours_alone(config: Path) -> None:
     done = zrepl_trio("version", "--config", str(config))
     assert done.returncode == 0
     assert done.stdout == f"client: zrepl-trio {__version__}\n"
+
+
+def test_showing_one_version_shows_that_alone(config: Path) -> None:
+    done = zrepl_trio("version", "--show", "client", "--config", "/nowhere")
+    assert (done.returncode, done.stdout) == (0, f"client: zrepl-trio {__version__}\n")
+    done = zrepl_trio("version", "--show", "daemon", "--config", str(config))
+    assert (done.returncode, done.stdout) == (ExitCode.NOT_CONNECTED, "")
+    assert "no daemon listens on" in done.stderr
 
 
 def test_stdinserver_help_explains_authorized_keys() -> None:

@@ -10,6 +10,8 @@ import typer
 
 from zrepl_trio.cli.configcheck import configcheck
 from zrepl_trio.cli.errors import Commands
+from zrepl_trio.cli.gencompletion import complete_here
+from zrepl_trio.cli.groups import gencompletion, migrate, test, zfs_abstraction
 from zrepl_trio.cli.options import ConfigOption, chosen_config
 from zrepl_trio.cli.sandbox import sandbox
 
@@ -39,6 +41,12 @@ signals = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(signals, name="signal", short_help="Wake a job, or cancel its run.")
+app.add_typer(
+    zfs_abstraction, name="zfs-abstraction", short_help="List or release our holds and bookmarks."
+)
+app.add_typer(migrate, name="migrate", short_help="Bring what old versions left to today's form.")
+app.add_typer(test, name="test", short_help="Try a filter, look at placeholders and tokens.")
+app.add_typer(gencompletion, name="gencompletion", short_help="Write a completion script.")
 
 
 @app.callback()
@@ -89,12 +97,33 @@ def run(
     run_command(chosen_config(ctx, config), once=once, strict=strict, jobs=jobs or [])
 
 
+@app.command(epilog=EXITS, short_help="Run the daemon: zrepl's name for `run`.")
+def daemon(ctx: typer.Context, config: ConfigOption = None) -> None:
+    """Run the daemon in the foreground, as `zrepl-trio run` does, for unit files of zrepl's."""
+    from zrepl_trio.cli.run import run_command
+
+    run_command(chosen_config(ctx, config), once=False, strict=False, jobs=[])
+
+
 @app.command(epilog=EXITS, short_help="Show what the daemon does.")
 def status(
     ctx: typer.Context,
     json: Annotated[
         bool, typer.Option("--json", help="Print the daemon's answer as it is, for programs.")
     ] = False,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode",
+            metavar="dump|raw",
+            help="As zrepl's: `dump` is the text, `raw` is --json.",
+            show_default=False,
+        ),
+    ] = None,
+    job: Annotated[
+        str | None,
+        typer.Option("--job", metavar="JOB", help="Show this job alone.", show_default=False),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Show what the running daemon does: jobs, filesystems, steps, bytes, errors in full.
@@ -104,12 +133,14 @@ def status(
     \b
     Examples:
       zrepl-trio status
+      zrepl-trio status --job pull_app-srv
       zrepl-trio status --json | jq .Jobs
       watch -n1 zrepl-trio status
     """
-    from zrepl_trio.cli.status import status_command
+    from zrepl_trio.cli.status import status_command, wants_raw
 
-    status_command(chosen_config(ctx, config), as_json=json)
+    raw = wants_raw(mode, as_json=json, job=job)
+    status_command(chosen_config(ctx, config), as_json=raw, job=job)
 
 
 @signals.command(epilog=EXITS)
@@ -206,12 +237,24 @@ app.command(
 @app.command(short_help="Show our version and the daemon's.")
 def version(
     ctx: typer.Context,
+    show: Annotated[
+        str | None,
+        typer.Option(
+            "--show", metavar="client|daemon", help="Only this one's.", show_default=False
+        ),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show our version, and the running daemon's."""
+    """Show our version, and the running daemon's.
+
+    \b
+    Examples:
+      zrepl-trio version
+      zrepl-trio version --show daemon        fails when no daemon answers
+    """
     from zrepl_trio.cli.version import version_command
 
-    version_command(chosen_config(ctx, config))
+    version_command(chosen_config(ctx, config), show)
 
 
 @app.command(short_help="Watch it work, without ZFS or root.")
@@ -242,5 +285,6 @@ def demo(
 
 def main() -> None:
     """The console script, for all but the data path of `stdinserver`."""
+    complete_here()
     app(prog_name="zrepl-trio")
     sys.exit(0)

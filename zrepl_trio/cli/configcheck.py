@@ -23,6 +23,24 @@ def configcheck(
         bool,
         typer.Option("--print-current", help="Print the config in today's form, includes merged."),
     ] = False,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="yaml|json",
+            help="As zrepl's: print the whole config, all defaults filled in.",
+            show_default=False,
+        ),
+    ] = "",
+    what: Annotated[
+        str,
+        typer.Option(
+            "--what",
+            metavar="all|config|jobs|logging",
+            help="Which part of it --format prints (default: all).",
+            show_default=False,
+        ),
+    ] = "",
     json_schema: Annotated[
         bool,
         typer.Option("--json-schema", help="Print the JSON schema for editors; reads no config."),
@@ -44,6 +62,7 @@ def configcheck(
     Examples:
       zrepl-trio configcheck
       zrepl-trio configcheck --config old.yml --print-current > /etc/zrepl/zrepl.yml
+      zrepl-trio configcheck --format json --what jobs | jq .jobs
       zrepl-trio configcheck --json-schema > zrepl.schema.json
     """
     if json_schema:
@@ -51,20 +70,45 @@ def configcheck(
 
         print(json.dumps(config_schema(), indent=2))
         return
+    _refuse_meaningless(format_, what, print_current=print_current)
     right = _check(
         chosen_config(ctx, config),
         skip_cert_check=skip_cert_check,
         print_current=print_current,
         strict=strict,
+        format_=format_,
+        what=what,
     )
     if not right:
         raise typer.Exit(1)
 
 
-def _check(path: Path | None, *, skip_cert_check: bool, print_current: bool, strict: bool) -> bool:
+def _refuse_meaningless(format_: str, what: str, *, print_current: bool) -> None:
+    from zrepl_trio.cli.exitcodes import UsageRefused
+
+    if format_ not in {"", "yaml", "json"}:
+        why = ": that is Go's syntax" if format_ == "pretty" else ""
+        raise UsageRefused(f"--format {format_}{why} (accepted: yaml, json)")
+    if what not in {"", "all", "config", "jobs", "logging"}:
+        raise UsageRefused(f"--what {what} (accepted: all, config, jobs, logging)")
+    if what and not format_:
+        raise UsageRefused("--what says what --format prints, so give that, too")
+    if format_ and print_current:
+        raise UsageRefused("--format and --print-current exclude each other")
+
+
+def _check(
+    path: Path | None,
+    *,
+    skip_cert_check: bool,
+    print_current: bool,
+    strict: bool,
+    format_: str,
+    what: str,
+) -> bool:
     from zrepl_trio.config.certs import certificate_problems
     from zrepl_trio.config.load import load_config
-    from zrepl_trio.config.render import render_config
+    from zrepl_trio.config.render import as_yaml, render_config, whole_config
     from zrepl_trio.config.support import dormant, unsupported
     from zrepl_trio.errors import ConfigErrors
 
@@ -85,7 +129,10 @@ def _check(path: Path | None, *, skip_cert_check: bool, print_current: bool, str
     _say("", problems)
     if problems or (strict and (refused or asleep)):
         return False
-    if print_current:
+    if format_:
+        data = whole_config(loaded.config, what)
+        print(json.dumps(data) if format_ == "json" else as_yaml(data).removesuffix("\n"))
+    elif print_current:
         print(render_config(loaded.config), end="")
     else:
         count = len(loaded.config.jobs)

@@ -8,6 +8,7 @@ from pathlib import Path
 import trio
 
 from zrepl_trio import __version__
+from zrepl_trio.cli.exitcodes import UsageRefused
 from zrepl_trio.cli.status import control_socket
 from zrepl_trio.control.client import open_control_client
 from zrepl_trio.control.faults import DaemonUnreachable
@@ -16,14 +17,19 @@ from zrepl_trio.errors import ConfigErrors
 __all__ = ["version_command"]
 
 
-def version_command(config: Path | None) -> None:
-    """Print our version and, when a daemon answers, the daemon's."""
-    print(f"client: zrepl-trio {__version__}")
-
+def version_command(config: Path | None, show: str | None) -> None:
+    """Print our version and, when a daemon answers, the daemon's; `show` is `client` or `daemon`
+    for that one alone, whose silence is then an error."""
+    if show not in {None, "client", "daemon"}:
+        raise UsageRefused(f"version --show {show}: nothing to show (accepted: client, daemon)")
+    if show != "daemon":
+        print(f"client: zrepl-trio {__version__}")
+    if show == "client":
+        return
     try:
         path = control_socket(config)
     except ConfigErrors:
-        if config is not None:
+        if config is not None or show is not None:
             raise
         return  # no config in the default places: no daemon to ask
 
@@ -34,8 +40,10 @@ def version_command(config: Path | None) -> None:
     try:
         daemon = trio.run(ask)
     except DaemonUnreachable as error:
+        if show is not None:
+            raise
         print(f"zrepl-trio: {error}", file=sys.stderr)
         return
     print(f"daemon: zrepl-trio {daemon}")
-    if daemon != __version__:
+    if show is None and daemon != __version__:
         print("zrepl-trio: the daemon runs another version; restart it", file=sys.stderr)

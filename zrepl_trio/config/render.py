@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import yaml
 
 from zrepl_trio.config.model import Config
 
-__all__ = ["as_yaml", "render_config"]
+__all__ = ["as_yaml", "render_config", "whole_config"]
 
 
 class _Dumper(yaml.SafeDumper):
@@ -40,6 +43,16 @@ def render_config(config: Config) -> str:
     data = config.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"include"})
     jobs = data.pop("jobs", [])
     return as_yaml(_type_first({**data, "jobs": jobs}))
+
+
+def whole_config(config: Config, part: str = "all") -> object:
+    """Every key with its value, defaults too, as plain data; `part` `jobs` or `logging` leaves only
+    that, at its place in the whole."""
+    parts: Mapping[str, Any] = {"jobs": {"jobs"}, "logging": {"global_": {"logging"}}}
+    data = config.model_dump(
+        mode="json", by_alias=True, include=parts.get(part), exclude={"include"}
+    )
+    return _type_first(data)
 
 
 def _type_first(value: object) -> object:
