@@ -104,3 +104,29 @@ def test_the_schema_is_a_schema_and_needs_no_config() -> None:
     done = configcheck("--json-schema", "--config", "/nowhere")
     assert done.returncode == 0
     jsonschema.Draft202012Validator.check_schema(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("format_", ["yaml", "json"])
+def test_the_whole_config_is_printed_with_its_defaults_and_loads_again(
+    tmp_path: Path, format_: str
+) -> None:
+    done = configcheck("--config", CONF / "pull.yml", "--format", format_)
+    assert (done.returncode, done.stderr) == (0, "")
+    printed, meant = parse_config(done.stdout).config, load_config(CONF / "pull.yml").config
+    assert printed.model_dump() == meant.model_dump()
+    assert "dial_timeout" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "keys"), [("all", ["global", "jobs"]), ("jobs", ["jobs"]), ("logging", ["global"])]
+)
+def test_a_part_stands_where_it_stands_in_the_whole(what: str, keys: list[str]) -> None:
+    whole = json.loads(configcheck("--config", CONF / "pull.yml", "--format", "json").stdout)
+    part = configcheck("--config", CONF / "pull.yml", "--format", "json", "--what", what).stdout
+    assert sorted(json.loads(part)) == keys
+    expected = whole
+    if what == "jobs":
+        expected = {"jobs": whole["jobs"]}
+    elif what == "logging":
+        expected = {"global": {"logging": whole["global"]["logging"]}}
+    assert json.loads(part) == expected

@@ -250,12 +250,12 @@ def filesystems(
       zrepl-trio test filesystems --job backups_for_backup-srv --input tank/data/new
     """
     from zrepl_trio.cli.localzfs import with_zfs
-    from zrepl_trio.cli.testcmd import filter_of, one_path, test_filesystems
+    from zrepl_trio.cli.testcmd import filter_of, one_path, show_verdicts
     from zrepl_trio.config.load import load_config
 
     path = one_path("--input", input_, all_=all_)
     admitting = filter_of(load_config(chosen_config(ctx, config)).config, job)
-    with_zfs(lambda zfs: test_filesystems(zfs, admitting, path))
+    with_zfs(lambda zfs: show_verdicts(zfs, admitting, path))
 
 
 @test.command(short_help="Which datasets are placeholders?")
@@ -274,10 +274,10 @@ def placeholder(
       zrepl-trio test placeholder --dataset storage/backups/tank
     """
     from zrepl_trio.cli.localzfs import with_zfs
-    from zrepl_trio.cli.testcmd import one_path, test_placeholder
+    from zrepl_trio.cli.testcmd import one_path, show_placeholders
 
     path = one_path("--dataset", dataset, all_=all_)
-    with_zfs(lambda zfs: test_placeholder(zfs, path))
+    with_zfs(lambda zfs: show_placeholders(zfs, path))
 
 
 @test.command(short_help="What does a resume token say?")

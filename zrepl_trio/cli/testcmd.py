@@ -13,7 +13,7 @@ from zrepl_trio.zfs.model import ResumeToken
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
 from zrepl_trio.zfs.port import Zfs
 
-__all__ = ["filter_of", "one_path", "test_filesystems", "test_placeholder", "token_json"]
+__all__ = ["filter_of", "one_path", "show_placeholders", "show_verdicts", "token_json"]
 
 
 def one_path(option: str, text: str | None, *, all_: bool) -> DatasetPath | None:
@@ -37,7 +37,7 @@ def filter_of(config: Config, name: str) -> FilesystemFilter:
     return job.filesystems
 
 
-async def test_filesystems(zfs: Zfs, admitting: FilesystemFilter, path: DatasetPath | None) -> None:
+async def show_verdicts(zfs: Zfs, admitting: FilesystemFilter, path: DatasetPath | None) -> None:
     """Print ACCEPT or REJECT for `path`, which needs not exist, or for all there are."""
     paths = [path] if path is not None else [each.path for each in await zfs.datasets()]
     for each in paths:
@@ -45,7 +45,7 @@ async def test_filesystems(zfs: Zfs, admitting: FilesystemFilter, path: DatasetP
         print(f"{'ACCEPT' if admitting.admits(each) else 'REJECT'}\t{each}\t")
 
 
-async def test_placeholder(zfs: Zfs, path: DatasetPath | None) -> None:
+async def show_placeholders(zfs: Zfs, path: DatasetPath | None) -> None:
     """Print whether `path`, or each dataset there is, is a placeholder."""
     if path is None:
         datasets = await zfs.datasets()
