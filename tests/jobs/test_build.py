@@ -77,7 +77,7 @@ async def test_a_pull_job_gets_all_of_its_section() -> None:
     assert job.status().dormant == ("pruning",)
     assert job._schedule == Schedule(interval_s=600, at_start=False)
     assert job._runtime_dir == "/somewhere/private"
-    work = job._work
+    work = job.work
     assert isinstance(work, Replicating)
     assert work.options == ReplicationOptions(
         protection=Protection(initial=GuaranteeKind.NOTHING, incremental=GuaranteeKind.INCREMENTAL),
@@ -99,7 +99,7 @@ async def test_a_pull_job_gets_all_of_its_section() -> None:
 async def test_a_host_that_takes_long_to_dial_is_given_the_time_everywhere() -> None:
     (job,) = await built(PULL.replace("dial_timeout: 3s", "dial_timeout: 1m"))
     assert isinstance(job, ActiveJob)
-    work = job._work
+    work = job.work
     assert isinstance(work, Replicating)
     assert work.connect_limit_s > 60
     assert work.options.answer_s > 60

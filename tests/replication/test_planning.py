@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pytest
 import trio
@@ -36,13 +36,14 @@ class Slow(Cable):
             self.running -= 1
 
 
-async def plans(pair: Pair, sender: Cable) -> list[Plan]:
-    return await plan_all(
+async def plans(pair: Pair, sender: Cable) -> Sequence[Plan]:
+    planned = await plan_all(
         sender,
         pair.receiver,
         initial=InitialReplication.MOST_RECENT,
         decode_token=pair.target.decode_token,
     )
+    return planned.plans
 
 
 @pytest.fixture
@@ -89,12 +90,14 @@ class Blocking(Receiver):
 
 async def test_a_dataset_that_a_stuck_child_blocks_is_refused_alone(pair: Pair) -> None:
     assert (await pair.run()).outcome is Outcome.DONE
-    found = await plan_all(
-        pair.sender,
-        Blocking(pair.target, job="pull", root=ROOT),
-        initial=InitialReplication.MOST_RECENT,
-        decode_token=pair.target.decode_token,
-    )
+    found = (
+        await plan_all(
+            pair.sender,
+            Blocking(pair.target, job="pull", root=ROOT),
+            initial=InitialReplication.MOST_RECENT,
+            decode_token=pair.target.decode_token,
+        )
+    ).plans
     refused = [plan for plan in found if isinstance(plan, Refusal)]
     assert len(found) == 10
     assert [plan.text for plan in refused] == [

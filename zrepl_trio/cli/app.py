@@ -77,6 +77,9 @@ def run(
             help="Refuse to start when the config asks for something that does not act yet.",
         ),
     ] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="With --once: as `plan`, do nothing.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Run the daemon in the foreground, or the active jobs once.
@@ -92,9 +95,44 @@ def run(
       zrepl-trio run --once                   every push and pull job once, for cron or a look
       zrepl-trio run --once pull_app-srv      that one alone
     """
+    if plan_only:
+        from zrepl_trio.cli.exitcodes import UsageRefused
+        from zrepl_trio.cli.plan import plan_command
+
+        if not once:
+            raise UsageRefused("run: --plan-only goes with --once")
+        plan_command(chosen_config(ctx, config), jobs=jobs or [], as_json=False)
     from zrepl_trio.cli.run import run_command
 
     run_command(chosen_config(ctx, config), once=once, strict=strict, jobs=jobs or [])
+
+
+@app.command(epilog=EXITS, short_help="Show what the active jobs would do now.")
+def plan(
+    ctx: typer.Context,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="JOB", help="Only these jobs.", show_default=False),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show what the active jobs would do now, and do nothing.
+
+    For each filesystem: the steps with their sizes, what is resumed, which placeholders are made,
+    which holds and cursors move; or why it cannot be replicated, with the ways out and what each
+    would destroy. It asks the peer and this host's ZFS, changes nothing on either side, and needs
+    no daemon here. Status 1 when some filesystem cannot be replicated.
+
+    \b
+    Examples:
+      zrepl-trio plan
+      zrepl-trio plan pull_app-srv
+      zrepl-trio plan --json | jq '.jobs[].filesystems[] | select(.problem != "")'
+    """
+    from zrepl_trio.cli.plan import plan_command
+
+    plan_command(chosen_config(ctx, config), jobs=jobs or [], as_json=json)
 
 
 @app.command(epilog=EXITS, short_help="Run the daemon: zrepl's name for `run`.")

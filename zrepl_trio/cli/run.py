@@ -13,6 +13,7 @@ import trio
 import typer
 
 from zrepl_trio.amounts import bytes_text, duration_text
+from zrepl_trio.cli.chosen import chosen_jobs, local_peers
 from zrepl_trio.cli.exitcodes import OUTCOME_CODES, ExitCode, UsageRefused
 from zrepl_trio.cli.progress import ProgressLines
 from zrepl_trio.clock import SystemClock
@@ -73,17 +74,6 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _chosen(jobs: Sequence[object], names: Sequence[str]) -> list[ActiveJob]:
-    active = {job.name: job for job in jobs if isinstance(job, ActiveJob)}
-    unknown = [name for name in names if name not in active]
-    if unknown:
-        there = ", ".join(active) or "none"
-        raise UsageRefused(f"run --once: no active job {', '.join(unknown)} (there are: {there})")
-    if not active:
-        raise UsageRefused("run --once: the config has no active (push or pull) job")
-    return [active[name] for name in dict.fromkeys(names or active)]
-
-
 async def _interrupted(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
     async for number in signals:
         _say(f"{signal.Signals(number).name}: stopping; what was received is kept")
@@ -96,9 +86,9 @@ async def _run_once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool)
     codes: list[int] = [ExitCode.DONE]
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_plant(loaded, asleep) as plant, trio.open_nursery() as nursery:
-            jobs = _chosen(plant.jobs, names)
+            jobs = chosen_jobs(plant.jobs, names, command="run --once")
             nursery.start_soon(_interrupted, signals, nursery.cancel_scope)
-            for peer in _local_peers(plant.jobs, jobs):
+            for peer in local_peers(plant.jobs, jobs):
                 await nursery.start(_serve, peer)
             for job in jobs:
                 for what in asleep.get(job.name, ()):
@@ -108,12 +98,6 @@ async def _run_once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool)
         if nursery.cancel_scope.cancelled_caught and len(codes) <= len(jobs):
             return ExitCode.INTERRUPTED
     return max(codes)
-
-
-def _local_peers(jobs: Sequence[Job], chosen: Sequence[ActiveJob]) -> list[Job]:
-    """The jobs of this config that those chosen connect to within one process."""
-    needed = {job.needs for job in chosen}
-    return [job for job in jobs if job.name in needed]
 
 
 async def _serve(job: Job, *, task_status: trio.TaskStatus[None]) -> None:

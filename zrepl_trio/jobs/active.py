@@ -75,7 +75,7 @@ class ActiveJob:
         self.type = type
         self.needs = needs
         self._schedule = schedule
-        self._work = work
+        self.work = work
         self._clock = clock
         self._runtime_dir = runtime_dir
         self._dormant = dormant
@@ -178,7 +178,7 @@ class ActiveJob:
         log.info("invocation started", invocation=self._invocation and self._invocation.number)
         try:
             with self._scope:
-                result = await self._work(self._publish, patient=self._patient)
+                result = await self.work(self._publish, patient=self._patient)
             if self._scope.cancelled_caught:
                 result = Result(outcome=Outcome.CANCELLED, error="reset by signal")
         except trio.Cancelled:

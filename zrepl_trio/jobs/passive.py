@@ -56,15 +56,19 @@ class PassiveJob:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with held_lock(self._runtime_dir, self.name):
-            try:
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(self._listener.serve, self._handle)
-                    self._phase = Phase.SERVING
-                    log.info("serving")
-                    task_status.started()
-            finally:
-                self._phase = Phase.STOPPED
-                self._connections = 0
+            await self.serve(task_status=task_status)
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """As `run`, without the lock: for a client that changes nothing."""
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._listener.serve, self._handle)
+                self._phase = Phase.SERVING
+                log.info("serving")
+                task_status.started()
+        finally:
+            self._phase = Phase.STOPPED
+            self._connections = 0
 
     async def _handle(self, connection: Connection) -> None:
         self._connections += 1

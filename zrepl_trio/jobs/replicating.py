@@ -7,18 +7,23 @@ from dataclasses import dataclass
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.endpoint.protocol import Endpoint
-from zrepl_trio.errors import with_notes
+from zrepl_trio.errors import ConnectFailed, ZreplError, with_notes
 from zrepl_trio.jobs.active import Result
 from zrepl_trio.jobs.base import Outcome
 from zrepl_trio.replication.attempts import replicate
+from zrepl_trio.replication.estimates import estimate_sizes
 from zrepl_trio.replication.link import link_error
-from zrepl_trio.replication.planning import DecodeToken
+from zrepl_trio.replication.plan import FilesystemPlan
+from zrepl_trio.replication.planning import DecodeToken, plan_all
 from zrepl_trio.replication.policy import ReplicationOptions
+from zrepl_trio.replication.preview import FilesystemPreview, preview
 from zrepl_trio.replication.report import Outcome as RunOutcome
 from zrepl_trio.replication.report import Report
+from zrepl_trio.replication.step import send_request
 from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.transport.base import Connecter
+from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["Replicating"]
 
@@ -43,6 +48,34 @@ class Replicating:
     decode_token: DecodeToken
     connect_limit_s: float = CONNECT_LIMIT_S
 
+    async def plan(self) -> list[FilesystemPreview]:
+        """What a run would do now; changes nothing on either side. Raises what keeps it from
+        being planned: a TransportError, say."""
+        async with open_remote(self.connecter, connect_limit_s=self.connect_limit_s) as peer:
+            error = await link_error([peer], answer_s=self.options.answer_s, data=False)
+            if error is not None:
+                raise error if isinstance(error, ZreplError) else ConnectFailed(error)
+            sender, receiver = self._sides(peer)
+            planned = await plan_all(
+                sender, receiver, initial=self.options.initial, decode_token=self.decode_token
+            )
+            sizes: dict[tuple[DatasetPath, int], int] = {}
+            requests = [
+                (
+                    (plan.filesystem.path, index),
+                    send_request(plan.filesystem, step, self.options.protection),
+                )
+                for plan in planned.plans
+                if isinstance(plan, FilesystemPlan)
+                for index, step in enumerate(plan.steps)
+            ]
+            at_once = self.options.size_estimates
+            await estimate_sizes(sender, requests, at_once=at_once, tell=sizes.__setitem__)
+        return preview(planned, sizes, self.options.protection)
+
+    def _sides(self, peer: Endpoint) -> tuple[Endpoint, Endpoint]:
+        return (peer, self.here) if self.pulls else (self.here, peer)
+
     async def __call__(self, publish: Callable[[Report], None], /, *, patient: bool) -> Result:
         async with open_remote(self.connecter, connect_limit_s=self.connect_limit_s) as peer:
             # Unattended, a run waits for a link that is down at first. Somebody who asked for
@@ -51,7 +84,7 @@ class Replicating:
                 error = await link_error([peer], answer_s=self.options.answer_s, data=False)
                 if error is not None:
                     return Result(outcome=Outcome.CONNECT_FAILED, error=with_notes(error))
-            sender, receiver = (peer, self.here) if self.pulls else (self.here, peer)
+            sender, receiver = self._sides(peer)
             report = await replicate(
                 sender,
                 receiver,

@@ -7,6 +7,7 @@ begun.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,6 +22,7 @@ from zrepl_trio.replication.classify import (
     main_error,
     spoils_token,
 )
+from zrepl_trio.replication.estimates import estimate_sizes
 from zrepl_trio.replication.link import link_error
 from zrepl_trio.replication.plan import FilesystemPlan, limited_to
 from zrepl_trio.replication.planning import DecodeToken, plan_all
@@ -118,7 +120,7 @@ class Attempt:
         return AttemptResult(classes=frozenset(self._classes), planned=True, link=self._link)
 
     async def _plan(self) -> None:
-        plans = await plan_all(
+        planned = await plan_all(
             self._sender,
             self._receiver,
             initial=self._options.initial,
@@ -126,6 +128,7 @@ class Attempt:
             without_token=self._memory.spoiled,
         )
         self._memory.spoiled.clear()
+        plans = list(planned.plans)
         for index, plan in enumerate(plans):
             path = plan.filesystem.path
             if not isinstance(plan, FilesystemPlan):
@@ -255,29 +258,21 @@ class Attempt:
 
     async def _estimate_sizes(self) -> None:
         """Ask what the steps will take, beside the steps themselves, which never wait for it."""
-        todo = iter(
-            [(plan, index) for plan in self._plans.values() for index in range(len(plan.steps))]
+
+        def told(key: tuple[DatasetPath, int], size: int) -> None:
+            self._progress.expected(*key, size)
+
+        await estimate_sizes(
+            self._sender, self._unmeasured(), at_once=self._options.size_estimates, tell=told
         )
 
-        async def work() -> None:
-            for plan, index in todo:  # shared: each worker takes the next one
-                path = plan.filesystem.path
+    def _unmeasured(self) -> Iterator[tuple[tuple[DatasetPath, int], SendRequest]]:
+        for path, plan in self._plans.items():
+            for index, step in enumerate(plan.steps):
                 shown = self._progress.filesystem(path)
-                if shown.current > index or shown.error is not None:
-                    continue
-                request = send_request(plan.filesystem, plan.steps[index], self._options.protection)
-                try:
-                    size = await self._sender.send_dry(request)
-                    if size:
-                        self._progress.expected(path, index, size)
-                except* ZreplError as group:
-                    # the step itself will meet it too, and there it counts
-                    error = main_error(leaves(group))
-                    log.debug("size is unknown", filesystem=str(path), err=str(error))
-
-        async with trio.open_nursery() as nursery:
-            for _ in range(self._options.size_estimates):
-                nursery.start_soon(work)
+                if shown.current <= index and shown.error is None:
+                    request = send_request(plan.filesystem, step, self._options.protection)
+                    yield (path, index), request
 
 
 _UNCONFIRMED = "the receiver has it, but the sender could not be told: "

@@ -27,11 +27,13 @@ from zrepl_trio.replication.diff import (
 )
 from zrepl_trio.replication.policy import InitialReplication
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
+from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
     "FilesystemPlan",
     "Plan",
     "Refusal",
+    "RunPlan",
     "Side",
     "Step",
     "UnusableToken",
@@ -90,6 +92,18 @@ class Refusal:
 
 
 Plan: TypeAlias = FilesystemPlan | Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What one attempt does: for each of the sender's filesystems what to send, or why it can't.
+
+    Parents first. `received` are the datasets on the receiver, placeholders included, under the
+    sender's names.
+    """
+
+    plans: tuple[Plan, ...]
+    received: frozenset[DatasetPath] = frozenset()
 
 
 def paired(

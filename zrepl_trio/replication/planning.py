@@ -14,6 +14,7 @@ from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.plan import (
     Plan,
     Refusal,
+    RunPlan,
     Side,
     UnusableToken,
     paired,
@@ -40,14 +41,15 @@ async def plan_all(
     initial: InitialReplication,
     decode_token: DecodeToken,
     without_token: Collection[DatasetPath] = (),
-) -> list[Plan]:
-    """A plan for each of the sender's filesystems, parents first.
+) -> RunPlan:
+    """The plan of one attempt; changes nothing on either side.
 
     `without_token`: filesystems whose partly received state is to be given up. Raises what
     concerns all of them: listing the filesystems failed, or the link did. What concerns one
     is its Refusal.
     """
-    pairs = paired(await sender.list_filesystems(), await receiver.list_filesystems())
+    received = await receiver.list_filesystems()
+    pairs = paired(await sender.list_filesystems(), received)
     senders = [ours.path for ours, _ in pairs if not ours.is_placeholder]
     receivers = [
         theirs.path
@@ -64,7 +66,7 @@ async def plan_all(
         plans.append(
             _plan(ours, theirs, sender_versions, receiver_versions, token=token, initial=initial)
         )
-    return plans
+    return RunPlan(plans=tuple(plans), received=frozenset(each.path for each in received))
 
 
 def _plan(

@@ -1,0 +1,131 @@
+"""What is shown of a plan is what the run then does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.replication.pair import MIB, ROOT, Pair
+from zrepl_trio.cli.planview import plan_lines
+from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from zrepl_trio.replication.plan import RunPlan
+from zrepl_trio.replication.planning import plan_all
+from zrepl_trio.replication.policy import InitialReplication
+from zrepl_trio.replication.preview import FilesystemPreview, preview, total
+from zrepl_trio.replication.report import Outcome
+from zrepl_trio.zfs.names import DatasetPath
+
+
+@pytest.fixture
+async def pair() -> Pair:
+    made = Pair()
+    for name in ("tank/a", "tank/a/b"):
+        made.fill(name, MIB)
+        await made.snapshot(name, "1")
+    return made
+
+
+async def planned(
+    pair: Pair,
+    protection: Protection = Protection(),  # noqa: B008 - frozen
+) -> list[FilesystemPreview]:
+    plan: RunPlan = await plan_all(
+        pair.sender,
+        pair.receiver,
+        initial=InitialReplication.MOST_RECENT,
+        decode_token=pair.target.decode_token,
+    )
+    return preview(plan, {(DatasetPath.parse("tank/a"), 0): 1000}, protection)
+
+
+def text(previews: list[FilesystemPreview]) -> str:
+    lines = plan_lines("job", "pull", "u@h:22", previews)
+    return "\n".join(line.plain.rstrip() for line in lines)
+
+
+async def test_a_first_replication_names_placeholders_and_protection(pair: Pair) -> None:
+    assert (
+        text(await planned(pair))
+        == """\
+job  pull from u@h:22
+  tank/a  1 step, 1000 B
+    makes the placeholder tank
+    full send @1  1000 B
+    sender: holds @1 while they are sent
+    sender: the cursor moves to @1
+    receiver: its hold moves to @1
+  tank/a/b  1 step, size unknown
+    full send @1  size unknown
+    sender: holds @1 while they are sent
+    sender: the cursor moves to @1
+    receiver: its hold moves to @1
+  2 filesystems: 2 steps, at least 1000 B"""
+    )
+
+
+async def test_what_is_shown_is_what_is_done(pair: Pair) -> None:
+    before = await planned(pair)
+    made = before[0].placeholders
+    report = await pair.run()
+    assert report.outcome is Outcome.DONE
+    for path in made:
+        dataset = await pair.target.dataset(_below(path))
+        assert dataset is not None
+        assert dataset.is_placeholder
+    assert [each.steps for each in await planned(pair)] == [(), ()]
+    assert "tank/a, tank/a/b: up to date" in text(await planned(pair))
+
+
+def _below(path: str) -> DatasetPath:
+    return DatasetPath.parse(f"{ROOT}/{path}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "hold", "tentative", "cursor"),
+    [
+        (GuaranteeKind.RESUMABILITY, ("@1", "@2"), (), "@2"),
+        (GuaranteeKind.INCREMENTAL, (), ("@1", "@2"), "@2"),
+        (GuaranteeKind.NOTHING, (), (), None),
+    ],
+)
+async def test_each_kind_of_protection_is_told(
+    pair: Pair,
+    kind: GuaranteeKind,
+    hold: tuple[str, ...],
+    tentative: tuple[str, ...],
+    cursor: str | None,
+) -> None:
+    await pair.run()
+    await pair.snapshot("tank/a", "2")
+    (step,) = (await planned(pair, Protection(incremental=kind)))[0].steps
+    assert (step.from_, step.to) == ("@1", "@2")
+    assert step.hold == hold
+    assert step.tentative == tentative
+    assert step.cursor == step.received_hold == cursor
+
+
+async def test_a_conflict_shows_both_sides_and_what_each_way_out_destroys(pair: Pair) -> None:
+    await pair.run()
+    replica = _below("tank/a")
+    await pair.target.snapshot(replica, "own")
+    await pair.snapshot("tank/a", "2")
+    found = (await planned(pair))[0]
+    shown = text([found])
+    assert "rollback: rolls the replica back to @1, which both sides have; destroys @own" in shown
+    assert "keep_copy: " in shown
+    assert "destroys nothing" in shown
+    assert "1 cannot be replicated" in shown
+    told = json.loads(json.dumps(found.to_json()))
+    assert told["conflict"]["kind"] == "diverged"
+    assert [v["name"] for v in told["conflict"]["sender"] if v["name"][0] == "@"] == ["@1", "@2"]
+    assert [v["name"] for v in told["conflict"]["receiver"]] == ["@1", "@own"]
+    assert told["conflict"]["common"]["name"] in {"@1", told["conflict"]["sender"][0]["name"]}
+    assert {r["name"]: [v["name"] for v in r["destroys"]] for r in told["resolutions"]} == {
+        "keep_copy": [],
+        "rollback": ["@own"],
+    }
+
+
+async def test_the_sum_says_when_it_is_a_lower_bound(pair: Pair) -> None:
+    assert total(await planned(pair)) == (2, 1000, False)

@@ -1,0 +1,209 @@
+"""A plan for a person, or a program, to read before it acts. Pure.
+
+Holds and cursors are told by what they protect: their names hold the name of the side's own
+job, which the other side does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from zrepl_trio.replication.diff import Conflict, Diverged, NoCommonAncestor, NoSenderSnapshots
+from zrepl_trio.replication.plan import FilesystemPlan, Plan, Refusal, RunPlan, Step
+from zrepl_trio.replication.report import JsonValue
+from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = [
+    "FilesystemPreview",
+    "Resolution",
+    "StepPreview",
+    "preview",
+    "resolutions_of",
+    "total",
+]
+
+Sizes = Mapping[tuple[DatasetPath, int], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPreview:
+    """One stream and what protects it; versions as `@snapshot` or `#bookmark`.
+
+    `size` in bytes, None where zfs can't say before it sends. `hold` and `tentative` are what the
+    sender holds and bookmarks before the stream starts, `cursor` where its cursor is afterwards,
+    `received_hold` the snapshot that the receiver then holds.
+    """
+
+    from_: str | None
+    to: str
+    size: int | None
+    resumes: bool
+    hold: tuple[str, ...] = ()
+    tentative: tuple[str, ...] = ()
+    cursor: str | None = None
+    received_hold: str | None = None
+
+    def to_json(self) -> JsonValue:
+        return {
+            "from": self.from_,
+            "to": self.to,
+            "bytes": self.size,
+            "resumes": self.resumes,
+            "sender_holds": list(self.hold),
+            "sender_tentative_cursors": list(self.tentative),
+            "sender_cursor": self.cursor,
+            "receiver_hold": self.received_hold,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """A way out of a conflict, on the receiver: what it does, and which snapshots it destroys."""
+
+    name: str
+    does: str
+    destroys: tuple[FilesystemVersion, ...] = ()
+
+    def to_json(self) -> JsonValue:
+        return {
+            "name": self.name,
+            "does": self.does,
+            "destroys": [_version(version) for version in self.destroys],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesystemPreview:
+    """What a run would do for one filesystem; neither steps nor a problem: it is up to date.
+
+    `placeholders` are the parents, under the sender's names, that are made for it.
+    """
+
+    path: DatasetPath
+    steps: tuple[StepPreview, ...] = ()
+    placeholders: tuple[DatasetPath, ...] = ()
+    note: str = ""
+    problem: str = ""
+    conflict: Conflict | None = None
+    resolutions: tuple[Resolution, ...] = ()
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all its steps, None when one is unknown."""
+        sizes = [step.size for step in self.steps]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def to_json(self) -> JsonValue:
+        conflict = self.conflict
+        return {
+            "filesystem": str(self.path),
+            "steps": [step.to_json() for step in self.steps],
+            "placeholders": [str(path) for path in self.placeholders],
+            "note": self.note,
+            "problem": self.problem,
+            "conflict": None
+            if conflict is None
+            else {
+                "kind": _CONFLICTS[type(conflict)],
+                "sender": [_version(version) for version in conflict.sender],
+                "receiver": [_version(version) for version in conflict.receiver],
+                "common": _version(conflict.ancestor) if isinstance(conflict, Diverged) else None,
+            },
+            "resolutions": [resolution.to_json() for resolution in self.resolutions],
+        }
+
+
+_CONFLICTS: Mapping[type, str] = {
+    Diverged: "diverged",
+    NoCommonAncestor: "no-common-version",
+    NoSenderSnapshots: "no-sender-versions",
+}
+
+
+def preview(plan: RunPlan, sizes: Sizes, protection: Protection) -> list[FilesystemPreview]:
+    """Each filesystem of the plan, parents first; `sizes` by path and index of the step."""
+    there = set(plan.received)
+    found = []
+    for each in plan.plans:
+        found.append(_filesystem(each, there, sizes, protection))
+        if isinstance(each, FilesystemPlan) and each.steps:
+            there |= {each.filesystem.path, *found[-1].placeholders}
+    return found
+
+
+def resolutions_of(conflict: Conflict) -> tuple[Resolution, ...]:
+    """The ways out that there are, the one that loses nothing first."""
+    keep = Resolution(
+        name="keep_copy",
+        does="renames the replica on the receiver, with a timestamp, and sends the filesystem anew",
+    )
+    match conflict:
+        case Diverged():
+            back = Resolution(
+                name="rollback",
+                does=f"rolls the replica back to {conflict.ancestor.relative}, which both sides have",
+                destroys=conflict.receiver_only,
+            )
+            return keep, back
+        case NoCommonAncestor() if conflict.receiver:
+            return (keep,)
+        case _:
+            return ()
+
+
+def _filesystem(
+    plan: Plan, there: set[DatasetPath], sizes: Sizes, protection: Protection
+) -> FilesystemPreview:
+    path = plan.filesystem.path
+    if isinstance(plan, Refusal):
+        return FilesystemPreview(
+            path=path,
+            problem=plan.text,
+            conflict=plan.conflict,
+            resolutions=resolutions_of(plan.conflict) if plan.conflict is not None else (),
+        )
+    steps = tuple(
+        _step(step, sizes.get((path, index)), protection) for index, step in enumerate(plan.steps)
+    )
+    missing = tuple(parent for parent in path.ancestors() if parent not in there)
+    return FilesystemPreview(
+        path=path, steps=steps, placeholders=missing if steps else (), note=plan.note
+    )
+
+
+def _step(step: Step, size: int | None, protection: Protection) -> StepPreview:
+    kind = protection.initial if step.from_ is None else protection.incremental
+    protected = _snapshots(step.from_, step.to)
+    safe = kind is not GuaranteeKind.NOTHING
+    return StepPreview(
+        from_=step.from_.relative if step.from_ is not None else None,
+        to=step.to.relative,
+        size=size,
+        resumes=step.resume_token is not None,
+        hold=protected if kind is GuaranteeKind.RESUMABILITY else (),
+        tentative=protected if kind is GuaranteeKind.INCREMENTAL else (),
+        cursor=step.to.relative if safe else None,
+        received_hold=step.to.relative if safe else None,
+    )
+
+
+def _snapshots(*versions: FilesystemVersion | None) -> tuple[str, ...]:
+    return tuple(v.relative for v in versions if v is not None and v.is_snapshot)
+
+
+def _version(version: FilesystemVersion) -> JsonValue:
+    return {
+        "name": version.relative,
+        "guid": str(version.guid),
+        "createtxg": version.createtxg,
+        "creation": version.creation,
+    }
+
+
+def total(previews: Sequence[FilesystemPreview]) -> tuple[int, int, bool]:
+    """Steps, bytes, and whether all sizes are known."""
+    sizes = [step.size for each in previews for step in each.steps]
+    return len(sizes), sum(size or 0 for size in sizes), None not in sizes
