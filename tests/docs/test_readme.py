@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -57,13 +58,27 @@ def test_blocks_of_the_other_documents_are_of_a_tested_kind() -> None:
             match each.language:
                 case "sh":
                     for line in each.text.splitlines():
-                        words = line.partition("#")[0].split()
+                        words = line.partition("#")[0].partition("|")[0].split()
+                        if words[:1] == ["zrepl-trio"]:
+                            parse_command(words[1:])
+                            continue
                         assert words[:1] == ["make"], where
                         assert [w for w in words[1:] if "=" not in w and w not in targets] == []
                 case "yaml":  # loaded by tests/config/test_docs.py, which knows but one
                     assert (document, each.text[:11]) == ("docs/config.md", "filesystems"), where
                 case _:
                     assert each.language == "", where  # a picture, or what a command printed
+
+
+def parse_command(words: list[str]) -> None:
+    """Fails unless `zrepl-trio` has that command with those options."""
+    command: Any = typer.main.get_command(app)
+    context = None
+    while hasattr(command, "resolve_command"):
+        context = command.make_context(None, list(words), parent=context)
+        rest = [*context._protected_args, *context.args]
+        _, command, words = command.resolve_command(context, rest)
+    command.make_context(None, list(words), parent=context)
 
 
 def make_targets() -> set[str]:
