@@ -62,14 +62,6 @@ def test_nothing_of_a_plain_pull_is_unsupported() -> None:
     [
         ("  recv: {bandwidth_limit: {max: 1 MiB}}\n", "jobs[0].recv.bandwidth_limit.max"),
         ("global: {monitoring: [{type: prometheus, listen: ':1'}]}\n", "global.monitoring"),
-        (
-            "global: {logging: [{type: syslog, level: warn, format: human}]}\n",
-            "global.logging[0].type",
-        ),
-        (
-            "global: {logging: [{type: tcp, level: warn, format: json, address: 'h:1'}]}\n",
-            "global.logging[0].type",
-        ),
     ],
 )
 def test_what_is_not_built_is_named(extra: str, key: str) -> None:

@@ -1,21 +1,20 @@
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 
 import pytest
-import structlog
 import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.jobs.clocks import FollowingClock
+from tests.support.logs import logged
 from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.base import JobStatus, JobType, Phase, SignalRefused
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor, error_text
-from zrepl_trio.logs import Format, Level, Outlet, configure
+from zrepl_trio.logs.lines import Format, Level
 
 POLICY = RestartPolicy(first_s=1, longest_s=8, healthy_s=60)
 
@@ -146,16 +145,12 @@ async def test_signals_reach_a_standing_job_only(
 async def test_a_bug_is_logged_with_its_traceback_an_expected_failure_without(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    out = io.StringIO()
     clock = FollowingClock()
-    configure([Outlet(level=Level.INFO, format=Format.JSON, sink=out)], clock)
-    try:
+    with logged(clock, Level.INFO, Format.JSON) as written:
         jobs = [ScriptedJob("bug", crash), ScriptedJob("user", refuse)]
         await nursery.start(Supervisor(jobs, clock=clock, policy=POLICY).run)
-    finally:
-        structlog.reset_defaults()
-        nursery.cancel_scope.cancel()
-    lines = {line["job"]: line for line in map(json.loads, out.getvalue().splitlines())}
+    nursery.cancel_scope.cancel()
+    lines = {line["job"]: line for line in map(json.loads, written)}
     assert "test_supervisor.py" in lines["bug"]["traceback"]
     assert "traceback" not in lines["user"]
     assert lines["user"]["err"] == "no such directory"

@@ -12,7 +12,7 @@ from zrepl_trio.endpoint.migrations import owner_of, plan_cursor_move, wants_pla
 from zrepl_trio.errors import Refused, ZfsError
 from zrepl_trio.jobs.build import runtime_directory
 from zrepl_trio.jobs.lock import held_lock
-from zrepl_trio.logs import escape
+from zrepl_trio.logs.lines import escape
 from zrepl_trio.transport.privatedir import ensure_private_directory
 from zrepl_trio.zfs.argv import PLACEHOLDER
 from zrepl_trio.zfs.model import Dataset

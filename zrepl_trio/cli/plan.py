@@ -30,7 +30,7 @@ from zrepl_trio.jobs.build import build_jobs
 from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.world import World
-from zrepl_trio.logs import configure, outlets_of
+from zrepl_trio.logs.outlets import open_logging
 from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.preview import FilesystemPreview
 from zrepl_trio.replication.report import JsonValue
@@ -68,8 +68,7 @@ class JobPlan:
 def plan_command(config: Path | None, *, jobs: Sequence[str], as_json: bool) -> None:
     """Print the plans; the exit status is the greatest of the jobs'."""
     loaded = load_config(config)
-    configure(outlets_of(loaded.config.global_.logging, sys.stderr), SystemClock())
-    plans = trio.run(_plans, loaded, jobs)
+    plans = trio.run(_logged_plans, loaded, jobs)
     if as_json:
         json.dump({"jobs": [plan.to_json() for plan in plans]}, sys.stdout, indent=1)
         sys.stdout.write("\n")
@@ -85,6 +84,12 @@ def plan_command(config: Path | None, *, jobs: Sequence[str], as_json: bool) -> 
             ):
                 out.print(line)
     raise typer.Exit(max((plan.code for plan in plans), default=ExitCode.DONE))
+
+
+async def _logged_plans(loaded: LoadedConfig, names: Sequence[str]) -> list[JobPlan]:
+    outlets = loaded.config.global_.logging
+    async with open_logging(outlets, SystemClock(), stdout=sys.stderr, directly=True):
+        return await _plans(loaded, names)
 
 
 async def _plans(loaded: LoadedConfig, names: Sequence[str]) -> list[JobPlan]:

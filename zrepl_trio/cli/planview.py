@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from zrepl_trio.amounts import bytes_text
-from zrepl_trio.logs import escape
+from zrepl_trio.logs.lines import escape
 from zrepl_trio.replication.preview import FilesystemPreview, Resolution, StepPreview, total
 
 __all__ = ["plan_lines"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from zrepl_trio.amounts import bytes_text
-from zrepl_trio.logs import escape
+from zrepl_trio.logs.lines import escape
 from zrepl_trio.replication.report import AttemptReport, FilesystemReport, FilesystemState, Report
 
 __all__ = ["BYTES_EVERY_S", "ProgressLines", "news"]

@@ -23,7 +23,7 @@ from zrepl_trio.daemon import open_plant, refuse_unbuilt, run_daemon
 from zrepl_trio.jobs.active import ActiveJob
 from zrepl_trio.jobs.base import Job, Outcome
 from zrepl_trio.jobs.lock import JobLocked
-from zrepl_trio.logs import configure, outlets_of
+from zrepl_trio.logs.outlets import open_logging
 
 __all__ = ["run_command"]
 
@@ -44,16 +44,24 @@ def run_command(config: Path | None, *, once: bool, strict: bool, jobs: Sequence
     if jobs and not once:
         raise UsageRefused("run: a JOB can be given only with --once")
     loaded = load_config(config)
-    settings = loaded.config.global_
-    asked_for = not once or "logging" in settings.model_fields_set
-    configure(
-        outlets_of(settings.logging, sys.stderr if once else None),
-        SystemClock(),
-        leave_out=frozenset() if asked_for else TOLD_BY_ONCE,
-    )
     if once:
-        raise typer.Exit(trio.run(partial(_run_once, loaded, jobs, strict=strict)))
-    trio.run(partial(run_daemon, loaded, strict=strict, task_status=_Announcement(loaded)))
+        raise typer.Exit(trio.run(partial(_once, loaded, jobs, strict=strict)))
+    trio.run(partial(_daemon, loaded, strict=strict))
+
+
+async def _daemon(loaded: LoadedConfig, *, strict: bool) -> None:
+    async with open_logging(loaded.config.global_.logging, SystemClock()):
+        await run_daemon(loaded, strict=strict, task_status=_Announcement(loaded))
+
+
+async def _once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool) -> int:
+    settings = loaded.config.global_
+    leave_out = frozenset[str]() if "logging" in settings.model_fields_set else TOLD_BY_ONCE
+    # what goes to the terminal stays in order with the progress that is told there
+    async with open_logging(
+        settings.logging, SystemClock(), stdout=sys.stderr, directly=True, leave_out=leave_out
+    ):
+        return await _run_once(loaded, names, strict=strict)
 
 
 class _Announcement(trio.TaskStatus[None]):

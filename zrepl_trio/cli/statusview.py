@@ -20,7 +20,7 @@ from zrepl_trio.control.api import (
     ReplicationModel,
     Status,
 )
-from zrepl_trio.logs import escape
+from zrepl_trio.logs.lines import escape
 
 __all__ = ["status_lines"]
 

@@ -7,7 +7,7 @@ import json
 from zrepl_trio.cli.exitcodes import UsageRefused
 from zrepl_trio.config.model import Config, PushJob, SnapJob, SourceJob
 from zrepl_trio.errors import DatasetNotFound
-from zrepl_trio.logs import escape
+from zrepl_trio.logs.lines import escape
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.model import ResumeToken
 from zrepl_trio.zfs.names import DatasetPath, InvalidName

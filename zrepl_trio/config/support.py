@@ -20,7 +20,6 @@ from zrepl_trio.config.model import (
     SinkJob,
     SnapJob,
     SourceJob,
-    StdoutOutlet,
 )
 from zrepl_trio.config.rules import KeepRegex, KeepRule, ManualSnapshotting
 from zrepl_trio.config.transport import SshStdinserverConnect
@@ -63,10 +62,6 @@ def dormant(loaded: LoadedConfig) -> list[Dormant]:
 
 
 def _unbuilt(config: Config) -> Iterator[tuple[Loc, str, str]]:
-    for index, outlet in enumerate(config.global_.logging):
-        if not isinstance(outlet, StdoutOutlet):
-            loc: Loc = ("global", "logging", index, "type")
-            yield loc, f"logging to {outlet.type} is not built in this version", "stdout"
     if config.global_.monitoring:
         yield ("global", "monitoring"), "monitoring is not built in this version", "no such key"
     for index, job in enumerate(config.jobs):
