@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from zrepl_trio.cli.exitcodes import ExitCode
 from zrepl_trio.clock import SystemClock
 from zrepl_trio.demo.host import Host, HostCommandFailed
 from zrepl_trio.jobs.tracked import TrackedProcesses
+from zrepl_trio.logs.outlets import FLUSH_S
 from zrepl_trio.process import Processes
 from zrepl_trio.rpc import dataconn
 from zrepl_trio.transport import ssh
@@ -59,6 +61,30 @@ async def test_it_ends_on_a_signal_with_0_and_leaves_nothing(host: Host, number:
         assert await ended(process) == 0
     left = [path for path in host.runtime.rglob("*") if not path.is_dir()]
     assert left == []
+
+
+async def test_systemd_is_told_when_it_is_up_alive_and_stopping(host: Host) -> None:
+    path = host.directory / "notify"
+    env = {**host.env, "NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "200000"}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(path))
+
+        async def until_told(text: str) -> str:
+            with trio.fail_after(20):
+                while True:
+                    await trio.lowlevel.wait_readable(told)
+                    message = told.recv(1000).decode()
+                    if text in message.split("\n"):
+                        return message
+
+        async with replace(host, env=env).daemon() as process:
+            assert "STATUS=up, jobs: 2" in await until_told("READY=1")
+            assert "serving" in await host.cli("status")
+            for _ in range(3):
+                await until_told("WATCHDOG=1")
+            process.send_signal(signal.SIGTERM)
+            await until_told("STOPPING=1")
+            assert await ended(process) == 0
 
 
 async def test_status_shows_both_jobs(host: Host) -> None:
@@ -257,7 +283,7 @@ def test_a_stop_has_time_for_the_slowest_orderly_end() -> None:
     connection = (
         dataconn.SHUTDOWN_LIMIT_S + dataconn._CLOSE_LIMIT_S + ssh._LINGER_S + 2 * ssh._TERM_S
     )
-    assert receive + connection < daemon.STOP_S < 90
+    assert receive + connection < daemon.STOP_S < daemon.STOP_S + daemon.LAST_WORDS_S + FLUSH_S < 90
 
 
 async def test_a_stop_that_takes_too_long_is_ended_and_says_what_is_left(
@@ -273,4 +299,4 @@ async def test_a_stop_that_takes_too_long_is_ended_and_says_what_is_left(
         await trio.sleep(1000)
         assert ends == []
         stopping.set()
-    assert ends == [(1000 + daemon.STOP_S, 1)]
+    assert ends == [(1000 + daemon.STOP_S + daemon.LAST_WORDS_S, 1)]

@@ -32,6 +32,7 @@ from zrepl_trio.jobs.build import build_jobs, runtime_directory
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
 from zrepl_trio.jobs.tracked import TrackedProcesses
 from zrepl_trio.jobs.world import World
+from zrepl_trio.notify import Notifier
 from zrepl_trio.transport.privatedir import ensure_private_directory
 from zrepl_trio.zfs.cli import CliZfs
 
@@ -40,6 +41,9 @@ __all__ = ["STOP_S", "Plant", "open_plant", "refuse_unbuilt", "run_daemon"]
 STOP_S = 60.0
 """Longest stop: more than all that one connection may take in a row, a `zfs recv` that must be
 killed and a peer that never closes included, and less than the 90 s after which systemd kills."""
+
+LAST_WORDS_S = 1.0
+"""How long the outlets have for what is logged before the end that nothing else can delay."""
 
 log = structlog.get_logger()
 
@@ -91,13 +95,17 @@ def _raise_fd_limit() -> None:
 
 
 async def _stop_on_signal(
-    signals: AsyncIterator[int], work: trio.CancelScope, stopping: trio.Event
+    signals: AsyncIterator[int],
+    work: trio.CancelScope,
+    stopping: trio.Event,
+    notifier: Notifier,
 ) -> None:
     async for number in signals:
         if not stopping.is_set():
             log.info("stopping", signal=signal.Signals(number).name)
             stopping.set()
             work.cancel()
+            await notifier.stopping()
 
 
 async def _end_at_deadline(stopping: trio.Event, processes: TrackedProcesses) -> None:
@@ -105,6 +113,7 @@ async def _end_at_deadline(stopping: trio.Event, processes: TrackedProcesses) ->
     await trio.sleep(STOP_S)
     left = [" ".join(child.argv) for child in processes.active]
     log.error("not stopped in time, ending anyway", after_s=STOP_S, children_left=left)
+    await trio.sleep(LAST_WORDS_S)
     os._exit(1)
 
 
@@ -114,12 +123,14 @@ async def run_daemon(
     strict: bool = False,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run until SIGTERM or SIGINT; `started` once each job stands or has failed once.
+    """Run until SIGTERM or SIGINT; `started` once each job stands or has failed once, and so is
+    systemd told, by the environment's NOTIFY_SOCKET.
 
     Raises ConfigErrors, DaemonRunning or Refused when it cannot start.
     """
     asleep = refuse_unbuilt(loaded, strict=strict)
     stopping = trio.Event()
+    notifier = Notifier(os.environ)
     _raise_fd_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with (
@@ -130,8 +141,9 @@ async def run_daemon(
             supervisor = Supervisor(plant.jobs, clock=plant.world.clock, policy=RestartPolicy())
             routes = control_routes(supervisor, plant.processes, started=plant.world.clock.now())
             async with trio.open_nursery() as work:
-                guards.start_soon(_stop_on_signal, signals, work.cancel_scope, stopping)
+                guards.start_soon(_stop_on_signal, signals, work.cancel_scope, stopping, notifier)
                 guards.start_soon(_end_at_deadline, stopping, plant.processes)
+                guards.start_soon(notifier.watch)
                 log.info("starting", version=__version__, config=str(loaded.path))
                 if not plant.jobs:
                     log.warning("the config has no jobs: there is nothing to do")
@@ -145,6 +157,7 @@ async def run_daemon(
                 await work.start(supervisor.run)
                 # what was made up to here stays to the end: spare the collector from walking it
                 gc.freeze()
+                await notifier.ready(f"up, jobs: {len(plant.jobs)}; `zrepl-trio status` shows them")
                 task_status.started()
             guards.cancel_scope.cancel()
     log.info("stopped")
