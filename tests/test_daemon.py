@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -85,6 +86,27 @@ async def test_systemd_is_told_when_it_is_up_alive_and_stopping(host: Host) -> N
             process.send_signal(signal.SIGTERM)
             await until_told("STOPPING=1")
             assert await ended(process) == 0
+
+
+async def test_a_log_that_nobody_reads_holds_up_neither_work_nor_the_end(host: Host) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    argv = [*host.python, "-m", "zrepl_trio", "--config", str(host.config), "run"]
+    async with trio.open_nursery() as nursery:
+        run = partial(
+            trio.run_process, argv, env=dict(host.env), stdout=writing, stderr=writing, check=False
+        )
+        process: trio.Process = await nursery.start(run)
+        await until(host.control.exists, within_s=20)
+        assert "serving" in await host.cli("status")
+        process.send_signal(signal.SIGTERM)
+        assert await ended(process) == 0
+    os.close(reading)
+    os.close(writing)
 
 
 async def test_status_shows_both_jobs(host: Host) -> None:
