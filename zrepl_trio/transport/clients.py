@@ -91,7 +91,8 @@ async def take_clients(
                 continue
             starved = False
             for sock in arrived:
-                clients.start_soon(crowd.serve, sock)
+                # in the order of arrival, which the start of tasks is not
+                clients.start_soon(crowd.serve, sock, crowd.enter())
 
 
 @contextmanager
@@ -137,15 +138,29 @@ class _Crowd:
         self._about = about
         self._pending: dict[trio.CancelScope, Mapping[str, object]] = {}
 
-    async def serve(self, sock: trio.socket.SocketType) -> None:
+    def enter(self) -> trio.CancelScope:
+        """The scope of a client's greeting, for which the oldest of too many is dropped."""
+        scope = trio.CancelScope()
+        self._pending[scope] = self._about
+        while len(self._pending) > self._pending_limit:
+            oldest = next(iter(self._pending))
+            log.warning(
+                "too many silent clients, the oldest is dropped",
+                **self._pending.pop(oldest),
+                limit=self._pending_limit,
+            )
+            oldest.cancel()
+        return scope
+
+    async def serve(self, sock: trio.socket.SocketType, scope: trio.CancelScope) -> None:
         """One client from accept to close; whatever fails ends only this client."""
         connection: Connection | None = None
         about = self._about
-        with sock, trio.CancelScope() as scope:
+        with sock, scope:
             try:
                 about = {**about, **self._door.look(sock)}
-                self._pending[scope] = about
-                self._drop_beyond_limit()
+                if scope in self._pending:
+                    self._pending[scope] = about
                 connection = await self._door.admit(sock)
             except (ClientRefused, OSError, trio.BrokenResourceError) as error:
                 log.warning("client refused", **about, reason=str(error))
@@ -155,16 +170,6 @@ class _Crowd:
                 self._pending.pop(scope, None)
         if connection is not None:
             await serve_client(connection, self._handler)
-
-    def _drop_beyond_limit(self) -> None:
-        while len(self._pending) > self._pending_limit:
-            oldest = next(iter(self._pending))
-            log.warning(
-                "too many silent clients, the oldest is dropped",
-                **self._pending.pop(oldest),
-                limit=self._pending_limit,
-            )
-            oldest.cancel()
 
 
 def _log_failure(error: BaseException, identity: str) -> None:
