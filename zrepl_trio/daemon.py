@@ -14,6 +14,8 @@ import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -32,9 +34,13 @@ from zrepl_trio.jobs.build import build_jobs, runtime_directory
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
 from zrepl_trio.jobs.tracked import TrackedProcesses
 from zrepl_trio.jobs.world import World
+from zrepl_trio.monitoring.listener import serve_metrics
 from zrepl_trio.notify import Notifier
 from zrepl_trio.transport.privatedir import ensure_private_directory
 from zrepl_trio.zfs.cli import CliZfs
+
+if TYPE_CHECKING:  # Prometheus' library is slow to import, and few commands need it
+    from zrepl_trio.monitoring.metrics import Metrics
 
 __all__ = ["STOP_S", "Plant", "open_plant", "refuse_unbuilt", "run_daemon"]
 
@@ -73,14 +79,19 @@ def refuse_unbuilt(loaded: LoadedConfig, *, strict: bool) -> Mapping[str, tuple[
 
 @asynccontextmanager
 async def open_plant(
-    loaded: LoadedConfig, asleep: Mapping[str, tuple[str, ...]]
+    loaded: LoadedConfig, asleep: Mapping[str, tuple[str, ...]], metrics: Metrics | None = None
 ) -> AsyncIterator[Plant]:
-    """The config's jobs on this computer's clock, ZFS and processes; none runs yet."""
+    """The config's jobs on this computer's clock, ZFS and processes; none runs yet. `metrics` is
+    told what they do."""
     ensure_private_directory(runtime_directory(loaded.config))
     clock = SystemClock()
     async with open_processes() as opened:
-        processes = TrackedProcesses(opened, clock)
-        world = World(clock=clock, zfs=CliZfs(processes))
+        if metrics is None:
+            processes = TrackedProcesses(opened, clock)
+            world = World(clock=clock, zfs=CliZfs(processes))
+        else:
+            processes = TrackedProcesses(opened, clock, ended=metrics.command_ended)
+            world = World(clock=clock, zfs=CliZfs(processes), watch=metrics)
         yield Plant(world, processes, build_jobs(loaded.config, world, dormant=asleep))
 
 
@@ -121,12 +132,14 @@ async def run_daemon(
     loaded: LoadedConfig,
     *,
     strict: bool = False,
+    metrics: Metrics | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run until SIGTERM or SIGINT; `started` once each job stands or has failed once, and so is
     systemd told, by the environment's NOTIFY_SOCKET.
 
-    Raises ConfigErrors, DaemonRunning or Refused when it cannot start.
+    `metrics` is for a config with `monitoring`. Raises ConfigErrors, DaemonRunning or Refused when
+    it cannot start.
     """
     asleep = refuse_unbuilt(loaded, strict=strict)
     stopping = trio.Event()
@@ -134,12 +147,15 @@ async def run_daemon(
     _raise_fd_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with (
-            open_plant(loaded, asleep) as plant,
+            open_plant(loaded, asleep, metrics) as plant,
             open_control_listener(str(loaded.config.global_.control.sockpath)) as listener,
             trio.open_nursery() as guards,
         ):
             supervisor = Supervisor(plant.jobs, clock=plant.world.clock, policy=RestartPolicy())
             routes = control_routes(supervisor, plant.processes, started=plant.world.clock.now())
+            if metrics is not None:
+                metrics.show_jobs(supervisor.status)
+                routes = metrics.timed(routes)
             async with trio.open_nursery() as work:
                 guards.start_soon(_stop_on_signal, signals, work.cancel_scope, stopping, notifier)
                 guards.start_soon(_end_at_deadline, stopping, plant.processes)
@@ -153,7 +169,11 @@ async def run_daemon(
                     log.warning(
                         "configured, but not active in this version", job=name, what=", ".join(what)
                     )
-                await work.start(serve_http, listener, routes)
+                await work.start(serve_http, [listener], routes)
+                if metrics is not None:
+                    for entry in loaded.config.global_.monitoring:
+                        serve = partial(serve_metrics, freebind=entry.listen_freebind)
+                        await work.start(serve, entry.listen, metrics.page)
                 await work.start(supervisor.run)
                 # what was made up to here stays to the end: spare the collector from walking it
                 gc.freeze()

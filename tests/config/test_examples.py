@@ -22,6 +22,7 @@ FILES = sorted(path.name for path in CONF.glob("*.yml"))
 EXPECTED: dict[str, tuple[set[str], dict[str, tuple[str, ...]]]] = {
     "source.yml": (set(), {}),
     "pull.yml": (set(), {}),
+    "monitoring.yml": (set(), {}),
     "zrepl-0.0.x-source.yml": (set(), {"pull_backup": ("periodic snapshotting",)}),
     "zrepl-0.0.x-pull.yml": (set(), {"pull_app-srv": ("pruning",)}),
     "push.yml": (set(), {"push_to_backup-srv": ("cron snapshotting", "pruning")}),

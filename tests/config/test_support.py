@@ -61,7 +61,6 @@ def test_nothing_of_a_plain_pull_is_unsupported() -> None:
     ("extra", "key"),
     [
         ("  recv: {bandwidth_limit: {max: 1 MiB}}\n", "jobs[0].recv.bandwidth_limit.max"),
-        ("global: {monitoring: [{type: prometheus, listen: ':1'}]}\n", "global.monitoring"),
     ],
 )
 def test_what_is_not_built_is_named(extra: str, key: str) -> None:

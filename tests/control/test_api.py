@@ -200,7 +200,7 @@ async def daemon(path: str, job: SignalledJob) -> AsyncIterator[None]:
         trio.open_nursery() as nursery,
     ):
         routes = control_routes(supervisor, TrackedProcesses(processes, Noon()), started=NOON)
-        await nursery.start(serve_http, listener, routes)
+        await nursery.start(serve_http, [listener], routes)
         await nursery.start(supervisor.run)
         yield
         nursery.cancel_scope.cancel()

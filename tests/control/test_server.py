@@ -41,7 +41,7 @@ ROUTES = {"/echo": echo, "/refuse": refuse, "/fail": fail, "/huge": huge}
 @asynccontextmanager
 async def served(path: Path) -> AsyncIterator[str]:
     async with open_control_listener(str(path / "s")) as listener, trio.open_nursery() as nursery:
-        await nursery.start(serve_http, listener, ROUTES)
+        await nursery.start(serve_http, [listener], ROUTES)
         yield str(path / "s")
         nursery.cancel_scope.cancel()
 

@@ -9,9 +9,16 @@ import trio.testing
 
 from tests.jobs.clocks import FollowingClock
 from zrepl_trio.jobs.active import ActiveJob, Result, Schedule, Work
-from zrepl_trio.jobs.base import JobType, Outcome, Phase, SignalRefused
+from zrepl_trio.jobs.base import Invocation, JobType, Outcome, Phase, SignalRefused
 from zrepl_trio.jobs.lock import JobLocked, held_lock
-from zrepl_trio.replication.report import Report
+from zrepl_trio.replication.freshness import DatasetFreshness
+from zrepl_trio.replication.report import (
+    AttemptReport,
+    AttemptState,
+    FilesystemReport,
+    Report,
+    SnapshotTimes,
+)
 
 
 class TimedWork:
@@ -255,3 +262,62 @@ async def test_run_once_gives_the_outcome_and_passes_on_reports(
 async def test_run_once_respects_the_lock(tmp_path: Path) -> None:
     with held_lock(str(tmp_path), "pull"), pytest.raises(JobLocked):
         await make(tmp_path, TimedWork()).run_once(lambda _report: None)
+
+
+class Watching:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, object]] = []
+
+    def replicating(self, job: str, report: Report) -> None:
+        self.told.append((job, report.start))
+
+    def run_ended(self, job: str, run: Invocation) -> None:
+        self.told.append((job, run.outcome))
+
+    def unmatched(self, job: str, count: int) -> None:
+        raise AssertionError((job, count))
+
+
+async def test_the_last_run_and_what_is_known_of_datasets_outlast_a_run_that_fails(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    times = SnapshotTimes(newest=20, replicated=10)
+    filesystem = FilesystemReport(name="tank", times=times)
+    states = [AttemptState.DONE, AttemptState.PLANNING, AttemptState.PLANNING_ERROR]
+    watch = Watching()
+
+    async def work(publish: Callable[[Report], None], /, *, patient: bool) -> Result:
+        now = FollowingClock().now()
+        state = states.pop(0)
+        planned = (filesystem,) if state is AttemptState.DONE else ()
+        attempt = AttemptReport(state=state, start=now, filesystems=planned)
+        publish(Report(start=now, attempts=(attempt,)))
+        await trio.sleep(10)
+        return Result(outcome=Outcome.DONE if planned else Outcome.FAILED)
+
+    job = ActiveJob(
+        name="pull",
+        type=JobType.PULL,
+        schedule=Schedule(interval_s=60),
+        work=work,
+        clock=FollowingClock(),
+        runtime_dir=str(tmp_path),
+        watch=watch,
+    )
+    await nursery.start(job.run)
+    assert job.status().last_run is None
+    outcomes = []
+    for number in range(1, 4):
+        await trio.sleep_until(60 * number + 5)  # in the middle of a run
+        status = job.status()
+        assert status.phase is Phase.RUNNING
+        outcomes.append(status.last_run and status.last_run.outcome)
+        assert status.freshness == (DatasetFreshness(dataset="tank", times=times),)
+    assert outcomes == [None, Outcome.DONE, Outcome.FAILED]
+    assert [what for job_, what in watch.told if job_ == "pull" and isinstance(what, Outcome)] == [
+        Outcome.DONE,
+        Outcome.FAILED,
+    ]
+    nursery.cancel_scope.cancel()

@@ -43,6 +43,21 @@ def test_filter_decides_as_zrepl_does(entries: dict[str, bool], path: str, admit
     assert FilesystemFilter.of(entries).admits(path) is admitted
 
 
+@pytest.mark.parametrize(
+    ("entries", "paths", "unmatched"),
+    [
+        ({"<": True}, [], []),
+        ({"tank<": True, "tank": False, "tank/a": True}, ["tank"], ["tank/a"]),
+        ({"tank/a<": True}, ["tank", "tank/b"], ["tank/a"]),
+        ({"tank/a<": True}, ["tank", "tank/a"], []),
+    ],
+)
+def test_entries_that_name_nothing_there_are_told(
+    entries: dict[str, bool], paths: list[str], unmatched: list[str]
+) -> None:
+    assert FilesystemFilter.of(entries).unmatched(paths) == unmatched
+
+
 def test_select_keeps_the_order() -> None:
     chosen = FilesystemFilter.of(NESTED).select(["tank/foo", "tank/z", "tank/foo/bar", "tank"])
     assert list(chosen) == ["tank/z", "tank/foo/bar", "tank"]

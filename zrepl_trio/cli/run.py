@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
 import typer
 
+from zrepl_trio import __version__
 from zrepl_trio.amounts import bytes_text, duration_text
 from zrepl_trio.cli.chosen import chosen_jobs, local_peers
 from zrepl_trio.cli.exitcodes import OUTCOME_CODES, ExitCode, UsageRefused
@@ -24,6 +27,9 @@ from zrepl_trio.jobs.active import ActiveJob
 from zrepl_trio.jobs.base import Job, Outcome
 from zrepl_trio.jobs.lock import JobLocked
 from zrepl_trio.logs.outlets import open_logging
+
+if TYPE_CHECKING:  # slow to import, and seldom needed
+    from zrepl_trio.monitoring.metrics import Metrics
 
 __all__ = ["run_command"]
 
@@ -50,8 +56,12 @@ def run_command(config: Path | None, *, once: bool, strict: bool, jobs: Sequence
 
 
 async def _daemon(loaded: LoadedConfig, *, strict: bool) -> None:
-    async with open_logging(loaded.config.global_.logging, SystemClock()):
-        await run_daemon(loaded, strict=strict, task_status=_Announcement(loaded))
+    settings = loaded.config.global_
+    metrics = _metrics() if settings.monitoring else None
+    on_entry = metrics.log_entry if metrics is not None else None
+    async with open_logging(settings.logging, SystemClock(), on_entry=on_entry):
+        announcement = _Announcement(loaded)
+        await run_daemon(loaded, strict=strict, metrics=metrics, task_status=announcement)
 
 
 async def _once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool) -> int:
@@ -62,6 +72,15 @@ async def _once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool) -> 
         settings.logging, SystemClock(), stdout=sys.stderr, directly=True, leave_out=leave_out
     ):
         return await _run_once(loaded, names, strict=strict)
+
+
+def _metrics() -> Metrics:
+    from zrepl_trio.monitoring.metrics import Metrics
+
+    about = f"zrepl-trio version={__version__} python={platform.python_version()}"
+    return Metrics(
+        clock=SystemClock(), monotonic=trio.current_time, version=__version__, about=about
+    )
 
 
 class _Announcement(trio.TaskStatus[None]):

@@ -62,8 +62,6 @@ def dormant(loaded: LoadedConfig) -> list[Dormant]:
 
 
 def _unbuilt(config: Config) -> Iterator[tuple[Loc, str, str]]:
-    if config.global_.monitoring:
-        yield ("global", "monitoring"), "monitoring is not built in this version", "no such key"
     for index, job in enumerate(config.jobs):
         yield from _unbuilt_in_job(("jobs", index), job)
 

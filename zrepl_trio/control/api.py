@@ -23,6 +23,7 @@ from zrepl_trio.replication.report import JsonValue
 __all__ = [
     "AttemptModel",
     "CommandModel",
+    "DatasetModel",
     "FilesystemModel",
     "InvocationModel",
     "JobModel",
@@ -65,6 +66,15 @@ def _job(job: JobStatus) -> JsonValue:
         "Failures": job.failures,
         "RestartAt": _time(job.restart_at),
         "Dormant": list(job.dormant),
+        "Datasets": [
+            {
+                "Name": each.dataset,
+                "Peer": each.peer,
+                "NewestSnapshot": each.times.newest,
+                "ReplicatedSnapshot": each.times.replicated,
+            }
+            for each in job.freshness
+        ],
     }
     payload: dict[str, JsonValue]
     match job.type:
@@ -75,6 +85,7 @@ def _job(job: JobStatus) -> JsonValue:
                 "PruningReceiver": None,
                 "Snapshotting": None,
                 "Invocation": _invocation(job.invocation),
+                "LastRun": _invocation(job.last_run),
                 "NextWakeup": _time(job.next_wakeup),
             }
         case JobType.SINK:
@@ -254,6 +265,18 @@ class InvocationModel(_Model):
     error: str = ""
 
 
+class DatasetModel(_Model):
+    """How fresh a dataset's copy is: times of snapshots in seconds since the epoch, None: none.
+
+    `peer` is the client it is for, empty in an active job.
+    """
+
+    name: str
+    peer: str = ""
+    newest_snapshot: int | None = None
+    replicated_snapshot: int | None = None
+
+
 class JobModel(_Model):
     """Either type's payload; keys that the other type has keep their defaults."""
 
@@ -264,6 +287,8 @@ class JobModel(_Model):
     dormant: tuple[str, ...] = ()
     replication: ReplicationModel | None = None
     invocation: InvocationModel | None = None
+    last_run: InvocationModel | None = None
+    datasets: tuple[DatasetModel, ...] = ()
     next_wakeup: Time = None
     connections: int = 0
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on the control socket: one request a connection, every step under a deadline.
+"""HTTP/1.1 on the control socket, and for metrics: one request a connection, every step under a deadline.
 
 h11 is driven directly: of a ready-made ASGI server we would use three routes, and the one for
 trio sends under an unbounded shield, so that a client that stops reading could keep the
@@ -8,7 +8,7 @@ daemon from stopping.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -16,7 +16,7 @@ import h11
 import structlog
 import trio
 
-__all__ = ["MAX_BODY_BYTES", "MAX_CLIENTS", "BadRequest", "Handler", "serve_http"]
+__all__ = ["MAX_BODY_BYTES", "MAX_CLIENTS", "BadRequest", "Document", "Handler", "serve_http"]
 
 log = structlog.get_logger()
 
@@ -27,7 +27,15 @@ MAX_CLIENTS = 64
 """Beyond so many at once the oldest is dropped: who holds connections locks nobody out."""
 
 Handler = Callable[[bytes], object]
-"""Takes a request's body and gives what is answered as JSON; never blocks."""
+"""Takes a request's body and gives what is answered: a Document, or what JSON can say; never blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An answer that is not JSON."""
+
+    content_type: str
+    body: bytes
 
 
 class BadRequest(Exception):
@@ -51,12 +59,14 @@ def _answer(routes: Mapping[str, Handler], target: bytes, body: bytes) -> _Answe
     if handler is None:
         return _text(HTTPStatus.NOT_FOUND, f"no such path; there are {', '.join(routes)}")
     try:
-        document = json.dumps(handler(body)).encode()
+        answer = handler(body)
+        if not isinstance(answer, Document):
+            answer = Document("application/json", json.dumps(answer).encode())
     except BadRequest as error:
         return _text(HTTPStatus.BAD_REQUEST, str(error))
     except Exception as error:  # noqa: BLE001 - one request must not end the daemon; zrepl answers 500
         return _text(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
-    return _Answer(HTTPStatus.OK, "application/json", document)
+    return _Answer(HTTPStatus.OK, answer.content_type, answer.body)
 
 
 async def _request(
@@ -123,12 +133,14 @@ async def _converse(routes: Mapping[str, Handler], stream: trio.SocketStream) ->
 
 
 async def serve_http(
-    listener: trio.SocketListener,
+    listeners: Sequence[trio.SocketListener],
     routes: Mapping[str, Handler],
     *,
+    name: str = "control socket",
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer requests on `listener` until cancelled; closes it, and every connection, then."""
+    """Answer requests on `listeners` until cancelled; closes them, and every connection, then.
+    `name` is what the log calls them."""
     clients: dict[trio.CancelScope, None] = {}
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -138,15 +150,15 @@ async def serve_http(
                 oldest = next(iter(clients))
                 del clients[oldest]
                 oldest.cancel()
-                log.warning("too many clients on the control socket; the oldest is dropped")
+                log.warning("too many clients; the oldest is dropped", server=name)
             try:
                 await _converse(routes, stream)
             except (trio.BrokenResourceError, trio.TooSlowError) as error:
-                log.debug("control client lost", err=error)
+                log.debug("client lost", server=name, err=error)
             except Exception:  # one client must not end the daemon
-                log.exception("control client failed by a bug")
+                log.exception("client failed by a bug", server=name)
             finally:
                 clients.pop(scope, None)
 
     task_status.started()
-    await trio.serve_listeners(handle, [listener])
+    await trio.serve_listeners(handle, list(listeners))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 from zrepl_trio.endpoint.abstractions import newest_cursor
@@ -33,7 +33,8 @@ class Sender:
     """Endpoint of a `source` (or push) job: shows and sends what `filesystems` admits.
 
     `job` goes into the names of holds and cursors. One object serves all connections of a
-    job, so that a send never drops what another one running beside it needs.
+    job, so that a send never drops what another one running beside it needs. `on_unmatched` is
+    told, at each listing, how many entries of the filter name a dataset that does not exist.
     """
 
     def __init__(
@@ -43,24 +44,28 @@ class Sender:
         job: str,
         filesystems: FilesystemFilter,
         flags: SendFlags = SendFlags(),  # noqa: B008 - frozen
+        on_unmatched: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self._zfs = zfs
         self._job = job
         self._filter = filesystems
         self._flags = flags
+        self._on_unmatched = on_unmatched
         self._in_use: list[SendRequest] = []
 
     async def ping(self, message: str) -> str:
         return message
 
     async def list_filesystems(self) -> list[Filesystem]:
+        datasets = await self._zfs.datasets()
+        self._on_unmatched(len(self._filter.unmatched(dataset.path for dataset in datasets)))
         return [
             Filesystem(
                 path=dataset.path,
                 is_placeholder=dataset.is_placeholder,
                 dataset_guid=dataset.guid,
             )
-            for dataset in await self._zfs.datasets()
+            for dataset in datasets
             if self._filter.admits(dataset.path)
         ]
 

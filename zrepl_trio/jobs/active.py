@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,7 +13,9 @@ from zrepl_trio.clock import WallClock
 from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Outcome, Phase, SignalRefused
 from zrepl_trio.jobs.lock import held_lock
 from zrepl_trio.jobs.ticker import Ticker
-from zrepl_trio.replication.report import Report
+from zrepl_trio.jobs.watch import UNWATCHED, Watch
+from zrepl_trio.replication.freshness import DatasetFreshness, after_report
+from zrepl_trio.replication.report import Report, SnapshotTimes
 
 __all__ = ["ActiveJob", "Result", "Schedule", "Work"]
 
@@ -70,6 +72,7 @@ class ActiveJob:
         runtime_dir: str,
         dormant: tuple[str, ...] = (),
         needs: str | None = None,
+        watch: Watch = UNWATCHED,
     ) -> None:
         self.name = name
         self.type = type
@@ -88,7 +91,10 @@ class ActiveJob:
         self._ticker: Ticker | None = None
         self._at_start = schedule.at_start
         self._patient = True
-        self._watch: Callable[[Report], None] = lambda _report: None
+        self._watch = watch
+        self._show: Callable[[Report], None] = lambda _report: None
+        self._last_run: Invocation | None = None
+        self._known: Mapping[str, SnapshotTimes] = {}
 
     @property
     def _running(self) -> bool:
@@ -103,9 +109,17 @@ class ActiveJob:
             error=invocation.error if invocation else "",
             next_wakeup=self._ticker.next_tick if self._ticker else None,
             invocation=invocation,
+            last_run=self._last_run,
             replication=self._report,
             dormant=self._dormant,
+            freshness=tuple(
+                DatasetFreshness(dataset=dataset, times=times)
+                for dataset, times in self._known_now().items()
+            ),
         )
+
+    def _known_now(self) -> Mapping[str, SnapshotTimes]:
+        return after_report(self._known, self._report) if self._report else self._known
 
     def wakeup(self) -> None:
         if self._phase is not Phase.WAITING:
@@ -132,7 +146,7 @@ class ActiveJob:
     async def run_once(self, publish: Callable[[Report], None]) -> Invocation:
         """One invocation, now and without patience; how it ended. JobLocked as for `run`."""
         with held_lock(self._runtime_dir, self.name):
-            self._watch = publish
+            self._show = publish
             self._begin(patient=False)
             return await self._invoke()
 
@@ -199,8 +213,13 @@ class ActiveJob:
                 outcome=result.outcome.value,
                 **({"err": result.error} if result.error else {}),
             )
+            self._last_run = self._invocation
+            self._watch.run_ended(self.name, self._invocation)
         return self._invocation
 
     def _publish(self, report: Report) -> None:
+        if self._report is not None and report.start != self._report.start:
+            self._known = self._known_now()
         self._report = report
-        self._watch(report)
+        self._show(report)
+        self._watch.replicating(self.name, report)

@@ -10,6 +10,7 @@ from typing import Protocol
 import trio
 
 from zrepl_trio.errors import ZreplError
+from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.replication.report import Report
 
 __all__ = ["Invocation", "Job", "JobStatus", "JobType", "Outcome", "Phase", "SignalRefused"]
@@ -61,8 +62,9 @@ class JobStatus:
     """An immutable picture of a job.
 
     `error` is why it failed or what its last invocation said; `restart_at` when a failed job is
-    tried again; `connections` how many clients a passive job serves now; `dormant` the
-    configured features that do not act yet, one sentence each.
+    tried again; `last_run` the last invocation that has ended, whatever goes on now;
+    `connections` how many clients a passive job serves now; `dormant` the configured features
+    that do not act yet, one sentence each; `freshness` what is known of each dataset's copy.
     """
 
     name: str
@@ -73,9 +75,11 @@ class JobStatus:
     restart_at: datetime | None = None
     next_wakeup: datetime | None = None
     invocation: Invocation | None = None
+    last_run: Invocation | None = None
     replication: Report | None = None
     connections: int = 0
     dormant: tuple[str, ...] = ()
+    freshness: tuple[DatasetFreshness, ...] = ()
 
 
 class SignalRefused(ZreplError):

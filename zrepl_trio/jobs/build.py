@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SourceJob
 from zrepl_trio.config.rules import Protection as ProtectionSection
 from zrepl_trio.config.rules import RecvOptions, SendOptions
-from zrepl_trio.config.transport import LocalConnect, LocalServe
+from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe, TlsServe
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
-from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.endpoint.received_properties import ReceivedProperties
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.sender import Sender
@@ -21,6 +21,7 @@ from zrepl_trio.jobs.base import Job, JobType
 from zrepl_trio.jobs.links import Links
 from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.replicating import Replicating
+from zrepl_trio.jobs.served_peer import ServedPeer
 from zrepl_trio.jobs.world import World
 from zrepl_trio.replication.policy import ANSWER_S, InitialReplication, ReplicationOptions
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
@@ -108,6 +109,7 @@ def _active(
         needs=_serving(config, connect.listener_name)
         if isinstance(connect, LocalConnect)
         else None,
+        watch=world.watch,
     )
 
 
@@ -118,8 +120,9 @@ def _passive(
     world: World,
     dormant: tuple[str, ...],
 ) -> PassiveJob:
+    peers: dict[str, ServedPeer] = {}
     if isinstance(section, SourceJob):
-        serve = _serve_all(_sender(section, world))
+        serve = _serve_all(section, _sender(section, world), peers)
     else:
         serve = _serve_each(section, world)
     return PassiveJob(
@@ -129,6 +132,7 @@ def _passive(
         serve=serve,
         runtime_dir=runtime_directory(config),
         dormant=dormant,
+        freshness=lambda: tuple(each for peer in peers.values() for each in peer.freshness),
     )
 
 
@@ -140,11 +144,30 @@ def _serving(config: Config, listener_name: str) -> str | None:
     return None
 
 
-def _serve_all(endpoint: Endpoint) -> Callable[[Connection], Awaitable[None]]:
+def _serve_all(
+    section: SourceJob, sender: Sender, peers: dict[str, ServedPeer]
+) -> Callable[[Connection], Awaitable[None]]:
+    """One sender for all; in `peers` comes what each identity is known to have."""
+    # The cursors are the job's: of several clients nobody can tell whose progress they show.
+    cursor_job = section.name if _has_one_client(section.serve) else None
+
     async def serve_client(connection: Connection) -> None:
-        await serve_connection(connection, endpoint)
+        identity = connection.client_identity
+        if identity not in peers:
+            peers[identity] = ServedPeer(sender, identity=identity, cursor_job=cursor_job)
+        await serve_connection(connection, peers[identity])
 
     return serve_client
+
+
+def _has_one_client(serve: object) -> bool:
+    match serve:
+        case StdinserverServe(client_identities=identities):
+            return len(identities) == 1
+        case TlsServe(client_cns=names):
+            return len(names) == 1
+        case _:
+            return False
 
 
 def _serve_each(section: SinkJob, world: World) -> Callable[[Connection], Awaitable[None]]:
@@ -166,6 +189,7 @@ def _sender(section: SourceJob | PushJob, world: World) -> Sender:
         job=section.name,
         filesystems=section.filesystems,
         flags=_send_flags(section.send),
+        on_unmatched=partial(world.watch.unmatched, section.name),
     )
 
 

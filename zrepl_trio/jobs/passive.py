@@ -9,6 +9,7 @@ import trio
 
 from zrepl_trio.jobs.base import JobStatus, JobType, Phase, SignalRefused
 from zrepl_trio.jobs.lock import held_lock
+from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.transport.base import Connection, Listener
 
 __all__ = ["PassiveJob"]
@@ -28,6 +29,7 @@ class PassiveJob:
         serve: Callable[[Connection], Awaitable[None]],
         runtime_dir: str,
         dormant: tuple[str, ...] = (),
+        freshness: Callable[[], tuple[DatasetFreshness, ...]] = tuple,
     ) -> None:
         self.name = name
         self.type = type
@@ -35,6 +37,7 @@ class PassiveJob:
         self._serve = serve
         self._runtime_dir = runtime_dir
         self._dormant = dormant
+        self._freshness = freshness
         self._phase = Phase.STARTING
         self._connections = 0
 
@@ -45,6 +48,7 @@ class PassiveJob:
             phase=self._phase,
             connections=self._connections,
             dormant=self._dormant,
+            freshness=self._freshness(),
         )
 
     def wakeup(self) -> None:

@@ -1,11 +1,13 @@
-"""Child processes with a list of those that run, for `status`."""
+"""Child processes with a list of those that run, for `status`, and word of each that has ended."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+
+import trio
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.process import Child, Completed, Processes, Redirect, StuckChild
@@ -22,11 +24,21 @@ class ActiveChild:
 
 
 class TrackedProcesses:
-    """The `Processes` that it is given, with an eye on what they run."""
+    """The `Processes` that it is given, with an eye on what they run.
 
-    def __init__(self, processes: Processes, clock: WallClock) -> None:
+    `ended` is told the arguments and the seconds of each child, in the context of who had it run.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        clock: WallClock,
+        *,
+        ended: Callable[[Sequence[str], float], None] = lambda _argv, _seconds: None,
+    ) -> None:
         self._processes = processes
         self._clock = clock
+        self._ended = ended
         self._active: dict[int, ActiveChild] = {}
         self._number = 0
 
@@ -44,10 +56,12 @@ class TrackedProcesses:
         self._number += 1
         number = self._number
         self._active[number] = ActiveChild(argv=tuple(argv), started=self._clock.now())
+        since_s = trio.current_time()
         try:
             yield
         finally:
             del self._active[number]
+            self._ended(argv, trio.current_time() - since_s)
 
     async def run(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zrepl_trio.clock import WallClock
+from zrepl_trio.jobs.watch import UNWATCHED, Watch
 from zrepl_trio.zfs.port import Zfs
 
 __all__ = ["World"]
@@ -18,8 +19,9 @@ class World:
     """The clock on the wall and this host's ZFS, which has the child processes.
 
     Monotonic time is trio's, which a test clock owns already. The link to a peer is a job's own
-    `Connecter` or `Listener`.
+    `Connecter` or `Listener`. `watch` is told what the jobs do.
     """
 
     clock: WallClock
     zfs: Zfs
+    watch: Watch = UNWATCHED

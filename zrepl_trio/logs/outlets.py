@@ -40,15 +40,17 @@ async def open_logging(
     directly: bool = False,
     leave_out: Set[str] = frozenset(),
     syslog_socket: str = SYSLOG_SOCKET,
+    on_entry: Callable[[Entry], None] | None = None,
 ) -> AsyncIterator[None]:
     """The process's structlog events go to these outlets for the length of the block.
 
     `stdout` is what the stdout section writes to (None: ours), from a thread; `directly`: from
     the caller, in order with what else a command writes there. The trouble of a sole outlet is
     told on `stderr` (None: ours). No section at all means bare warnings on stdout, as in zrepl.
-    At the end the outlets have FLUSH_S to take what is left. For `leave_out` see `logging_to`.
+    At the end the outlets have FLUSH_S to take what is left. For `leave_out` see `logging_to`, for
+    `on_entry` see `Dispatcher`.
     """
-    opened = _Opened(clock, directly=directly)
+    opened = _Opened(Dispatcher(clock, on_entry), directly=directly)
     for section in sections:
         match section:
             case StdoutOutlet():
@@ -87,8 +89,8 @@ async def _deliver(deliveries: Sequence[Delivery], scope: trio.CancelScope) -> N
 class _Opened:
     """Outlets made one by one; whoever made it closes the writers and runs the deliveries."""
 
-    def __init__(self, clock: WallClock, *, directly: bool) -> None:
-        self.dispatcher = Dispatcher(clock)
+    def __init__(self, dispatcher: Dispatcher, *, directly: bool) -> None:
+        self.dispatcher = dispatcher
         self.writers: list[ThreadWriter] = []
         self.deliveries: list[Delivery] = []
         self._directly = directly

@@ -106,7 +106,7 @@ class Attempt:
             failed = main_error(leaves(group))
         if failed is not None:
             text = with_notes(failed)
-            self._progress.planning_failed(text)
+            self._progress.planning_failed(text, classify(failed))
             log.error("planning failed", err=text)
             return AttemptResult(
                 classes=frozenset({classify(failed)}),
@@ -213,7 +213,9 @@ class Attempt:
             self._link = with_notes(gone)
             for path in queue.unfinished:
                 self._progress.step_failed(
-                    path, f"not tried in this attempt, since the link is down: {self._link}"
+                    path,
+                    f"not tried in this attempt, since the link is down: {self._link}",
+                    ErrorClass.RECONNECT,
                 )
 
     async def _run_step(self, path: DatasetPath, tell: trio.MemorySendChannel[_Ended]) -> None:
@@ -248,12 +250,11 @@ class Attempt:
         if path in self._memory.unconfirmed:
             what = _UNCONFIRMED
         text = f"{what}{with_notes(error)}"
-        if path in self._memory.spoiled:
-            # the next attempt sends anew, whatever class the error has by itself
-            self._classes.add(ErrorClass.RETRY)
-        else:
-            self._classes.add(classify(error))
-        self._progress.step_failed(path, text)
+        # after a spoiled token the next attempt sends anew, whatever class the error has by itself
+        spoiled = path in self._memory.spoiled
+        reaction = ErrorClass.RETRY if spoiled else classify(error)
+        self._classes.add(reaction)
+        self._progress.step_failed(path, text, reaction)
         log.error("step failed", filesystem=str(path), err=text)
 
     async def _estimate_sizes(self) -> None:

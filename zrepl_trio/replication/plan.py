@@ -26,6 +26,7 @@ from zrepl_trio.replication.diff import (
     sorted_versions,
 )
 from zrepl_trio.replication.policy import InitialReplication
+from zrepl_trio.replication.report import SnapshotTimes
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -73,6 +74,7 @@ class FilesystemPlan:
 
     `exists`: the receiver has a dataset in that place, be it a placeholder. `present`: it has
     real data there, so that children can be put below it. `note` says what was given up.
+    `times`: as the listings show them.
     """
 
     filesystem: Filesystem
@@ -80,15 +82,20 @@ class FilesystemPlan:
     exists: bool
     present: bool
     note: str = ""
+    times: SnapshotTimes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why there is no plan; `text` has several lines and ends with the next action."""
+    """Why there is no plan; `text` has several lines and ends with the next action.
+
+    `times` is None when it is that a side could not be listed.
+    """
 
     filesystem: Filesystem
     text: str
     conflict: Conflict | None = None
+    times: SnapshotTimes | None = None
 
 
 Plan: TypeAlias = FilesystemPlan | Refusal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 import trio
@@ -11,6 +12,7 @@ from zrepl_trio.endpoint.model import Filesystem
 from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk
 from zrepl_trio.errors import BadResumeToken, TransportError, ZfsError, ZreplError, leaves
 from zrepl_trio.replication.classify import main_error
+from zrepl_trio.replication.freshness import times_of
 from zrepl_trio.replication.plan import (
     Plan,
     Refusal,
@@ -91,12 +93,13 @@ def _plan(
     assert not isinstance(sent, ZreplError)
     assert not isinstance(received, ZreplError)
     assert not isinstance(token, ZreplError)
-    return plan_filesystem(
+    plan = plan_filesystem(
         sender=Side(filesystem=ours, versions=sent),
         receiver=Side(filesystem=theirs, versions=received) if theirs is not None else None,
         token=token,
         initial=initial,
     )
+    return replace(plan, times=times_of(sent, received))
 
 
 async def _decoded(token: str, decode: DecodeToken) -> ResumeToken | UnusableToken | ZreplError:

@@ -13,6 +13,7 @@ from datetime import timedelta
 import trio
 
 from zrepl_trio.clock import WallClock
+from zrepl_trio.replication.classify import ErrorClass
 from zrepl_trio.replication.plan import FilesystemPlan, Plan
 from zrepl_trio.replication.report import (
     AttemptReport,
@@ -22,6 +23,7 @@ from zrepl_trio.replication.report import (
     FilesystemState,
     Outcome,
     Report,
+    SnapshotTimes,
     StepReport,
     TimedError,
 )
@@ -80,13 +82,13 @@ class Progress:
             )
         )
 
-    def planning_failed(self, text: str) -> None:
+    def planning_failed(self, text: str, reaction: ErrorClass) -> None:
         """The attempt as a whole could not be planned."""
         self._set_attempt(
             replace(
                 self.attempt,
                 state=AttemptState.PLANNING_ERROR,
-                plan_error=self._now(text),
+                plan_error=TimedError(text, self._clock.now(), reaction),
                 finish=self._clock.now(),
             )
         )
@@ -132,22 +134,26 @@ class Progress:
     def step_done(self, path: DatasetPath) -> None:
         self._count_moved()
         filesystem = self._filesystems[path]
+        arrived = filesystem.steps[filesystem.current].taken
         current = filesystem.current + 1
         self._filesystems[path] = replace(
             filesystem,
             current=current,
+            times=replace(filesystem.times or SnapshotTimes(), replicated=arrived),
             state=FilesystemState.DONE
             if current == len(filesystem.steps)
             else FilesystemState.STEPPING,
         )
         self._refresh(at_once=True)
 
-    def step_failed(self, path: DatasetPath, text: str) -> None:
+    def step_failed(
+        self, path: DatasetPath, text: str, reaction: ErrorClass = ErrorClass.PERMANENT
+    ) -> None:
         self._count_moved()
         self._filesystems[path] = replace(
             self._filesystems[path],
             state=FilesystemState.STEP_ERROR,
-            step_error=self._now(text),
+            step_error=TimedError(text, self._clock.now(), reaction),
             blocked_on=BlockedOn.NOTHING,
         )
         self._refresh(at_once=True)
@@ -171,7 +177,7 @@ class Progress:
                 self._report,
                 wait_since=now,
                 wait_until=now + timedelta(seconds=seconds),
-                wait_error=TimedError(text, now),
+                wait_error=TimedError(text, now, ErrorClass.RECONNECT),
             )
         )
 
@@ -186,12 +192,14 @@ class Progress:
             return FilesystemReport(
                 name=name,
                 state=FilesystemState.PLANNING_ERROR,
-                plan_error=self._now(plan.text),
+                plan_error=TimedError(plan.text, self._clock.now()),
+                times=plan.times,
             )
         steps = tuple(
             StepReport(
                 from_=step.from_.relative if step.from_ is not None else "",
                 to=step.to.relative,
+                taken=step.to.creation,
                 resumed=step.resume_token is not None,
             )
             for step in plan.steps
@@ -202,6 +210,7 @@ class Progress:
             blocked_on=BlockedOn.STEP_QUEUE if steps else BlockedOn.NOTHING,
             steps=steps,
             note=plan.note,
+            times=plan.times,
         )
 
     def _set_step(self, path: DatasetPath, index: int, step: StepReport) -> None:
@@ -217,9 +226,6 @@ class Progress:
                 path, filesystem.current, replace(step, replicated=step.replicated + count)
             )
         self._moved.clear()
-
-    def _now(self, text: str) -> TimedError:
-        return TimedError(text, self._clock.now())
 
     def _set_attempt(self, attempt: AttemptReport) -> None:
         attempt = replace(attempt, filesystems=tuple(self._filesystems.values()))

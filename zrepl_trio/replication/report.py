@@ -7,11 +7,14 @@ what they got. `to_json` gives zrepl's field names; what zrepl leaves unset is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TypeAlias
+
+from zrepl_trio.replication.classify import ErrorClass
 
 __all__ = [
     "AttemptReport",
@@ -22,6 +25,7 @@ __all__ = [
     "JsonValue",
     "Outcome",
     "Report",
+    "SnapshotTimes",
     "StepReport",
     "TimedError",
 ]
@@ -72,24 +76,44 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TimedError:
-    """An error's text and when it happened."""
+    """An error's text, when it happened, and what can be done about it."""
 
     text: str
     time: datetime
+    reaction: ErrorClass = ErrorClass.PERMANENT
 
     def to_json(self) -> JsonValue:
         return {"Err": self.text, "Time": _time(self.time)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotTimes:
+    """When two snapshots of a dataset were taken, in seconds since the epoch: the sender's newest,
+    and the newest that both sides have. None: there is none, or it was never seen."""
+
+    newest: int | None = None
+    replicated: int | None = None
+
+    @property
+    def lag_s(self) -> float | None:
+        """By how much the copy is behind the sender; infinite while there is no copy, None while
+        there is nothing to copy."""
+        if self.newest is None:
+            return None
+        return math.inf if self.replicated is None else max(0, self.newest - self.replicated)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """One step: `from_` and `to` carry their `@` or `#`, `from_` is empty for a full send.
 
-    Sizes in bytes; `expected` 0 = unknown. A resumed step counts what this run moved.
+    Sizes in bytes; `expected` 0 = unknown. A resumed step counts what this run moved. `taken` is
+    when the snapshot `to` was, in seconds since the epoch.
     """
 
     from_: str
     to: str
+    taken: int = 0
     resumed: bool = False
     expected: int = 0
     replicated: int = 0
@@ -110,7 +134,8 @@ class StepReport:
 class FilesystemReport:
     """One filesystem in one attempt; `current` counts the finished steps.
 
-    `note` tells what was done to go on by itself (a stale token dropped, say).
+    `note` tells what was done to go on by itself (a stale token dropped, say). `times` is None
+    when a side could not be listed.
     """
 
     name: str
@@ -121,6 +146,7 @@ class FilesystemReport:
     current: int = 0
     steps: tuple[StepReport, ...] = ()
     note: str = ""
+    times: SnapshotTimes | None = None
 
     @property
     def error(self) -> TimedError | None:
@@ -141,6 +167,7 @@ class FilesystemReport:
             "StepError": _error(self.step_error),
             "CurrentStep": self.current,
             "Steps": [step.to_json() for step in self.steps],
+            **({"Note": self.note} if self.note else {}),
         }
 
 

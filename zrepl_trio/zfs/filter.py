@@ -75,6 +75,13 @@ class FilesystemFilter:
         """Those of `paths` that the filter admits, in their order."""
         return (path for path in paths if self.admits(path))
 
+    def unmatched(self, paths: Iterable[str]) -> list[str]:
+        """The datasets that entries name, by themselves or as a subtree, and that are not in `paths`."""
+        named = dict.fromkeys(pattern.removesuffix("<") for pattern, _ in self.entries)
+        for path in ("", *paths):
+            named.pop(path, None)
+        return list(named)
+
     @property
     def rejects_all(self) -> bool:
         """Whether nothing can ever pass."""

@@ -1,0 +1,1 @@
+"""What the daemon tells Prometheus. Only `metrics` and `families` know that library."""

@@ -1,0 +1,57 @@
+"""How fresh the copies are: the age of the newest snapshot on each side, for one dataset or all. Pure.
+
+Creation times are the sender's: zfs gives a received snapshot the time of the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from zrepl_trio.replication.report import AttemptState, Report, SnapshotTimes
+from zrepl_trio.zfs.model import FilesystemVersion
+
+__all__ = ["DatasetFreshness", "after_report", "times_of"]
+
+_PLANNED = {AttemptState.FAN_OUT, AttemptState.FILESYSTEM_ERROR, AttemptState.DONE}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetFreshness:
+    """One dataset, by the sender's name; `peer` is the client it is for, empty in an active job."""
+
+    dataset: str
+    times: SnapshotTimes
+    peer: str = ""
+
+
+def times_of(
+    sender: Iterable[FilesystemVersion], receiver: Iterable[FilesystemVersion]
+) -> SnapshotTimes:
+    """From the versions of one dataset on both sides; what the receiver has of its own counts not."""
+    theirs = list(sender)
+    guids = {version.guid for version in theirs}
+    return SnapshotTimes(
+        newest=_newest(theirs), replicated=_newest(v for v in receiver if v.guid in guids)
+    )
+
+
+def after_report(known: Mapping[str, SnapshotTimes], report: Report) -> Mapping[str, SnapshotTimes]:
+    """What is known of each dataset after a run, or so far in it.
+
+    An attempt that could be planned tells which datasets there are; of one that it could not list,
+    and after an attempt that could not be planned, what was known before still holds.
+    """
+    for attempt in report.attempts:
+        if attempt.state in _PLANNED:
+            known = {
+                filesystem.name: filesystem.times or known.get(filesystem.name, SnapshotTimes())
+                for filesystem in attempt.filesystems
+            }
+    return known
+
+
+def _newest(versions: Iterable[FilesystemVersion]) -> int | None:
+    snapshots = (version for version in versions if version.is_snapshot)
+    newest = max(snapshots, key=lambda version: version.createtxg, default=None)
+    return None if newest is None else newest.creation
