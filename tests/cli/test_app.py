@@ -25,6 +25,7 @@ COMMANDS = [
     "run",
     "daemon",
     "status",
+    "check",
     "signal wakeup",
     "signal reset",
     "stdinserver",

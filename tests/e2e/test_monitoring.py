@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
+import trio
 
 from tests.e2e.stages import data, outcome, stage_with_pools
 from tests.monitoring.pages import Page, parse_page
@@ -96,3 +98,51 @@ async def test_both_sides_tell_of_a_replication() -> None:
             )
             errors = 'zrepl_trio_replication_errors_total{class="reconnect",zrepl_job="pull"}'
             assert alone[errors] == 1
+
+
+async def check(host: Host, *arguments: str) -> tuple[int, str]:
+    """The exit status and what is printed."""
+    argv = [*host.python, "-m", "zrepl_trio", "--config", str(host.config), "check", *arguments]
+    done = await trio.run_process(
+        argv, env=dict(host.env), capture_stdout=True, capture_stderr=True, check=False
+    )
+    assert done.stderr == b""
+    return done.returncode, done.stdout.decode()
+
+
+async def test_check_tells_nagios_how_it_is() -> None:
+    limits = ("--max-age", "1h/2h", "--max-lag", "1h/2h")
+    async with stage_with_pools() as stage:
+        write_blob(data(stage) / "blob", MIB, seed=1)
+        async with stage.source.daemon(), stage.backup.daemon():
+            assert (await check(stage.source))[0] == 0
+            code, told = await check(stage.source, *limits)
+            assert (code, told.splitlines()[1:]) == (
+                2,
+                ["CRITICAL source: tank/data: there is no snapshot"],
+            )
+            await stage.source.run("zfs", "snapshot", "tank/data@1")
+            assert (await check(stage.source, *limits))[0] == 0
+            assert outcome(await stage.backup.replicate("pull")) == "done"
+            for host in (stage.source, stage.backup):
+                code, told = await check(host, *limits)
+                assert code == 0, told
+                assert told.startswith("ZREPL OK - 1 jobs, 1 datasets, oldest snapshot ")
+                assert ";3600;7200;0 lag=0s;3600;7200;0 problems=0;;;0" in told
+            code, told = await check(stage.backup, "--json", "pull", "--max-age", "0/0")
+            assert code == 2
+            assert json.loads(told)["findings"][0]["job"] == "pull"
+            assert (await check(stage.backup, "nothing"))[0] == 3
+            assert (await check(stage.backup, "--max-age", "soon"))[0] == 3
+        # a daemon that was just restarted does not know yet, so ZFS is asked
+        async with stage.backup.daemon():
+            code, told = await check(stage.backup, *limits)
+            assert code == 0, told
+            assert "1 datasets, oldest snapshot" in told
+            assert outcome(await stage.backup.replicate("pull")) == "connect-failed"
+            code, told = await check(stage.backup, *limits)
+            assert code == 1
+            assert told.startswith("ZREPL WARNING - pull: the last run could not connect: ")
+        code, told = await check(stage.backup)
+        assert code == 2
+        assert told.startswith("ZREPL CRITICAL - check: no daemon listens on ")

@@ -181,6 +181,55 @@ def status(
     status_command(chosen_config(ctx, config), as_json=raw, job=job)
 
 
+@app.command(short_help="Tell Nagios or Icinga whether all is well.")
+def check(
+    ctx: typer.Context,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="JOB", help="Only these jobs.", show_default=False),
+    ] = None,
+    max_age: Annotated[
+        str,
+        typer.Option(
+            "--max-age",
+            metavar="WARN/CRIT",
+            help="How old the newest snapshot of each dataset here may be, such as 26h/50h.",
+            show_default=False,
+        ),
+    ] = "",
+    max_lag: Annotated[
+        str,
+        typer.Option(
+            "--max-lag",
+            metavar="WARN/CRIT",
+            help="How far a copy may be behind its source.",
+            show_default=False,
+        ),
+    ] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print the verdict for programs.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Tell a monitoring system, in Nagios' way, whether all is well.
+
+    Looks at the jobs, at how their last runs ended and, if asked to, at the age of snapshots and
+    the lag of copies. One duration instead of WARN/CRIT is the critical one. The daemon is asked;
+    `zfs` runs only for --max-age, in a source or sink job or before a pull's first run.
+
+    \b
+    Exit status: 0 OK, 1 WARNING, 2 CRITICAL (no daemon included), 3 UNKNOWN.
+    \b
+    Examples:
+      zrepl-trio check
+      zrepl-trio check --max-age 26h/50h --max-lag 1d/3d
+      zrepl-trio check pull_app-srv --json | jq .findings
+    """
+    from zrepl_trio.cli.check import check_command
+
+    check_command(
+        chosen_config(ctx, config), jobs or [], max_age=max_age, max_lag=max_lag, as_json=json
+    )
+
+
 @signals.command(epilog=EXITS)
 def wakeup(
     ctx: typer.Context,

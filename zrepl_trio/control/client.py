@@ -11,7 +11,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from zrepl_trio.control.api import SignalRequest, Status, Version
-from zrepl_trio.control.faults import DaemonRefused, DaemonUnreachable
+from zrepl_trio.control.faults import DaemonDown, DaemonRefused, DaemonUnreachable
 
 __all__ = ["ControlClient", "open_control_client"]
 
@@ -34,12 +34,12 @@ def _unreachable(path: str, error: httpx.TransportError) -> DaemonUnreachable:
     if numbers & {errno.EACCES, errno.EPERM}:
         text = f"no permission for the control socket {path}: ask as the daemon's user (or root)"
     elif numbers & {errno.ENOENT, errno.ENOTDIR}:
-        text = (
+        return DaemonDown(
             f"no daemon listens on {path}: start it with `zrepl-trio run`, "
             "or name the config it runs with by --config"
         )
     elif errno.ECONNREFUSED in numbers:
-        text = f"no daemon listens on {path} any more: start it with `zrepl-trio run`"
+        return DaemonDown(f"no daemon listens on {path} any more: start it with `zrepl-trio run`")
     elif isinstance(error, httpx.TimeoutException):
         text = f"the daemon on {path} gives no answer within {ANSWER_S:.0f} s"
     else:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from zrepl_trio.errors import ZreplError
 
-__all__ = ["DaemonRefused", "DaemonUnreachable"]
+__all__ = ["DaemonDown", "DaemonRefused", "DaemonUnreachable"]
 
 
 class DaemonUnreachable(ZreplError):
     """No daemon answers on the control socket, or we may not ask it."""
+
+
+class DaemonDown(DaemonUnreachable):
+    """Nobody listens on the control socket."""
 
 
 class DaemonRefused(ZreplError):

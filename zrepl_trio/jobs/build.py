@@ -30,7 +30,7 @@ from zrepl_trio.transport.base import Connection
 from zrepl_trio.zfs.model import SendFlags
 from zrepl_trio.zfs.names import DatasetPath, Identity, check_identity
 
-__all__ = ["build_jobs", "runtime_directory"]
+__all__ = ["build_jobs", "local_side", "runtime_directory"]
 
 _KINDS = {
     "guarantee_resumability": GuaranteeKind.RESUMABILITY,
@@ -181,6 +181,13 @@ def _serve_each(section: SinkJob, world: World) -> Callable[[Connection], Awaita
         await serve_connection(connection, receivers[identity])
 
     return serve_client
+
+
+def local_side(section: PullJob | SinkJob | SourceJob, world: World) -> Receiver | Sender:
+    """What the job keeps or offers on this host, for a look; a sink's with all its clients."""
+    if isinstance(section, SourceJob):
+        return _sender(section, world)
+    return _receiver(section, world)
 
 
 def _sender(section: SourceJob | PushJob, world: World) -> Sender:
