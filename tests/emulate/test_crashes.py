@@ -187,6 +187,46 @@ def test_commands_killed_at_any_moment_leave_all_as_before_or_after(pools: Pools
     assert len(list((pools.directory / ".emulated-zfs/data").iterdir())) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_rename_killed_at_any_moment_is_done_or_not(pools: Pools) -> None:
+    pools.zfs("create", "tank/a")
+    pools.zfs("create", "tank/a/below")
+    pools.zfs("create", "-V", "1M", "tank/a/vol")
+    for name in ("a", "a/below"):
+        (pools.directory / "tank" / name / "saved").write_text(name)
+    pools.zfs("snapshot", "-r", "tank/a@1")
+    (pools.directory / "tank/a/unsaved").write_text("x")
+    (pools.directory / "dev/zvol/tank/a/vol").write_bytes(b"device")
+    chance = random.Random(5)
+    now, seen = "a", set()
+    for _ in range(40):
+        other = "b" if now == "a" else "a"
+        with pools.start(
+            "rename", f"tank/{now}", f"tank/{other}", start_new_session=True
+        ) as command:
+            killer = threading.Timer(chance.random() * 0.08, kill_group, [command.pid])
+            killer.start()
+            command.wait()
+            killer.join()
+        pools.zfs("set", "some:change=1", "tank")  # which mends what is left
+        names = pools.names("tank")
+        seen.add(f"tank/{other}" in names)
+        now = other if f"tank/{other}" in names else now
+        assert names == [
+            "tank",
+            *(f"tank/{now}{rest}" for rest in ("", "@1", "/below", "/below@1", "/vol", "/vol@1")),
+        ]
+        assert read_tree(pools.directory / "tank") == {
+            f"{now}/saved": b"a",
+            f"{now}/unsaved": b"x",
+            f"{now}/below/saved": b"a/below",
+        }
+        assert (pools.directory / f"dev/zvol/tank/{now}/vol").read_bytes() == b"device"
+        assert pools.leftovers() == []
+    assert seen == {True, False}
+
+
 def kill_group(pid: int) -> None:
     try:
         os.killpg(pid, signal.SIGKILL)

@@ -145,6 +145,35 @@ def test_unmounting_keeps_unsaved_files(pools: Pools) -> None:
     assert pools.leftovers() == []
 
 
+def test_renaming_moves_what_is_mounted(pools: Pools) -> None:
+    for name in ("a", "a/b", "a/off", "to"):
+        pools.zfs("create", f"tank/{name}")
+    pools.zfs("create", "-o", "mountpoint=/fixed", "tank/a/fixed")
+    pools.zfs("create", "-V", "1M", "tank/a/vol")
+    for name in ("a", "a/b", "a/off", "a/fixed"):
+        (pools.path(f"tank/{name}") / "f").write_text(name)
+    (pools.directory / "dev/zvol/tank/a/vol").write_bytes(b"device" * 10)
+    pools.zfs("unmount", "tank/a/off")
+    pools.zfs("rename", "tank/a", "tank/to/x")
+    assert not (pools.directory / "tank/a").exists()
+    assert not (pools.directory / "dev/zvol/tank/a").exists()
+    assert (pools.directory / "dev/zvol/tank/to/x/vol").read_bytes() == b"device" * 10
+    assert read_tree(pools.directory / "tank/to/x") == {"f": b"a", "b/f": b"a/b"}
+    assert read_tree(pools.directory / "fixed") == {"f": b"a/fixed"}
+    pools.zfs("mount", "tank/to/x/off")
+    assert read_tree(pools.directory / "tank/to/x/off") == {"f": b"a/off"}
+    assert pools.leftovers() == []
+
+
+def test_an_encrypted_child_stays_below_its_root(pools: Pools) -> None:
+    pools.zfs("create", "-o", "encryption=on", "tank/root")
+    pools.zfs("create", "tank/root/a")
+    assert "outside of its encryption root" in pools.fails("rename", "tank/root/a", "tank/a")
+    pools.zfs("rename", "tank/root/a", "tank/root/b")
+    pools.zfs("rename", "tank/root", "tank/moved")
+    assert pools.names("tank") == ["tank", "tank/moved", "tank/moved/b"]
+
+
 def _occupied(pools: Pools) -> str:
     pools.zfs("create", "-o", "canmount=noauto", "-o", "mountpoint=/full", "tank/c")
     (pools.directory / "full").mkdir()

@@ -57,6 +57,7 @@ LISTED = "guid,type,zrepl:placeholder,receive_resume_token,encryption,zrepl-trio
         (argv.list_holds(FS, ["a", "b"]), "zfs holds -H FS@a FS@b"),
         (argv.release(FS, ["a", "b"], "tag"), "zfs release tag FS@a FS@b"),
         (argv.rollback(FS, "a"), "zfs rollback -r FS@a"),
+        (argv.rename(FS, DatasetPath.parse("tank/b")), "zfs rename FS tank/b"),
         (argv.abort_receive(FS), "zfs recv -A FS"),
         (argv.send(SendArgs(dataset=FS, to=TO)), "zfs send FS@2"),
         (

@@ -334,6 +334,8 @@ async def test_a_stuck_child_blocks_its_dataset_alone() -> None:
         lambda: zfs.properties(TANK, ["guid"]),
         lambda: zfs.destroy_snapshots(TANK, ["1"]),
         lambda: zfs.abort_receive(TANK),
+        lambda: zfs.rename(TANK, DatasetPath.parse("tank/b")),
+        lambda: zfs.rename(DatasetPath.parse("tank/b"), TANK),
     ):
         with pytest.raises(DatasetBlocked, match=r"tank/a: .*4711.*SIGKILL"):
             await call()

@@ -20,6 +20,7 @@ __all__ = [
     "can_mount",
     "make_volume",
     "mount",
+    "move_volumes_below",
     "remount_below",
     "retire",
     "unmount",
@@ -127,8 +128,26 @@ def remount_below(store: Store, world: World, name: str) -> None:
 
 def make_volume(store: Store, dataset: Dataset, size: int) -> None:
     """Make the file that stands for a volume's device."""
-    path = f"{store.directory}/dev/zvol/{dataset.name}"
+    path = _device(store, dataset)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
         file.truncate(size)
     dataset.live = path
+
+
+def move_volumes_below(store: Store, world: World, name: str) -> None:
+    """After a rename: move the files of volumes to where their names put them."""
+    for dataset in world.below(name):
+        if dataset.is_volume and isinstance(dataset.live, str):
+            source, target = dataset.live, _device(store, dataset)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            _move(store, dataset, source, target)
+            try:
+                # An empty directory would be in the way of a volume with its name.
+                os.removedirs(os.path.dirname(source))
+            except OSError:
+                continue
+
+
+def _device(store: Store, dataset: Dataset) -> str:
+    return f"{store.directory}/dev/zvol/{dataset.name}"

@@ -57,6 +57,11 @@ def _directory(store: Store, dataset: Dataset) -> str:
     return f"{store.data(dataset)}/recv"
 
 
+def _by_key(world: World, key: str) -> Dataset | None:
+    """The dataset with that key, which may have been renamed while it is received into."""
+    return next((dataset for dataset in world.all() if dataset.key == key), None)
+
+
 def progress(store: Store, dataset: Dataset) -> Progress:
     """Read how far a receive got."""
     found = Progress()
@@ -203,7 +208,7 @@ class Incoming:
                 os.close(fd)
         # Entering a change drops what is neither resumable nor being received any more.
         with self._store.change() as world:
-            dataset = world.get(self._admission.dataset.name)
+            dataset = _by_key(world, self._admission.dataset.key)
             if nothing and dataset is not None and dataset.partial is not None:
                 drop(self._store, world, dataset)
                 return None
@@ -328,8 +333,8 @@ class Incoming:
         """Make a snapshot of what arrived; the dataset may have changed meanwhile."""
         store = self._store
         with store.change() as world:
-            dataset = world.get(begun.dataset.name)
-            if dataset is None or dataset.key != begun.dataset.key or dataset.partial is None:
+            dataset = _by_key(world, begun.dataset.key)
+            if dataset is None or dataset.partial is None:
                 raise Fault(f"cannot receive {begun.kind} stream: dataset does not exist")
             base = dataset.snapshots.get(begun.base.name) if begun.base is not None else None
             changed = base is None or not store.unchanged_since(world, dataset, base)

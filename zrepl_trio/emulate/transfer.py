@@ -129,17 +129,17 @@ def resuming(world: World, token: str) -> Outgoing:
     """`zfs send -t TOKEN`."""
     fields = decode_token(token)
     target = fields["toname"]
-    dataset_name, _, _ = names.split_version(target)
-    dataset = world.get(dataset_name)
-    to = dataset.snapshot_by_guid(int(fields["toguid"])) if dataset else None
-    if dataset is None or to is None:
-        taken = dataset is not None and names.split_version(target)[2] in dataset.snapshots
+    found = _holder(world, target, int(fields["toguid"]))
+    if found is None:
+        dataset_name, _, name = names.split_version(target)
+        named = world.get(dataset_name)
         raise Fault(
             f"cannot resume send: '{target}' is no longer the same snapshot used in the initial send"
-            if taken
+            if named is not None and name in named.snapshots
             else f"cannot resume send: '{target}' used in the initial send no longer exists",
             255,
         )
+    dataset, to = found
     base: Snapshot | Bookmark | None = None
     if "fromguid" in fields:
         guid = int(fields["fromguid"])
@@ -149,7 +149,7 @@ def resuming(world: World, token: str) -> Outgoing:
         if base is None:
             raise Fault(f"cannot resume send: incremental source {guid:#x} no longer exists", 255)
     begin = {
-        "toname": target,
+        "toname": f"{dataset.name}@{to.name}",
         "toguid": str(to.guid),
         "creation": str(to.creation),
         "type": "volume" if dataset.is_volume else "filesystem",
@@ -163,6 +163,16 @@ def resuming(world: World, token: str) -> Outgoing:
     if dataset.is_volume:
         begin["volsize"] = world.value(dataset, "volsize")[0]
     return Outgoing(dataset, to, base, begin)
+
+
+def _holder(world: World, target: str, guid: int) -> tuple[Dataset, Snapshot] | None:
+    """The snapshot with that guid, also when it or its dataset was renamed since: as zfs looks for
+    it, under its old name first, then in all of the pool."""
+    named = world.get(names.split_version(target)[0])
+    for dataset in (*((named,) if named else ()), *world.below(names.pool_name(target))):
+        if (snap := dataset.snapshot_by_guid(guid)) is not None:
+            return dataset, snap
+    return None
 
 
 def resume_token(begin: Mapping[str, str], *, offset: int, received: int) -> str:

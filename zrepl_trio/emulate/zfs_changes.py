@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from zrepl_trio.emulate import mounts, names, receiving
+from zrepl_trio.emulate import mounts, names, receiving, renaming
 from zrepl_trio.emulate.fault import Fault
 from zrepl_trio.emulate.model import Dataset, Snapshot, World
 from zrepl_trio.emulate.options import parse, properties
@@ -263,12 +263,20 @@ def rollback(store: Store, words: list[str]) -> None:
 def rename(store: Store, words: list[str]) -> None:
     options = parse("rename", words, flags="", unsupported="fpru")
     if len(options.words) != 2:
-        raise usage_error("rename", "missing source dataset argument")
+        raise usage_error(
+            "rename",
+            "too many arguments"
+            if len(options.words) > 2
+            else f"missing {'target' if options.words else 'source'} dataset argument",
+        )
     source, target = options.words
     dataset_name, sign, name = names.split_version(source)
     new_dataset, new_sign, new_name = names.split_version(target)
+    if sign == "":
+        _rename_dataset(store, source, target)
+        return
     if sign != "@":
-        raise Fault("the emulated zfs has 'rename' for snapshots only", 2)
+        raise Fault(f"cannot open '{source}': bookmark delimiter '#' is not expected here")
     if new_sign == "" and "/" not in target:
         new_dataset, new_name = dataset_name, target
     cannot = f"cannot rename to '{dataset_name}@{new_name}'"
@@ -277,6 +285,13 @@ def rename(store: Store, words: list[str]) -> None:
     names.check_version(f"{dataset_name}@{new_name}", cannot)
     with store.change() as world:
         world.rename_snapshot(dataset_name, name, new_name)
+
+
+def _rename_dataset(store: Store, old: str, new: str) -> None:
+    with store.change() as world:
+        renaming.rename(world, old, new)
+        mounts.move_volumes_below(store, world, new)
+        mounts.remount_below(store, world, new)
 
 
 def set_properties(store: Store, words: list[str]) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "list_versions_below",
     "receive",
     "release",
+    "rename",
     "rollback",
     "send",
     "send_dry",
@@ -145,6 +146,11 @@ def release(path: DatasetPath, snapshots: Iterable[str], tag: str) -> Argv:
 
 def rollback(path: DatasetPath, name: str) -> Argv:
     return ("zfs", "rollback", "-r", f"{path}@{name}")
+
+
+def rename(old: DatasetPath, new: DatasetPath) -> Argv:
+    """Without -u, so that what is mounted moves to where its new name puts it."""
+    return ("zfs", "rename", old, new)
 
 
 def abort_receive(path: DatasetPath) -> Argv:

@@ -133,6 +133,10 @@ class CliZfs:
     async def create_filesystem(self, path: DatasetPath, properties: Mapping[str, str]) -> None:
         await self._do(argv.create_filesystem(path, properties), path)
 
+    async def rename(self, old: DatasetPath, new: DatasetPath) -> None:
+        self._check_not_blocked(new)
+        await self._do(argv.rename(old, new), old)
+
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         await self._do(argv.snapshot(path, name), path)
 

@@ -25,6 +25,7 @@ from zrepl_trio.clock import WallClock
 from zrepl_trio.emulate import transfer
 from zrepl_trio.emulate.model import Dataset as ModelDataset
 from zrepl_trio.emulate.model import Fault, Snapshot, World
+from zrepl_trio.emulate.renaming import rename
 from zrepl_trio.emulate.stream import body_size, decode_token
 from zrepl_trio.emulate.values import dataset_value
 from zrepl_trio.errors import DatasetExists, ZfsError
@@ -82,7 +83,7 @@ class MemoryZfs:
         self.before: Hook | None = None
         self.send_limit: dict[str, int] = {}
         self.calls: list[str] = []
-        self._receiving: set[str] = set()
+        self._receiving: set[str] = set()  # datasets' keys
         self._sending: list[Snapshot] = []
         for pool in pools:
             self.add_pool(pool)
@@ -185,6 +186,11 @@ class MemoryZfs:
             made = self.world.create(path, properties)
         made.live = {}
 
+    async def rename(self, old: DatasetPath, new: DatasetPath) -> None:
+        await self._enter("rename", old)
+        with self._words(argv.rename(old, new), old):
+            rename(self.world, old, new)
+
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         await self._enter("snapshot", path)
         with self._words(argv.snapshot(path, name), path):
@@ -273,7 +279,7 @@ class MemoryZfs:
         dataset = self.world.get(path)
         if dataset is None or dataset.partial is None:
             return
-        if path in self._receiving:
+        if dataset.key in self._receiving:
             with self._words(argv.abort_receive(path), path):
                 raise Fault(f"cannot destroy '{path}': dataset is busy")
         created = dataset.partial.created

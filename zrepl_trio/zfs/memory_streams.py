@@ -248,7 +248,7 @@ class MemoryReceive(trio.abc.SendStream):
         transfer.check_override(begin, args.override)
         existing = self._world.get(args.dataset)
         kept = existing.partial.content if existing and existing.partial else None
-        running = args.dataset in self._receiving
+        running = existing is not None and existing.key in self._receiving
         admission = transfer.admit(
             self._world,
             f"{args.dataset}@{args.snapshot}",
@@ -260,7 +260,7 @@ class MemoryReceive(trio.abc.SendStream):
         self._admission = admission
         if admission.is_there:
             return
-        self._receiving.add(args.dataset)
+        self._receiving.add(admission.dataset.key)
         if isinstance(kept, MemoryReceive):
             self.files, self.open_file = kept.files, kept.open_file
             self.offset, self.received = kept.offset, kept.received
@@ -300,7 +300,7 @@ class MemoryReceive(trio.abc.SendStream):
             self._apply_properties(admission)
         transfer.complete(self._world, admission, self.files, self.received, force=self._args.force)
         dataset.live = dict(self.files)
-        self._receiving.discard(dataset.name)
+        self._receiving.discard(dataset.key)
         self._complete = True
 
     def _apply_properties(self, admission: transfer.Admission) -> None:
@@ -338,7 +338,7 @@ class MemoryReceive(trio.abc.SendStream):
             return
         dataset = admission.dataset
         partial = dataset.partial
-        self._receiving.discard(dataset.name)
+        self._receiving.discard(dataset.key)
         if partial is not None and (self._nothing_came or not partial.resumable):
             dataset.partial = None
             if partial.created:

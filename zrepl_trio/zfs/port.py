@@ -86,6 +86,14 @@ class Zfs(Protocol):
     async def create_filesystem(self, path: DatasetPath, properties: Mapping[str, str]) -> None:
         """Make it (parents must exist); DatasetExists when it is there."""
 
+    async def rename(self, old: DatasetPath, new: DatasetPath) -> None:
+        """Rename a filesystem or volume with all that is its own: datasets below, snapshots,
+        bookmarks, local properties, holds, partly received state. What is mounted is mounted again
+        at its new place. The new parent must exist, within the same pool.
+
+        DatasetExists when `new` is there; DatasetNotFound when `old` or the new parent is not;
+        a ZfsError with zfs's words otherwise. A name renamed to itself stays."""
+
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         """Take `path@name`; DatasetExists when it is there."""
 
