@@ -24,6 +24,7 @@ from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Phase, SignalRe
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
 from zrepl_trio.jobs.tracked import ActiveChild, TrackedProcesses
 from zrepl_trio.process import StuckChild
+from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.replication.report import (
     AttemptReport,
     AttemptState,
@@ -177,7 +178,8 @@ class SignalledJob:
     def status(self) -> JobStatus:
         return PULL
 
-    def wakeup(self) -> None:
+    def wakeup(self, overrides: Overrides = NO_OVERRIDES) -> None:
+        del overrides
         if self.signals:
             raise SignalRefused("already woken up")
         self.signals.append("wakeup")

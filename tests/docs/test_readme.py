@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 import typer.main
+import yaml
 
 from tests.support.docs import ROOT, block, blocks
 from zrepl_trio import __version__
 from zrepl_trio.cli.app import EXITS, app
 from zrepl_trio.cli.exitcodes import ExitCode
+from zrepl_trio.config.rules import ConflictResolution
 
 README = (ROOT / "README.md").read_text()
 WALK = ROOT / "tests/e2e/test_readme.py"
@@ -66,6 +68,10 @@ def test_blocks_of_the_other_documents_are_of_a_tested_kind() -> None:
                         assert [w for w in words[1:] if "=" not in w and w not in targets] == []
                 case "yaml" if document == "docs/monitoring.md":
                     pass  # all of them are read by tests/docs/test_monitoring.py
+                case "yaml" if document == "docs/plan.md":
+                    ConflictResolution.model_validate(
+                        yaml.safe_load(each.text)["conflict_resolution"]
+                    )
                 case "yaml":  # loaded by tests/config/test_docs.py, which knows but one
                     assert (document, each.text[:11]) == ("docs/config.md", "filesystems"), where
                 case _:

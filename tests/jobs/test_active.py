@@ -12,6 +12,7 @@ from zrepl_trio.jobs.active import ActiveJob, Result, Schedule, Work
 from zrepl_trio.jobs.base import Invocation, JobType, Outcome, Phase, SignalRefused
 from zrepl_trio.jobs.lock import JobLocked, held_lock
 from zrepl_trio.replication.freshness import DatasetFreshness
+from zrepl_trio.replication.policy import Overrides
 from zrepl_trio.replication.report import (
     AttemptReport,
     AttemptState,
@@ -31,7 +32,9 @@ class TimedWork:
         self.cancelled = 0
         self.patience: list[bool] = []
 
-    async def __call__(self, publish: Callable[[Report], None], /, *, patient: bool) -> Result:
+    async def __call__(
+        self, publish: Callable[[Report], None], /, *, patient: bool, overrides: Overrides
+    ) -> Result:
         self.begun.append(trio.current_time())
         self.patience.append(patient)
         publish(Report(start=FollowingClock().now()))
@@ -188,8 +191,10 @@ async def test_a_failed_run_is_told_and_the_next_one_comes(
 async def test_a_bug_in_the_work_ends_the_job_and_marks_the_run_failed(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async def broken(_publish: Callable[[Report], None], /, *, patient: bool) -> Result:
-        del patient
+    async def broken(
+        _publish: Callable[[Report], None], /, *, patient: bool, overrides: Overrides
+    ) -> Result:
+        del patient, overrides
         raise ZeroDivisionError
 
     job = make(tmp_path, broken, at_start=True)
@@ -288,7 +293,9 @@ async def test_the_last_run_and_what_is_known_of_datasets_outlast_a_run_that_fai
     states = [AttemptState.DONE, AttemptState.PLANNING, AttemptState.PLANNING_ERROR]
     watch = Watching()
 
-    async def work(publish: Callable[[Report], None], /, *, patient: bool) -> Result:
+    async def work(
+        publish: Callable[[Report], None], /, *, patient: bool, overrides: Overrides
+    ) -> Result:
         now = FollowingClock().now()
         state = states.pop(0)
         planned = (filesystem,) if state is AttemptState.DONE else ()

@@ -88,8 +88,8 @@ class TestTexts:
             "    @a (guid 0x1)",
             "    @b (guid 0x2)",
             (
-                "  next: rename or destroy the replica on the receiver, so that it is sent anew; "
-                "nothing is ever overwritten"
+                "  next: rename or destroy the replica on the receiver, so that it is sent anew "
+                "(by the job: `conflict_resolution.divergence: keep_copy`); nothing is ever overwritten"
             ),
         ]
 
@@ -105,7 +105,9 @@ class TestTexts:
             "  common: @a (guid 0x1)",
             (
                 "  next: on the receiver, roll the replica back to the common snapshot "
-                "(`zfs rollback -r`, destroys its own ones), or rename it and let it be sent anew"
+                "(`zfs rollback -r`, destroys its own ones; by the job: "
+                "`conflict_resolution.divergence: rollback`), or rename it and let it be sent anew "
+                "(by the job: `conflict_resolution.divergence: keep_copy`)"
             ),
         ]
 

@@ -10,7 +10,7 @@ from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.errors import DatasetBlocked, RemoteError, TransportError, ZfsError
 from zrepl_trio.replication.plan import FilesystemPlan, Plan, Refusal
 from zrepl_trio.replication.planning import LISTED_AT_ONCE, plan_all
-from zrepl_trio.replication.policy import InitialReplication, ReplicationOptions
+from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.report import Outcome
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
 from zrepl_trio.zfs.names import DatasetPath
@@ -40,7 +40,7 @@ async def plans(pair: Pair, sender: Cable) -> Sequence[Plan]:
     planned = await plan_all(
         sender,
         pair.receiver,
-        initial=InitialReplication.MOST_RECENT,
+        options=ReplicationOptions(),
         decode_token=pair.target.decode_token,
     )
     return planned.plans
@@ -94,7 +94,7 @@ async def test_a_dataset_that_a_stuck_child_blocks_is_refused_alone(pair: Pair) 
         await plan_all(
             pair.sender,
             Blocking(pair.target, job="pull", root=ROOT),
-            initial=InitialReplication.MOST_RECENT,
+            options=ReplicationOptions(),
             decode_token=pair.target.decode_token,
         )
     ).plans

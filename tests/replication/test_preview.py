@@ -11,7 +11,7 @@ from zrepl_trio.cli.planview import plan_lines
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.replication.plan import RunPlan
 from zrepl_trio.replication.planning import plan_all
-from zrepl_trio.replication.policy import InitialReplication
+from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.preview import FilesystemPreview, preview, total
 from zrepl_trio.replication.report import Outcome
 from zrepl_trio.zfs.names import DatasetPath
@@ -33,7 +33,7 @@ async def planned(
     plan: RunPlan = await plan_all(
         pair.sender,
         pair.receiver,
-        initial=InitialReplication.MOST_RECENT,
+        options=ReplicationOptions(),
         decode_token=pair.target.decode_token,
     )
     return preview(plan, {(DatasetPath.parse("tank/a"), 0): 1000}, protection)
@@ -117,7 +117,7 @@ async def test_a_conflict_shows_both_sides_and_what_each_way_out_destroys(pair: 
     assert "destroys nothing" in shown
     assert "1 cannot be replicated" in shown
     told = json.loads(json.dumps(found.to_json()))
-    assert told["conflict"]["kind"] == "diverged"
+    assert told["conflict"]["kind"] == "receiver-only snapshots"
     assert [v["name"] for v in told["conflict"]["sender"] if v["name"][0] == "@"] == ["@1", "@2"]
     assert [v["name"] for v in told["conflict"]["receiver"]] == ["@1", "@own"]
     assert told["conflict"]["common"]["name"] in {"@1", told["conflict"]["sender"][0]["name"]}

@@ -23,6 +23,16 @@ EXITS = (
     "130 interrupted."
 )
 
+ResolveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resolve",
+        metavar="FS=rollback|keep_copy|fail",
+        help="What becomes of this filesystem's replica if it no longer fits, this once.",
+        show_default=False,
+    ),
+]
+
 app = typer.Typer(
     name="zrepl-trio",
     cls=Commands,
@@ -77,6 +87,7 @@ def run(
             help="Refuse to start when the config asks for something that does not act yet.",
         ),
     ] = False,
+    resolve: ResolveOption = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="With --once: as `plan`, do nothing.")
     ] = False,
@@ -101,10 +112,18 @@ def run(
 
         if not once:
             raise UsageRefused("run: --plan-only goes with --once")
-        plan_command(chosen_config(ctx, config), jobs=jobs or [], as_json=False)
+        plan_command(
+            chosen_config(ctx, config), jobs=jobs or [], as_json=False, resolve=resolve or []
+        )
     from zrepl_trio.cli.run import run_command
 
-    run_command(chosen_config(ctx, config), once=once, strict=strict, jobs=jobs or [])
+    run_command(
+        chosen_config(ctx, config),
+        once=once,
+        strict=strict,
+        jobs=jobs or [],
+        resolve=resolve or [],
+    )
 
 
 @app.command(epilog=EXITS, short_help="Show what the active jobs would do now.")
@@ -114,6 +133,7 @@ def plan(
         list[str] | None,
         typer.Argument(metavar="JOB", help="Only these jobs.", show_default=False),
     ] = None,
+    resolve: ResolveOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -132,7 +152,7 @@ def plan(
     """
     from zrepl_trio.cli.plan import plan_command
 
-    plan_command(chosen_config(ctx, config), jobs=jobs or [], as_json=json)
+    plan_command(chosen_config(ctx, config), jobs=jobs or [], as_json=json, resolve=resolve or [])
 
 
 @app.command(epilog=EXITS, short_help="Run the daemon: zrepl's name for `run`.")
@@ -240,6 +260,7 @@ def wakeup(
         bool,
         typer.Option("--wait", help="Wait until the run has ended; the exit status tells how."),
     ] = False,
+    resolve: ResolveOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Start a run of JOB now.
@@ -253,7 +274,7 @@ def wakeup(
     """
     from zrepl_trio.cli.signal import wakeup_command
 
-    wakeup_command(chosen_config(ctx, config), job, wait=wait)
+    wakeup_command(chosen_config(ctx, config), job, wait=wait, resolve=resolve or [])
 
 
 @signals.command(epilog=EXITS)

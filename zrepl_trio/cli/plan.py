@@ -32,6 +32,7 @@ from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.world import World
 from zrepl_trio.logs.outlets import open_logging
 from zrepl_trio.replication.classify import main_error
+from zrepl_trio.replication.policy import Overrides, parse_overrides
 from zrepl_trio.replication.preview import FilesystemPreview
 from zrepl_trio.replication.report import JsonValue
 from zrepl_trio.zfs.cli import CliZfs
@@ -65,10 +66,13 @@ class JobPlan:
         }
 
 
-def plan_command(config: Path | None, *, jobs: Sequence[str], as_json: bool) -> None:
-    """Print the plans; the exit status is the greatest of the jobs'."""
+def plan_command(
+    config: Path | None, *, jobs: Sequence[str], as_json: bool, resolve: Sequence[str]
+) -> None:
+    """Print the plans; the exit status is the greatest of the jobs'. For `resolve` see
+    `parse_overrides`."""
     loaded = load_config(config)
-    plans = trio.run(_logged_plans, loaded, jobs)
+    plans = trio.run(_logged_plans, loaded, jobs, parse_overrides(resolve))
     if as_json:
         json.dump({"jobs": [plan.to_json() for plan in plans]}, sys.stdout, indent=1)
         sys.stdout.write("\n")
@@ -86,13 +90,15 @@ def plan_command(config: Path | None, *, jobs: Sequence[str], as_json: bool) -> 
     raise typer.Exit(max((plan.code for plan in plans), default=ExitCode.DONE))
 
 
-async def _logged_plans(loaded: LoadedConfig, names: Sequence[str]) -> list[JobPlan]:
+async def _logged_plans(
+    loaded: LoadedConfig, names: Sequence[str], overrides: Overrides
+) -> list[JobPlan]:
     outlets = loaded.config.global_.logging
     async with open_logging(outlets, SystemClock(), stdout=sys.stderr, directly=True):
-        return await _plans(loaded, names)
+        return await _plans(loaded, names, overrides)
 
 
-async def _plans(loaded: LoadedConfig, names: Sequence[str]) -> list[JobPlan]:
+async def _plans(loaded: LoadedConfig, names: Sequence[str], overrides: Overrides) -> list[JobPlan]:
     asleep = refuse_unbuilt(loaded, strict=False)
     clock = SystemClock()
     async with open_processes() as processes, trio.open_nursery() as nursery:
@@ -102,19 +108,19 @@ async def _plans(loaded: LoadedConfig, names: Sequence[str]) -> list[JobPlan]:
         for peer in local_peers(built, chosen):
             assert isinstance(peer, PassiveJob)
             await nursery.start(peer.serve)
-        plans = [await _plan(job) for job in chosen]
+        plans = [await _plan(job, overrides) for job in chosen]
         nursery.cancel_scope.cancel()
     return plans
 
 
-async def _plan(job: ActiveJob) -> JobPlan:
+async def _plan(job: ActiveJob, overrides: Overrides) -> JobPlan:
     work = job.work
     assert isinstance(work, Replicating)
     error: ZreplError | None = None
     filesystems: Sequence[FilesystemPreview] = ()
     with structlog.contextvars.bound_contextvars(job=job.name, subsystem="job"):
         try:
-            filesystems = await work.plan()
+            filesystems = await work.plan(overrides)
         except* ZreplError as group:
             error = main_error(leaves(group))
     return JobPlan(

@@ -28,11 +28,11 @@ def plan_lines(
         for line in error.splitlines():
             yield Text(f"  {escape(line)}", "red")
         return
-    current = [each for each in filesystems if not each.steps and not each.problem]
+    current = [each for each in filesystems if not (each.steps or each.problem or each.resolution)]
     for each in filesystems:
         if each.problem:
             yield from _problem(each)
-        elif each.steps or each.note:
+        elif each.steps or each.note or each.resolution:
             yield from _steps(each)
     if current:
         yield Text(f"  {_names([str(each.path) for each in current])}: up to date", "green")
@@ -45,6 +45,10 @@ def _steps(each: FilesystemPreview) -> Iterator[Text]:
     yield head.append(f"  {count} step{'' if count == 1 else 's'}, {_size(each.size)}", "not bold")
     if each.note:
         yield Text(f"    {escape(each.note)}", "yellow")
+    if each.resolution is not None:
+        yield Text(
+            f"    first {each.resolution.name}: {escape(_resolution(each.resolution))}", "red"
+        )
     if each.placeholders:
         made = _names([str(path) for path in each.placeholders])
         yield Text(f"    makes the placeholder{'s' if len(each.placeholders) > 1 else ''} {made}")

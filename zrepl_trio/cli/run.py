@@ -27,6 +27,7 @@ from zrepl_trio.jobs.active import ActiveJob
 from zrepl_trio.jobs.base import Job, Outcome
 from zrepl_trio.jobs.lock import JobLocked
 from zrepl_trio.logs.outlets import open_logging
+from zrepl_trio.replication.policy import Overrides, parse_overrides
 
 if TYPE_CHECKING:  # slow to import, and seldom needed
     from zrepl_trio.monitoring.metrics import Metrics
@@ -45,13 +46,21 @@ TOLD_BY_ONCE = frozenset(
 """Logged errors that `--once` tells as progress, too; twice on one terminal is once too often."""
 
 
-def run_command(config: Path | None, *, once: bool, strict: bool, jobs: Sequence[str]) -> None:
-    """Run the daemon, or active jobs once."""
-    if jobs and not once:
-        raise UsageRefused("run: a JOB can be given only with --once")
+def run_command(
+    config: Path | None,
+    *,
+    once: bool,
+    strict: bool,
+    jobs: Sequence[str],
+    resolve: Sequence[str] = (),
+) -> None:
+    """Run the daemon, or active jobs once. For `resolve` see `parse_overrides`."""
+    if (jobs or resolve) and not once:
+        raise UsageRefused("run: a JOB, or --resolve, can be given only with --once")
+    overrides = parse_overrides(resolve)
     loaded = load_config(config)
     if once:
-        raise typer.Exit(trio.run(partial(_once, loaded, jobs, strict=strict)))
+        raise typer.Exit(trio.run(partial(_once, loaded, jobs, overrides, strict=strict)))
     trio.run(partial(_daemon, loaded, strict=strict))
 
 
@@ -64,14 +73,16 @@ async def _daemon(loaded: LoadedConfig, *, strict: bool) -> None:
         await run_daemon(loaded, strict=strict, metrics=metrics, task_status=announcement)
 
 
-async def _once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool) -> int:
+async def _once(
+    loaded: LoadedConfig, names: Sequence[str], overrides: Overrides, *, strict: bool
+) -> int:
     settings = loaded.config.global_
     leave_out = frozenset[str]() if "logging" in settings.model_fields_set else TOLD_BY_ONCE
     # what goes to the terminal stays in order with the progress that is told there
     async with open_logging(
         settings.logging, SystemClock(), stdout=sys.stderr, directly=True, leave_out=leave_out
     ):
-        return await _run_once(loaded, names, strict=strict)
+        return await _run_once(loaded, names, overrides, strict=strict)
 
 
 def _metrics() -> Metrics:
@@ -107,7 +118,9 @@ async def _interrupted(signals: AsyncIterator[int], scope: trio.CancelScope) -> 
         scope.cancel()
 
 
-async def _run_once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool) -> int:
+async def _run_once(
+    loaded: LoadedConfig, names: Sequence[str], overrides: Overrides, *, strict: bool
+) -> int:
     """The greatest of the jobs' exit statuses."""
     asleep = refuse_unbuilt(loaded, strict=strict)
     codes: list[int] = [ExitCode.DONE]
@@ -120,7 +133,7 @@ async def _run_once(loaded: LoadedConfig, names: Sequence[str], *, strict: bool)
             for job in jobs:
                 for what in asleep.get(job.name, ()):
                     _say(f"{job.name}: {what} is configured, but not active in this version")
-                codes.append(await _run_job(job))
+                codes.append(await _run_job(job, overrides))
             nursery.cancel_scope.cancel()
         if nursery.cancel_scope.cancelled_caught and len(codes) <= len(jobs):
             return ExitCode.INTERRUPTED
@@ -137,14 +150,14 @@ async def _serve(job: Job, *, task_status: trio.TaskStatus[None]) -> None:
             task_status.started()
 
 
-async def _run_job(job: ActiveJob) -> int:
+async def _run_job(job: ActiveJob, overrides: Overrides) -> int:
     def say(text: str) -> None:
         _say(f"{job.name}: {text}")
 
     lines = ProgressLines(say=say, monotonic=trio.current_time)
     try:
         with structlog.contextvars.bound_contextvars(job=job.name, subsystem="job"):
-            invocation = await job.run_once(lines)
+            invocation = await job.run_once(lines, overrides)
     except JobLocked as error:
         _say(f"zrepl-trio: {error}")
         return ExitCode.ALREADY_RUNNING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -14,6 +15,7 @@ from zrepl_trio.control.api import InvocationModel, Status
 from zrepl_trio.control.client import ControlClient, open_control_client
 from zrepl_trio.control.faults import DaemonRefused
 from zrepl_trio.jobs.base import Outcome
+from zrepl_trio.replication.policy import parse_overrides
 
 __all__ = ["refusal", "reset_command", "wakeup_command"]
 
@@ -49,21 +51,26 @@ def refusal(no: str, status: Status, job: str, operation: str) -> str:
             return no
 
 
-async def _send(client: ControlClient, job: str, operation: str) -> None:
+async def _send(
+    client: ControlClient, job: str, operation: str, resolve: Mapping[str, str] | None = None
+) -> None:
     try:
-        await client.signal(job, operation)
+        await client.signal(job, operation, resolve)
     except DaemonRefused as error:
         text = refusal(str(error), await client.status(), job, operation)
         raise DaemonRefused(text) from error
 
 
-def wakeup_command(config: Path | None, job: str, *, wait: bool) -> None:
-    """Wake the job; with `wait`, exit by the outcome of its run."""
+def wakeup_command(
+    config: Path | None, job: str, *, wait: bool, resolve: Sequence[str] = ()
+) -> None:
+    """Wake the job; with `wait`, exit by the outcome of its run. For `resolve` see `parse_overrides`."""
+    wishes = {str(name): way.value for name, way in parse_overrides(resolve).items()}
     path = control_socket(config)
 
     async def signal() -> InvocationModel | None:
         async with open_control_client(path) as client:
-            await _send(client, job, "wakeup")
+            await _send(client, job, "wakeup", wishes)
             # A job that takes the signal runs from that moment on, so the first status shows it.
             return await _end_of_run(client, job) if wait else None
 

@@ -388,3 +388,5 @@ class ConflictResolution(Section):
 
     initial_replication: Literal["most_recent", "all", "fail"] = "most_recent"
     """Which snapshots the first replication sends."""
+    divergence: Literal["fail", "rollback", "keep_copy"] = "fail"
+    """What becomes of a replica that no longer fits. A key of zrepl-trio."""

@@ -7,7 +7,7 @@ to whoever may ask, is left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -162,10 +162,12 @@ class _Model(BaseModel):
 
 
 class SignalRequest(_Model):
-    """Body of `/signal`."""
+    """Body of `/signal`. `resolve`, ours, is for a wakeup: what becomes of replicas that do not fit,
+    by filesystem."""
 
     name: str
     op: str
+    resolve: Mapping[str, str] = Field(default_factory=dict)
 
 
 class Version(_Model):

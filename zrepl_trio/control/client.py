@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -75,9 +75,12 @@ class ControlClient:
         """The daemon's version."""
         return _parsed(Version, await self._ask("/version"))
 
-    async def signal(self, job: str, operation: str) -> None:
-        """Send `wakeup` or `reset` to a job; DaemonRefused carries the reason of a no."""
-        request = SignalRequest(name=job, op=operation)
+    async def signal(
+        self, job: str, operation: str, resolve: Mapping[str, str] | None = None
+    ) -> None:
+        """Send `wakeup` or `reset` to a job; DaemonRefused carries the reason of a no. `resolve` as in
+        SignalRequest."""
+        request = SignalRequest(name=job, op=operation, resolve=resolve or {})
         await self._ask("/signal", request.model_dump_json(by_alias=True).encode())
 
 

@@ -12,9 +12,11 @@ import structlog
 from zrepl_trio import __version__
 from zrepl_trio.control.api import parse_signal, status_document, version_document
 from zrepl_trio.control.server import Handler
+from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.base import SignalRefused
 from zrepl_trio.jobs.supervisor import Supervisor
 from zrepl_trio.jobs.tracked import TrackedProcesses
+from zrepl_trio.replication.policy import parse_overrides
 
 __all__ = ["control_routes"]
 
@@ -47,7 +49,11 @@ def control_routes(
         log.info("signal received", signal=request.op, signalled_job=request.name)
         match request.op:
             case "wakeup":
-                supervisor.wakeup(request.name)
+                wishes = [f"{path}={way}" for path, way in request.resolve.items()]
+                try:
+                    supervisor.wakeup(request.name, parse_overrides(wishes))
+                except Refused as error:
+                    raise SignalRefused(str(error)) from error
             case "reset":
                 supervisor.reset(request.name)
             case _:

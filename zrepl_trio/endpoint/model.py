@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["Filesystem", "GuaranteeKind", "Protection", "ReceiveRequest", "SendRequest"]
+__all__ = [
+    "Filesystem",
+    "GuaranteeKind",
+    "Protection",
+    "ReceiveRequest",
+    "ResolveRequest",
+    "SendRequest",
+    "Way",
+]
 
 
 class GuaranteeKind(IntEnum):
@@ -64,3 +72,26 @@ class ReceiveRequest:
     clear_resume_token: bool
     protection: Protection = Protection()
     source_guid: int | None = None
+
+
+class Way(Enum):
+    """A way out of a conflict between the two sides, always on the receiver."""
+
+    ROLLBACK = "rollback"
+    KEEP_COPY = "keep_copy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveRequest:
+    """Make the replica fit again. `expected` are its snapshots as they were when that was decided,
+    oldest first: with others there now, nothing is done.
+
+    ROLLBACK goes back to `to`, and destroys what is newer. KEEP_COPY renames the replica; `stamp`
+    becomes part of the copy's name.
+    """
+
+    filesystem: DatasetPath
+    way: Way
+    expected: tuple[FilesystemVersion, ...]
+    to: FilesystemVersion | None = None
+    stamp: str = ""

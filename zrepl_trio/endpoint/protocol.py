@@ -21,6 +21,7 @@ from zrepl_trio.endpoint.model import (
     GuaranteeKind,
     Protection,
     ReceiveRequest,
+    ResolveRequest,
     SendRequest,
 )
 from zrepl_trio.errors import ZreplError
@@ -36,6 +37,8 @@ __all__ = [
     "PingsData",
     "Protection",
     "ReceiveRequest",
+    "ResolveRequest",
+    "Resolves",
     "SendReply",
     "SendRequest",
     "StreamSource",
@@ -118,6 +121,15 @@ class PingsData(Protocol):
 
     async def ping_data(self, message: str) -> str:
         """The same message, by the way that streams take."""
+
+
+@runtime_checkable
+class Resolves(Protocol):
+    """A receiver that can make a replica fit again which no longer fits the sender's."""
+
+    async def resolve(self, request: ResolveRequest) -> str:
+        """Do it; what was done, for the log. Refused when the replica has changed since, or a
+        hold is in the way."""
 
 
 @runtime_checkable

@@ -13,7 +13,13 @@ from zrepl_trio.endpoint.confine import Confinement
 from zrepl_trio.endpoint.destroy import destroy_listed
 from zrepl_trio.endpoint.guarantees import after_receive, kind_for
 from zrepl_trio.endpoint.listing import versions_of
-from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
+from zrepl_trio.endpoint.model import (
+    Filesystem,
+    ReceiveRequest,
+    ResolveRequest,
+    SendRequest,
+    Way,
+)
 from zrepl_trio.endpoint.placeholders import (
     NO_LONGER,
     PlaceholderEncryption,
@@ -27,6 +33,7 @@ from zrepl_trio.endpoint.received_properties import (
     KEY_LOCATION,
     ReceivedProperties,
 )
+from zrepl_trio.endpoint.resolving import roll_back, set_aside
 from zrepl_trio.errors import (
     DatasetBusy,
     DatasetExists,
@@ -122,6 +129,14 @@ class Receiver:
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
         return await destroy_listed(self._zfs, self._confined.local(filesystem), snapshots)
+
+    async def resolve(self, request: ResolveRequest) -> str:
+        path = self._confined.local(request.filesystem)
+        match request.way:
+            case Way.ROLLBACK:
+                return await roll_back(self._zfs, path, self._job, request)
+            case Way.KEEP_COPY:
+                return await set_aside(self._zfs, path, request)
 
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
         if not request.to.is_snapshot:

@@ -15,6 +15,7 @@ from zrepl_trio.jobs.lock import held_lock
 from zrepl_trio.jobs.ticker import Ticker
 from zrepl_trio.jobs.watch import UNWATCHED, Watch
 from zrepl_trio.replication.freshness import DatasetFreshness, after_report
+from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.replication.report import Report, SnapshotTimes
 
 __all__ = ["ActiveJob", "Result", "Schedule", "Work"]
@@ -45,12 +46,12 @@ class Work(Protocol):
     """What an invocation does; `publish` takes each new picture of its progress.
 
     A `patient` one waits for a peer that cannot be reached at first; one that somebody asked for
-    fails at once. Expected failures are a Result; whatever it raises is a bug and goes to the
+    fails at once, and acts by that person's `overrides`. Expected failures are a Result; whatever it raises is a bug and goes to the
     supervisor.
     """
 
     def __call__(
-        self, publish: Callable[[Report], None], /, *, patient: bool
+        self, publish: Callable[[Report], None], /, *, patient: bool, overrides: Overrides
     ) -> Awaitable[Result]: ...
 
 
@@ -91,6 +92,7 @@ class ActiveJob:
         self._ticker: Ticker | None = None
         self._at_start = schedule.at_start
         self._patient = True
+        self._overrides: Overrides = NO_OVERRIDES
         self._watch = watch
         self._show: Callable[[Report], None] = lambda _report: None
         self._last_run: Invocation | None = None
@@ -121,12 +123,12 @@ class ActiveJob:
     def _known_now(self) -> Mapping[str, SnapshotTimes]:
         return after_report(self._known, self._report) if self._report else self._known
 
-    def wakeup(self) -> None:
+    def wakeup(self, overrides: Overrides = NO_OVERRIDES) -> None:
         if self._phase is not Phase.WAITING:
             raise SignalRefused(f"job {self.name} is not ready: {self._phase.value}")
         if self._running:
             raise SignalRefused("already woken up")
-        self._begin(patient=False)
+        self._begin(patient=False, overrides=overrides)
 
     def reset(self) -> None:
         if not self._running:
@@ -135,19 +137,22 @@ class ActiveJob:
         self._queued = False
         self._scope.cancel()
 
-    def _begin(self, *, patient: bool = True) -> None:
+    def _begin(self, *, patient: bool = True, overrides: Overrides = NO_OVERRIDES) -> None:
         """From here on the job counts as running, so that whoever woke it sees it in `status`."""
         number = self._invocation.number + 1 if self._invocation else 1
         self._invocation = Invocation(number=number, started=self._clock.now())
         self._scope = trio.CancelScope()
         self._patient = patient
+        self._overrides = overrides
         self._go.set()
 
-    async def run_once(self, publish: Callable[[Report], None]) -> Invocation:
+    async def run_once(
+        self, publish: Callable[[Report], None], overrides: Overrides = NO_OVERRIDES
+    ) -> Invocation:
         """One invocation, now and without patience; how it ended. JobLocked as for `run`."""
         with held_lock(self._runtime_dir, self.name):
             self._show = publish
-            self._begin(patient=False)
+            self._begin(patient=False, overrides=overrides)
             return await self._invoke()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -192,7 +197,9 @@ class ActiveJob:
         log.info("invocation started", invocation=self._invocation and self._invocation.number)
         try:
             with self._scope:
-                result = await self.work(self._publish, patient=self._patient)
+                result = await self.work(
+                    self._publish, patient=self._patient, overrides=self._overrides
+                )
             if self._scope.cancelled_caught:
                 result = Result(outcome=Outcome.CANCELLED, error="reset by signal")
         except trio.Cancelled:

@@ -11,6 +11,7 @@ import trio
 
 from zrepl_trio.errors import ZreplError
 from zrepl_trio.replication.freshness import DatasetFreshness
+from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.replication.report import Report
 
 __all__ = ["Invocation", "Job", "JobStatus", "JobType", "Outcome", "Phase", "SignalRefused"]
@@ -102,8 +103,8 @@ class Job(Protocol):
     def status(self) -> JobStatus:
         """A picture of the present moment; cheap, runs nothing."""
 
-    def wakeup(self) -> None:
-        """Start an invocation now; SignalRefused when one runs, or for a passive job."""
+    def wakeup(self, overrides: Overrides = NO_OVERRIDES) -> None:
+        """Start an invocation now, by these overrides; SignalRefused when one runs, or for a passive job."""
 
     def reset(self) -> None:
         """Cancel the running invocation; SignalRefused when none runs."""

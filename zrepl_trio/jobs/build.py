@@ -23,7 +23,12 @@ from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.served_peer import ServedPeer
 from zrepl_trio.jobs.world import World
-from zrepl_trio.replication.policy import ANSWER_S, InitialReplication, ReplicationOptions
+from zrepl_trio.replication.policy import (
+    ANSWER_S,
+    DivergencePolicy,
+    InitialReplication,
+    ReplicationOptions,
+)
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.transport.base import Connection
@@ -90,6 +95,7 @@ def _active(
         options=ReplicationOptions(
             protection=_protection(section.replication.protection),
             initial=InitialReplication(section.conflict_resolution.initial_replication),
+            divergence=DivergencePolicy(section.conflict_resolution.divergence),
             steps=section.replication.concurrency.steps,
             size_estimates=section.replication.concurrency.size_estimates,
             answer_s=max(ANSWER_S, connect.dial_timeout + _AFTER_DIALLING_S),

@@ -10,6 +10,7 @@ import trio
 from zrepl_trio.jobs.base import JobStatus, JobType, Phase, SignalRefused
 from zrepl_trio.jobs.lock import held_lock
 from zrepl_trio.replication.freshness import DatasetFreshness
+from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.transport.base import Connection, Listener
 
 __all__ = ["PassiveJob"]
@@ -51,7 +52,8 @@ class PassiveJob:
             freshness=self._freshness(),
         )
 
-    def wakeup(self) -> None:
+    def wakeup(self, overrides: Overrides = NO_OVERRIDES) -> None:
+        del overrides
         # zrepl's words: the internal and passive jobs always answer like that (reference 6.5).
         raise SignalRefused("already woken up")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.endpoint.protocol import Endpoint
@@ -15,7 +15,7 @@ from zrepl_trio.replication.estimates import estimate_sizes
 from zrepl_trio.replication.link import link_error
 from zrepl_trio.replication.plan import FilesystemPlan
 from zrepl_trio.replication.planning import DecodeToken, plan_all
-from zrepl_trio.replication.policy import ReplicationOptions
+from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides, ReplicationOptions
 from zrepl_trio.replication.preview import FilesystemPreview, preview
 from zrepl_trio.replication.report import Outcome as RunOutcome
 from zrepl_trio.replication.report import Report
@@ -48,8 +48,8 @@ class Replicating:
     decode_token: DecodeToken
     connect_limit_s: float = CONNECT_LIMIT_S
 
-    async def plan(self) -> list[FilesystemPreview]:
-        """What a run would do now; changes nothing on either side. Raises what keeps it from
+    async def plan(self, overrides: Overrides = NO_OVERRIDES) -> list[FilesystemPreview]:
+        """What a run by these overrides would do now; changes nothing on either side. Raises what keeps it from
         being planned: a TransportError, say."""
         async with open_remote(self.connecter, connect_limit_s=self.connect_limit_s) as peer:
             error = await link_error([peer], answer_s=self.options.answer_s, data=False)
@@ -57,7 +57,10 @@ class Replicating:
                 raise error if isinstance(error, ZreplError) else ConnectFailed(error)
             sender, receiver = self._sides(peer)
             planned = await plan_all(
-                sender, receiver, initial=self.options.initial, decode_token=self.decode_token
+                sender,
+                receiver,
+                options=replace(self.options, overrides=overrides),
+                decode_token=self.decode_token,
             )
             sizes: dict[tuple[DatasetPath, int], int] = {}
             requests = [
@@ -76,7 +79,14 @@ class Replicating:
     def _sides(self, peer: Endpoint) -> tuple[Endpoint, Endpoint]:
         return (peer, self.here) if self.pulls else (self.here, peer)
 
-    async def __call__(self, publish: Callable[[Report], None], /, *, patient: bool) -> Result:
+    async def __call__(
+        self,
+        publish: Callable[[Report], None],
+        /,
+        *,
+        patient: bool,
+        overrides: Overrides = NO_OVERRIDES,
+    ) -> Result:
         async with open_remote(self.connecter, connect_limit_s=self.connect_limit_s) as peer:
             # Unattended, a run waits for a link that is down at first. Somebody who asked for
             # this run wants to be told at once what is wrong with the link.
@@ -88,7 +98,7 @@ class Replicating:
             report = await replicate(
                 sender,
                 receiver,
-                self.options,
+                replace(self.options, overrides=overrides),
                 report=publish,
                 clock=self.clock,
                 decode_token=self.decode_token,

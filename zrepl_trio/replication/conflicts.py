@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import assert_never
 
+from zrepl_trio.endpoint.abstractions import parse_cursor
 from zrepl_trio.replication.diff import (
     AlreadyPresent,
     Conflict,
@@ -14,10 +16,48 @@ from zrepl_trio.replication.diff import (
 )
 from zrepl_trio.zfs.model import FilesystemVersion
 
-__all__ = ["MOST_LISTED", "conflict_text", "version_lines"]
+__all__ = ["MOST_LISTED", "ConflictKind", "conflict_kind", "conflict_text", "version_lines"]
 
 MOST_LISTED = 8
 """How many versions a text lists of each side, the newest ones; the value has them all."""
+
+
+class ConflictKind(Enum):
+    """What happened, as far as the listings of both sides can tell; the value is its name."""
+
+    RECREATED = "re-created on the sender"
+    ROLLED_BACK = "sender rolled back"
+    RECEIVER_SNAPSHOTS = "receiver-only snapshots"
+    NO_COMMON = "no common version"
+    NOTHING_TO_SEND = "nothing to send"
+
+
+def conflict_kind(
+    conflict: Conflict, *, sender_guid: int | None, replica_of: int | None, cursors: bool
+) -> ConflictKind | None:
+    """The conflict's kind, None when it is none.
+
+    `sender_guid` is the guid of the sender's dataset, `replica_of` the one noted on the replica; None
+    where unknown. `cursors`: the job's steps leave cursors. They tell a sender that was rolled back
+    from a receiver with snapshots of its own: the newest cursor stays at what arrived last, and
+    `zfs rollback` destroys it with all later snapshots and bookmarks.
+    """
+    recreated = None not in (sender_guid, replica_of) and sender_guid != replica_of
+    match conflict:
+        case AlreadyPresent():
+            return None
+        case NoSenderSnapshots():
+            return ConflictKind.NOTHING_TO_SEND
+        case _ if recreated:
+            return ConflictKind.RECREATED
+        case NoCommonAncestor():
+            return ConflictKind.NO_COMMON
+        case Diverged():
+            marked = any(not v.is_snapshot and parse_cursor(v.name) for v in conflict.sender)
+            rolled_back = cursors and not marked
+            return ConflictKind.ROLLED_BACK if rolled_back else ConflictKind.RECEIVER_SNAPSHOTS
+        case _:
+            assert_never(conflict)
 
 
 def version_lines(title: str, versions: Sequence[FilesystemVersion]) -> list[str]:
@@ -31,7 +71,23 @@ def version_lines(title: str, versions: Sequence[FilesystemVersion]) -> list[str
     return lines
 
 
-def conflict_text(filesystem: str, conflict: Conflict) -> str:
+_OWN = "the receiver has snapshots of its own since the common"
+_DIVERGED: Mapping[ConflictKind | None, str] = {
+    None: _OWN,
+    ConflictKind.RECEIVER_SNAPSHOTS: _OWN,
+    ConflictKind.ROLLED_BACK: "the receiver is ahead, and the sender's cursor is gone: it was "
+    "rolled back to",
+    ConflictKind.RECREATED: "the sender's dataset was created anew under the same name; in common "
+    "is still",
+}
+_NO_COMMON = (
+    "sender and receiver have no snapshot or bookmark in common",
+    "the sender's dataset was created anew under the same name, and nothing is in common",
+)
+_BY_POLICY = "by the job: `conflict_resolution.divergence: "
+
+
+def conflict_text(filesystem: str, conflict: Conflict, kind: ConflictKind | None = None) -> str:
     """Several lines for status and log, ending with the next action."""
     match conflict:
         case AlreadyPresent():
@@ -47,12 +103,12 @@ def conflict_text(filesystem: str, conflict: Conflict) -> str:
         case NoCommonAncestor():
             return "\n".join(
                 [
-                    f"{filesystem}: sender and receiver have no snapshot or bookmark in common",
+                    f"{filesystem}: {_NO_COMMON[kind is ConflictKind.RECREATED]}",
                     *version_lines("sender's versions", conflict.sender),
                     *version_lines("receiver's snapshots", conflict.receiver),
                     (
                         "  next: rename or destroy the replica on the receiver, so that it is sent "
-                        "anew; nothing is ever overwritten"
+                        f"anew ({_BY_POLICY}keep_copy`); nothing is ever overwritten"
                     ),
                 ]
             )
@@ -60,17 +116,14 @@ def conflict_text(filesystem: str, conflict: Conflict) -> str:
             ancestor = conflict.ancestor
             return "\n".join(
                 [
-                    (
-                        f"{filesystem}: the receiver has snapshots of its own since the common "
-                        f"{ancestor.relative}"
-                    ),
+                    f"{filesystem}: {_DIVERGED[kind]} {ancestor.relative}",
                     *version_lines("only on the receiver", conflict.receiver_only),
                     *version_lines("only on the sender", conflict.sender_only),
                     f"  common: {ancestor.relative} (guid {ancestor.guid:#x})",
                     (
                         "  next: on the receiver, roll the replica back to the common snapshot "
-                        "(`zfs rollback -r`, destroys its own ones), or rename it and let it be sent "
-                        "anew"
+                        f"(`zfs rollback -r`, destroys its own ones; {_BY_POLICY}rollback`), or rename "
+                        f"it and let it be sent anew ({_BY_POLICY}keep_copy`)"
                     ),
                 ]
             )

@@ -8,13 +8,13 @@ begun.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 import trio
 
 from zrepl_trio.endpoint.model import SendRequest
-from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.endpoint.protocol import Endpoint, NotSupported, Resolves
 from zrepl_trio.errors import TransportError, ZreplError, leaves, with_notes
 from zrepl_trio.replication.classify import (
     ErrorClass,
@@ -115,6 +115,7 @@ class Attempt:
                 link=text,
             )
         await self._confirm_earlier()
+        await self._resolve()
         await self._work()
         self._progress.attempt_finished()
         return AttemptResult(classes=frozenset(self._classes), planned=True, link=self._link)
@@ -123,7 +124,7 @@ class Attempt:
         planned = await plan_all(
             self._sender,
             self._receiver,
-            initial=self._options.initial,
+            options=self._options,
             decode_token=self._decode_token,
             without_token=self._memory.spoiled,
         )
@@ -156,6 +157,26 @@ class Attempt:
                 if path in self._plans:
                     del self._plans[path]
                     self._failed(path, error, _UNCONFIRMED)
+
+    async def _resolve(self) -> None:
+        """Have the receiver settle the conflicts that the job's policy covers, parents first."""
+        for path, plan in list(self._plans.items()):
+            if plan.resolve is None:
+                continue
+            log.warning(
+                "the replica does not fit", filesystem=str(path), way=plan.resolve.way.value
+            )
+            try:
+                if not isinstance(self._receiver, Resolves):
+                    raise NotSupported(
+                        f"{path}: the receiver cannot {plan.resolve.way.value} by request; do it there"
+                    )
+                request = replace(plan.resolve, stamp=self._progress.stamp())
+                done = await self._receiver.resolve(request)
+                log.warning("the replica was made to fit", filesystem=str(path), done=done)
+            except* ZreplError as group:
+                del self._plans[path]
+                self._failed(path, main_error(leaves(group)))
 
     async def _confirm(self, request: SendRequest) -> None:
         self._memory.unconfirmed[request.filesystem] = request

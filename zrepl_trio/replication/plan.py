@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias, assert_never
 
-from zrepl_trio.endpoint.model import Filesystem
-from zrepl_trio.replication.conflicts import conflict_text
+from zrepl_trio.endpoint.model import Filesystem, ResolveRequest, Way
+from zrepl_trio.replication.conflicts import ConflictKind, conflict_kind, conflict_text
 from zrepl_trio.replication.diff import (
     AlreadyPresent,
     Conflict,
@@ -25,7 +25,7 @@ from zrepl_trio.replication.diff import (
     incremental_path,
     sorted_versions,
 )
-from zrepl_trio.replication.policy import InitialReplication
+from zrepl_trio.replication.policy import DivergencePolicy, InitialReplication
 from zrepl_trio.replication.report import SnapshotTimes
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
 from zrepl_trio.zfs.names import DatasetPath
@@ -73,8 +73,9 @@ class FilesystemPlan:
     """What to do for one filesystem, in order; no steps: it is up to date.
 
     `exists`: the receiver has a dataset in that place, be it a placeholder. `present`: it has
-    real data there, so that children can be put below it. `note` says what was given up.
-    `times`: as the listings show them.
+    real data there, so that children can be put below it. `resolve` is what the receiver does
+    first, for the conflict that it settles. `note` says what was given up. `times`: as the listings
+    show them.
     """
 
     filesystem: Filesystem
@@ -82,6 +83,8 @@ class FilesystemPlan:
     exists: bool
     present: bool
     note: str = ""
+    resolve: ResolveRequest | None = None
+    conflict: Conflict | None = None
     times: SnapshotTimes | None = None
 
 
@@ -95,6 +98,7 @@ class Refusal:
     filesystem: Filesystem
     text: str
     conflict: Conflict | None = None
+    kind: ConflictKind | None = None
     times: SnapshotTimes | None = None
 
 
@@ -129,11 +133,14 @@ def plan_filesystem(
     receiver: Side | None,
     token: ResumeToken | UnusableToken | None = None,
     initial: InitialReplication = InitialReplication.MOST_RECENT,
+    divergence: DivergencePolicy = DivergencePolicy.FAIL,
+    cursors: bool = True,
 ) -> Plan:
     """The steps that bring the receiver up to date, or why there are none.
 
     `token` is the decoded token of the receiver's listing, None when it has none or when it is
-    to be given up.
+    to be given up. `divergence` is what may be done to a replica that does not fit; `cursors` as in
+    `conflict_kind`.
     """
     filesystem = sender.filesystem
     name = filesystem.path
@@ -166,9 +173,50 @@ def plan_filesystem(
         case NoCommonAncestor(receiver=()):
             return _initial(filesystem, receiver, path, initial, note)
         case NoCommonAncestor() | NoSenderSnapshots() | Diverged():
-            return Refusal(filesystem=filesystem, text=conflict_text(name, path), conflict=path)
+            settled = _settled(filesystem, receiver, path, divergence, initial)
+            if settled is not None:
+                return settled
+            kind = conflict_kind(
+                path,
+                sender_guid=filesystem.dataset_guid,
+                replica_of=receiver.filesystem.dataset_guid if receiver is not None else None,
+                cursors=cursors,
+            )
+            text = conflict_text(name, path, kind)
+            return Refusal(filesystem=filesystem, text=text, conflict=path, kind=kind)
         case _:
             assert_never(path)
+
+
+def _settled(
+    filesystem: Filesystem,
+    receiver: Side | None,
+    conflict: NoCommonAncestor | NoSenderSnapshots | Diverged,
+    divergence: DivergencePolicy,
+    initial: InitialReplication,
+) -> Plan | None:
+    """The plan by the job's policy; None where it has none for this conflict."""
+    request = ResolveRequest(
+        filesystem=filesystem.path,
+        way=Way.KEEP_COPY,
+        expected=conflict.receiver,
+    )
+    match divergence, conflict:
+        case DivergencePolicy.ROLLBACK, Diverged():
+            to = next(v for v in request.expected if v.guid == conflict.ancestor.guid)
+            steps = _increments(list(dict.fromkeys([conflict.ancestor, *conflict.sender_only])))
+            plan = _plan(filesystem, receiver, steps)
+            resolve = replace(request, way=Way.ROLLBACK, to=to)
+            return replace(plan, resolve=resolve, conflict=conflict)
+        case DivergencePolicy.KEEP_COPY, Diverged() | NoCommonAncestor():
+            place = Filesystem(path=filesystem.path, is_placeholder=True)
+            empty = NoCommonAncestor(sender=conflict.sender, receiver=())
+            anew = _initial(filesystem, Side(filesystem=place), empty, initial, "")
+            if isinstance(anew, FilesystemPlan):
+                return replace(anew, resolve=request, conflict=conflict)
+            return anew
+        case _:
+            return None
 
 
 def limited_to(plan: FilesystemPlan, last_target: int) -> FilesystemPlan:

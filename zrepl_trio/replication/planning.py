@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import trio
 
-from zrepl_trio.endpoint.model import Filesystem
+from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind
 from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk
 from zrepl_trio.errors import BadResumeToken, TransportError, ZfsError, ZreplError, leaves
 from zrepl_trio.replication.classify import main_error
@@ -22,7 +22,7 @@ from zrepl_trio.replication.plan import (
     paired,
     plan_filesystem,
 )
-from zrepl_trio.replication.policy import InitialReplication
+from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -40,7 +40,7 @@ async def plan_all(
     sender: Endpoint,
     receiver: Endpoint,
     *,
-    initial: InitialReplication,
+    options: ReplicationOptions,
     decode_token: DecodeToken,
     without_token: Collection[DatasetPath] = (),
 ) -> RunPlan:
@@ -66,7 +66,7 @@ async def plan_all(
         if theirs is not None and theirs.resume_token and ours.path not in without_token:
             token = await _decoded(theirs.resume_token, decode_token)
         plans.append(
-            _plan(ours, theirs, sender_versions, receiver_versions, token=token, initial=initial)
+            _plan(ours, theirs, sender_versions, receiver_versions, token=token, options=options)
         )
     return RunPlan(plans=tuple(plans), received=frozenset(each.path for each in received))
 
@@ -78,7 +78,7 @@ def _plan(
     receiver_versions: Listing,
     *,
     token: ResumeToken | UnusableToken | ZreplError | None,
-    initial: InitialReplication,
+    options: ReplicationOptions,
 ) -> Plan:
     path = ours.path
     sent = sender_versions.get(path, [])
@@ -97,7 +97,9 @@ def _plan(
         sender=Side(filesystem=ours, versions=sent),
         receiver=Side(filesystem=theirs, versions=received) if theirs is not None else None,
         token=token,
-        initial=initial,
+        initial=options.initial,
+        divergence=options.overrides.get(path, options.divergence),
+        cursors=options.protection.incremental is not GuaranteeKind.NOTHING,
     )
     return replace(plan, times=times_of(sent, received))
 

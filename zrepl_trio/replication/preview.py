@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
-from zrepl_trio.replication.diff import Conflict, Diverged, NoCommonAncestor, NoSenderSnapshots
+from zrepl_trio.replication.diff import Conflict, Diverged, NoCommonAncestor
 from zrepl_trio.replication.plan import FilesystemPlan, Plan, Refusal, RunPlan, Step
 from zrepl_trio.replication.report import JsonValue
 from zrepl_trio.zfs.model import FilesystemVersion
@@ -79,7 +79,8 @@ class Resolution:
 class FilesystemPreview:
     """What a run would do for one filesystem; neither steps nor a problem: it is up to date.
 
-    `placeholders` are the parents, under the sender's names, that are made for it.
+    `placeholders` are the parents, under the sender's names, that are made for it. `resolution` is what
+    the receiver does first, by the job's policy; `resolutions` are what could be done.
     """
 
     path: DatasetPath
@@ -88,6 +89,8 @@ class FilesystemPreview:
     note: str = ""
     problem: str = ""
     conflict: Conflict | None = None
+    kind: str = ""
+    resolution: Resolution | None = None
     resolutions: tuple[Resolution, ...] = ()
 
     @property
@@ -107,20 +110,14 @@ class FilesystemPreview:
             "conflict": None
             if conflict is None
             else {
-                "kind": _CONFLICTS[type(conflict)],
+                "kind": self.kind,
                 "sender": [_version(version) for version in conflict.sender],
                 "receiver": [_version(version) for version in conflict.receiver],
                 "common": _version(conflict.ancestor) if isinstance(conflict, Diverged) else None,
             },
+            "resolution": self.resolution.to_json() if self.resolution is not None else None,
             "resolutions": [resolution.to_json() for resolution in self.resolutions],
         }
-
-
-_CONFLICTS: Mapping[type, str] = {
-    Diverged: "diverged",
-    NoCommonAncestor: "no-common-version",
-    NoSenderSnapshots: "no-sender-versions",
-}
 
 
 def preview(plan: RunPlan, sizes: Sizes, protection: Protection) -> list[FilesystemPreview]:
@@ -163,14 +160,24 @@ def _filesystem(
             path=path,
             problem=plan.text,
             conflict=plan.conflict,
+            kind=plan.kind.value if plan.kind is not None else "",
             resolutions=resolutions_of(plan.conflict) if plan.conflict is not None else (),
         )
     steps = tuple(
         _step(step, sizes.get((path, index)), protection) for index, step in enumerate(plan.steps)
     )
     missing = tuple(parent for parent in path.ancestors() if parent not in there)
+    resolution = None
+    if plan.resolve is not None and plan.conflict is not None:
+        way = plan.resolve.way.value
+        resolution = next(r for r in resolutions_of(plan.conflict) if r.name == way)
     return FilesystemPreview(
-        path=path, steps=steps, placeholders=missing if steps else (), note=plan.note
+        path=path,
+        steps=steps,
+        placeholders=missing if steps else (),
+        note=plan.note,
+        conflict=plan.conflict,
+        resolution=resolution,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import trio
 
@@ -67,6 +67,10 @@ class Progress:
     def filesystem(self, path: DatasetPath) -> FilesystemReport:
         """One filesystem of the running attempt."""
         return self._filesystems[path]
+
+    def stamp(self) -> str:
+        """The present moment, UTC, as it can stand in a dataset's name."""
+        return self._clock.now().astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
     def begin_attempt(self) -> None:
         self._filesystems = {}

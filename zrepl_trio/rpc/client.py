@@ -9,18 +9,21 @@ import trio
 
 from zrepl_trio.endpoint.protocol import (
     Filesystem,
+    NotSupported,
     ReceiveRequest,
+    ResolveRequest,
     SendReply,
     SendRequest,
     StreamSource,
 )
 from zrepl_trio.errors import (
+    RemoteError,
     RemoteProtocolError,
     SourceFailed,
     TransportError,
     ZreplError,
 )
-from zrepl_trio.rpc import messages
+from zrepl_trio.rpc import extensions, messages
 from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S, ControlClient
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
@@ -108,6 +111,19 @@ class RemoteEndpoint:
         request = messages.encode_destroy(filesystem, snapshots)
         answer = await self._control.call("DestroySnapshots", request)
         return messages.decode_destroy_results(answer, snapshots)
+
+    async def resolve(self, request: ResolveRequest) -> str:
+        """See Resolves; NotSupported by a peer that is a zrepl."""
+        try:
+            answer = await self._control.call("Resolve", extensions.encode_resolve(request))
+        except RemoteError as error:
+            if "does not know Resolve" in str(error):
+                raise NotSupported(
+                    f"{request.filesystem}: the receiver is a zrepl, which cannot be asked to "
+                    f"{request.way.value} a replica: do it there"
+                ) from error
+            raise
+        return extensions.decode_resolved(answer)
 
     def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
         """See Endpoint. The stream has no `reader`: it is moved by `copy_into`."""

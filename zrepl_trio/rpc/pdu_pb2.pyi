@@ -180,3 +180,23 @@ class PingRes(_message.Message):
     ECHO_FIELD_NUMBER: _ClassVar[int]
     Echo: str
     def __init__(self, Echo: _Optional[str] = ...) -> None: ...
+
+class ResolveReq(_message.Message):
+    __slots__ = ("Filesystem", "Way", "Expected", "To", "Stamp")
+    FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
+    WAY_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    STAMP_FIELD_NUMBER: _ClassVar[int]
+    Filesystem: str
+    Way: str
+    Expected: _containers.RepeatedCompositeFieldContainer[FilesystemVersion]
+    To: FilesystemVersion
+    Stamp: str
+    def __init__(self, Filesystem: _Optional[str] = ..., Way: _Optional[str] = ..., Expected: _Optional[_Iterable[_Union[FilesystemVersion, _Mapping]]] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., Stamp: _Optional[str] = ...) -> None: ...
+
+class ResolveRes(_message.Message):
+    __slots__ = ("Done",)
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    Done: str
+    def __init__(self, Done: _Optional[str] = ...) -> None: ...

@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.endpoint.protocol import Endpoint, NotSupported, Resolves
 from zrepl_trio.errors import RemoteProtocolError, TransportError, ZreplError
-from zrepl_trio.rpc import messages
+from zrepl_trio.rpc import extensions, messages
 from zrepl_trio.rpc.background import open_background
+from zrepl_trio.rpc.elements import InvalidContent
 from zrepl_trio.rpc.grpc import Status
 from zrepl_trio.rpc.grpc_server import Call, CallCancelled, GrpcServer
 from zrepl_trio.rpc.h2conn import MAX_STREAMS
 from zrepl_trio.rpc.link import Link
-from zrepl_trio.rpc.messages import InvalidContent
 from zrepl_trio.rpc.serve_data import log_failure
 from zrepl_trio.transport.base import Connection
 
@@ -144,6 +144,13 @@ async def _send_completed(endpoint: Endpoint, message: bytes) -> bytes:
     return messages.encode_empty()
 
 
+async def _resolve(endpoint: Endpoint, message: bytes) -> bytes:
+    request = extensions.decode_resolve(message)
+    if not isinstance(endpoint, Resolves):
+        raise NotSupported("this side receives nothing, so it has no replica to make fit")
+    return extensions.encode_resolved(await endpoint.resolve(request))
+
+
 METHODS: dict[str, Callable[[Endpoint, bytes], Awaitable[bytes]]] = {
     "Ping": _ping,
     "ListFilesystems": _list_filesystems,
@@ -152,5 +159,6 @@ METHODS: dict[str, Callable[[Endpoint, bytes], Awaitable[bytes]]] = {
     "ReplicationCursor": _replication_cursor,
     "SendDry": _send_dry,
     "SendCompleted": _send_completed,
+    "Resolve": _resolve,
 }
-"""The calls of service `Replication`, by name."""
+"""The calls of service `Replication`, by name; the last one is ours."""

@@ -1,0 +1,78 @@
+"""Making a replica fit again: by a rollback, or by setting it aside as a copy.
+
+Both are the admin's explicit wish. Nothing here is done by `recv -F` or `destroy -r`, and nothing
+to a replica that is no longer as it was when it was decided.
+"""
+
+from __future__ import annotations
+
+from zrepl_trio.endpoint.abstractions import last_received_tag
+from zrepl_trio.endpoint.model import ResolveRequest
+from zrepl_trio.endpoint.protect import holds_on
+from zrepl_trio.errors import Refused
+from zrepl_trio.zfs.argv import PLACEHOLDER
+from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath, InvalidName
+from zrepl_trio.zfs.port import Zfs
+
+__all__ = ["copy_name", "roll_back", "set_aside"]
+
+
+def copy_name(path: DatasetPath, stamp: str) -> DatasetPath:
+    """What a replica is called once it is set aside; Refused when that is too long a name."""
+    try:
+        return DatasetPath.parse(f"{path}.diverged-{stamp}")
+    except InvalidName as error:
+        raise Refused(f"{path} cannot be kept as a copy: {error}") from None
+
+
+async def roll_back(zfs: Zfs, path: DatasetPath, job: str, request: ResolveRequest) -> str:
+    """Back to the snapshot both sides have, `zfs rollback -r`. The job's own hold moves there first;
+    anybody else's hold on what would go is a refusal."""
+    assert request.to is not None
+    there = await _unchanged(zfs, path, request)
+    at = [version.guid for version in there].index(request.to.guid)
+    base, newer = there[at], there[at + 1 :]
+    tag = last_received_tag(job)
+    holds = await holds_on(zfs, path, newer)
+    if foreign := [hold for hold in holds if hold.tag != tag]:
+        first = foreign[0]
+        raise Refused(
+            f"{path} is not rolled back: {path}@{first.snapshot} is held by {first.tag!r}; if it "
+            f"is not wanted any more: `zfs release {first.tag} {path}@{first.snapshot}`"
+        )
+    if holds:
+        await zfs.hold(path, [base.name], tag)
+        await zfs.release(path, [hold.snapshot for hold in holds], tag)
+    await zfs.abort_receive(path)
+    await zfs.rollback(path, base.name)
+    gone = ", ".join(version.relative for version in newer) or "what was written"
+    return f"{path} was rolled back to @{base.name}; destroyed: {gone}"
+
+
+async def set_aside(zfs: Zfs, path: DatasetPath, request: ResolveRequest) -> str:
+    """Rename the replica, leave a placeholder in its place, and move its children back below that:
+    they are replicas of their own, and need not be sent anew."""
+    await _unchanged(zfs, path, request)
+    copy = copy_name(path, request.stamp)
+    await zfs.rename(path, copy)
+    await zfs.create_filesystem(path, {PLACEHOLDER: "on", "mountpoint": "none"})
+    depth = len(copy.components) + 1
+    children = [
+        each.path for each in await zfs.datasets([copy]) if len(each.path.components) == depth
+    ]
+    for child in children:
+        await zfs.rename(child, DatasetPath.parse(f"{path}/{child.components[-1]}"))
+    return f"{path} was renamed to {copy}; it is sent anew"
+
+
+async def _unchanged(
+    zfs: Zfs, path: DatasetPath, request: ResolveRequest
+) -> list[FilesystemVersion]:
+    snapshots = [version for version in await zfs.versions(path) if version.is_snapshot]
+    if [v.guid for v in snapshots] != [v.guid for v in request.expected]:
+        raise Refused(
+            f"{path}: its snapshots have changed since the plan was made; nothing was done, run it "
+            "again"
+        )
+    return snapshots
