@@ -19,6 +19,7 @@ from zrepl_trio.emulate.sandbox import Sandbox
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.sender import Sender
+from zrepl_trio.jobs.tracked import TrackedProcesses
 from zrepl_trio.process import Processes
 from zrepl_trio.replication.attempts import replicate
 from zrepl_trio.replication.policy import ReplicationOptions
@@ -37,11 +38,16 @@ class Hosts:
     """Pools `ztsrc` and `ztdst`; jobs `src` and `dst`, the latter below `ztdst/sink`."""
 
     def __init__(self, processes: Processes, zfs: str, zpool: str, directory: Path) -> None:
-        self.processes = processes
+        self.commands: list[str] = []  # every zfs process that has ended
+        self.processes = TrackedProcesses(
+            processes,
+            SystemClock(),
+            ended=lambda argv, _s: self.commands.append(" ".join(argv[1:])),
+        )
         self.zfs_command = zfs
         self.zpool_command = zpool
         self.directory = directory
-        self.zfs = CliZfs(processes, zfs=zfs)
+        self.zfs = CliZfs(self.processes, zfs=zfs)
         self.receiver = Receiver(
             self.zfs,
             job="dst",

@@ -98,6 +98,18 @@ async def test_placeholders_are_filled_and_a_cut_there_resumes(hosts: Hosts) -> 
     assert await hosts.received("ztsrc/a/b") == ["1"]
 
 
+async def test_nothing_new_costs_four_processes_whatever_the_number(hosts: Hosts) -> None:
+    for number in range(6):
+        await hosts.create(f"ztsrc/f{number}")
+        await hosts.snapshot(f"ztsrc/f{number}", "1")
+    assert (await hosts.run()).outcome is Outcome.DONE
+    hosts.commands.clear()
+    report = await hosts.run()
+    assert report.outcome is Outcome.DONE, report.error
+    assert [fs.steps for fs in report.attempts[-1].filesystems] == [()] * 6
+    assert len(hosts.commands) <= 4, hosts.commands
+
+
 async def test_a_stream_cannot_act_by_its_properties(hosts: Hosts) -> None:
     evil = hosts.directory / "evil"
     await hosts.create(

@@ -9,7 +9,7 @@ from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
 
-__all__ = ["covering_roots", "versions_of"]
+__all__ = ["covering_roots", "listing_roots", "versions_of"]
 
 _FEW = 2
 """Up to so many datasets are listed one by one, which reads nothing beside them."""
@@ -24,15 +24,27 @@ def covering_roots(paths: Collection[DatasetPath]) -> list[DatasetPath]:
     return roots
 
 
+def listing_roots(
+    paths: Collection[DatasetPath], configured: Collection[DatasetPath]
+) -> list[DatasetPath]:
+    """Where to list from: at the topmost of `paths`, or at a configured root with several of them
+    below it, at the price of reading what else is there."""
+    below: dict[DatasetPath, list[DatasetPath]] = {}
+    for path in covering_roots(paths):
+        above = next((root for root in configured if path.is_at_or_below(root)), path)
+        below.setdefault(above, []).append(path)
+    return covering_roots([root if len(of) > 1 else of[0] for root, of in below.items()])
+
+
 async def versions_of(
-    zfs: Zfs, paths: Collection[DatasetPath]
+    zfs: Zfs, paths: Collection[DatasetPath], configured: Collection[DatasetPath] = ()
 ) -> dict[DatasetPath, list[FilesystemVersion]]:
     """The versions of each; one that does not exist (any more) is absent, unless it lies below
-    another of `paths`: then it is empty."""
+    another of `paths`, or of `configured` (see `listing_roots`): then it is empty."""
     listed: dict[DatasetPath, list[FilesystemVersion]] = {}
     if len(paths) > _FEW:
         try:
-            below = await zfs.versions_below(covering_roots(paths))
+            below = await zfs.versions_below(listing_roots(paths, configured))
         except DatasetNotFound:
             pass  # one of the roots has gone: ask for each, and leave out that one
         else:

@@ -33,6 +33,7 @@ from zrepl_trio.endpoint.received_properties import (
     KEY_LOCATION,
     ReceivedProperties,
 )
+from zrepl_trio.endpoint.remembered import RememberedVersions
 from zrepl_trio.endpoint.resolving import roll_back, set_aside
 from zrepl_trio.errors import (
     DatasetBusy,
@@ -77,6 +78,7 @@ class Receiver:
         self._properties = properties
         self._unmounted = unmounted
         self._creating = trio.Lock()
+        self._remembered = RememberedVersions(zfs, [self._confined.client_root])
 
     async def ping(self, message: str) -> str:
         return message
@@ -92,7 +94,7 @@ class Receiver:
                     "its pool"
                 ) from None
             return []
-        return [
+        listed = [
             Filesystem(
                 path=wire,
                 resume_token=dataset.resume_token,
@@ -102,15 +104,17 @@ class Receiver:
             for dataset in datasets
             if (wire := self._confined.wire(dataset.path)) is not None
         ]
+        self._remembered.expect([self._confined.local(each.path) for each in listed])
+        return listed
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
-        return await self._zfs.versions(self._confined.local(filesystem))
+        return await self._remembered.of(self._confined.local(filesystem))
 
     async def list_versions_of(
         self, filesystems: Collection[DatasetPath]
     ) -> dict[DatasetPath, list[FilesystemVersion]]:
         local = {self._confined.local(wire): wire for wire in filesystems}
-        listed = await versions_of(self._zfs, local)
+        listed = await versions_of(self._zfs, local, [self._confined.client_root])
         return {local[path]: versions for path, versions in listed.items()}
 
     async def send_dry(self, request: SendRequest) -> int | None:
@@ -128,10 +132,13 @@ class Receiver:
     async def destroy_snapshots(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
-        return await destroy_listed(self._zfs, self._confined.local(filesystem), snapshots)
+        path = self._confined.local(filesystem)
+        self._remembered.forget(path)
+        return await destroy_listed(self._zfs, path, snapshots)
 
     async def resolve(self, request: ResolveRequest) -> str:
         path = self._confined.local(request.filesystem)
+        self._remembered.forget(path)
         match request.way:
             case Way.ROLLBACK:
                 return await roll_back(self._zfs, path, self._job, request)
@@ -142,6 +149,7 @@ class Receiver:
         if not request.to.is_snapshot:
             raise Refused(f"cannot receive {request.to.name!r}: it is not a snapshot")
         path = self._confined.local_snapshot(request.filesystem, request.to.name)
+        self._remembered.forget(path)
         target = await self._prepared(path, clear=request.clear_resume_token)
         resuming = target is not None and target.resume_token is not None
         over_placeholder = target is not None and target.is_placeholder

@@ -12,6 +12,7 @@ from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
 from zrepl_trio.endpoint.protect import carry_out, holds_on
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
+from zrepl_trio.endpoint.remembered import RememberedVersions
 from zrepl_trio.endpoint.requests import (
     check_encryption,
     check_features,
@@ -20,7 +21,7 @@ from zrepl_trio.endpoint.requests import (
     find_version,
 )
 from zrepl_trio.endpoint.source import ZfsSource
-from zrepl_trio.errors import DatasetNotFound, Refused
+from zrepl_trio.errors import DatasetNotFound, Refused, ZfsError
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, SendArgs, SendFlags
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
@@ -52,6 +53,7 @@ class Sender:
         self._flags = flags
         self._on_unmatched = on_unmatched
         self._in_use: list[SendRequest] = []
+        self._remembered = RememberedVersions(zfs, filesystems.roots)
 
     async def ping(self, message: str) -> str:
         return message
@@ -59,7 +61,7 @@ class Sender:
     async def list_filesystems(self) -> list[Filesystem]:
         datasets = await self._zfs.datasets()
         self._on_unmatched(len(self._filter.unmatched(dataset.path for dataset in datasets)))
-        return [
+        admitted = [
             Filesystem(
                 path=dataset.path,
                 is_placeholder=dataset.is_placeholder,
@@ -68,26 +70,32 @@ class Sender:
             for dataset in datasets
             if self._filter.admits(dataset.path)
         ]
+        self._remembered.expect([each.path for each in admitted])
+        return admitted
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
-        self._check_access(filesystem)
-        return await self._zfs.versions(filesystem)
+        return await self._remembered.of(self._check_access(filesystem))
 
     async def list_versions_of(
         self, filesystems: Collection[DatasetPath]
     ) -> dict[DatasetPath, list[FilesystemVersion]]:
         for filesystem in filesystems:
             self._check_access(filesystem)
-        return await versions_of(self._zfs, filesystems)
+        return await versions_of(self._zfs, filesystems, self._filter.roots)
 
     async def send_dry(self, request: SendRequest) -> int | None:
-        args, _ = await self._validated(request)
+        try:
+            args, _ = await self._validated(request)
+        except ZfsError:
+            self._remembered.forget(request.filesystem)
+            raise
         if args.from_ is not None and not args.from_.is_snapshot and args.token is None:
             return None  # zfs cannot estimate from a bookmark on all supported versions
         return await self._zfs.send_size(args)
 
     @asynccontextmanager
     async def send(self, request: SendRequest) -> AsyncGenerator[SendReply]:
+        self._remembered.forget(request.filesystem)
         with self._using(request):
             args, versions = await self._validated(request)
             holds = await holds_on(self._zfs, args.dataset, versions)
@@ -110,6 +118,7 @@ class Sender:
 
     async def send_completed(self, request: SendRequest) -> None:
         dataset = self._check_access(request.filesystem)
+        self._remembered.forget(dataset)
         versions = await self._zfs.versions(dataset)
         # `from_` is not looked for: the first, unheard answer to this may have dropped it
         to = find_version(dataset, request.to, versions)
@@ -136,7 +145,9 @@ class Sender:
     async def destroy_snapshots(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
-        return await destroy_listed(self._zfs, self._check_access(filesystem), snapshots)
+        dataset = self._check_access(filesystem)
+        self._remembered.forget(dataset)
+        return await destroy_listed(self._zfs, dataset, snapshots)
 
     def _check_access(self, filesystem: DatasetPath) -> DatasetPath:
         try:

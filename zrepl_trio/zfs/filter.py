@@ -83,6 +83,12 @@ class FilesystemFilter:
         return list(named)
 
     @property
+    def roots(self) -> list[DatasetPath]:
+        """The topmost subtrees that an entry lets in; none where all of them are meant."""
+        named = [pattern[:-1] for pattern, yes in self.entries if yes and pattern.endswith("<")]
+        return sorted(DatasetPath.parse(path) for path in named if path)
+
+    @property
     def rejects_all(self) -> bool:
         """Whether nothing can ever pass."""
         return not any(verdict for _, verdict in self.entries)
