@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import trio
 
+from zrepl_trio.pace import Pace
 from zrepl_trio.rpc.dataconn import open_dataconn
 from zrepl_trio.rpc.machine import Role
 from zrepl_trio.rpc.streams import InboundStream, send_stream
@@ -24,6 +25,7 @@ class _Stdin:
     def __init__(self) -> None:
         self.reader = trio.lowlevel.FdStream(os.dup(0))
         self.on_progress: Callable[[int], None] = lambda _count: None
+        self.pace = Pace()
 
     async def copy_into(self, sink: trio.abc.SendStream) -> int:
         raise AssertionError("a source with a reader is read directly")

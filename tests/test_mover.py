@@ -14,6 +14,7 @@ import trio
 from tests.support.resources import cancel_at_each_step, nothing_left_behind
 from zrepl_trio import mover
 from zrepl_trio.mover import LONGEST_NAP_S, NAP_S, SHORTEST_NAP_S, Mover, Stop, next_nap
+from zrepl_trio.pace import Pace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="splice is Linux's")
 
@@ -207,6 +208,31 @@ async def test_move_moves_all_and_lets_other_tasks_run(source: Pipe, target: Pip
     assert got == DATA
     assert sum(moved) == len(DATA)
     assert turns > 1
+
+
+async def test_a_stream_moves_no_more_than_its_pace_lets(source: Pipe, target: Pipe) -> None:
+    class Counting(Pace):
+        let = 0
+
+        async def take(self, wanted: int) -> int:
+            await trio.lowlevel.checkpoint()
+            self.let += 1000
+            return 1000
+
+        def give_back(self, count: int) -> None:
+            self.let -= count
+
+    pace = Counting()
+    got = bytearray()
+    moved: list[int] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_feed, source, DATA[:50_500])
+        nursery.start_soon(_drain, target, got)
+        assert await mover.move(source.read, target.write, moved.append, pace) == 50_500
+        target.close(target.write)
+    assert got == DATA[:50_500]
+    assert max(moved) <= 1000
+    assert pace.let == 50_500
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["waiting to read", "waiting to write"])

@@ -18,6 +18,7 @@ from contextlib import suppress
 import trio
 
 from zrepl_trio.mover import move
+from zrepl_trio.pace import Pace
 
 __all__ = [
     "CHUNK_BYTES",
@@ -108,17 +109,23 @@ async def copy(
     reader: trio.abc.ReceiveStream,
     writer: trio.abc.SendStream,
     on_progress: Callable[[int], None] = _ignore,
+    pace: Pace | None = None,
 ) -> int:
-    """Move all of `reader` into `writer` up to EOF, closing neither; the count of bytes.
+    """Move all of `reader` into `writer` up to EOF, at its pace, closing neither; the count of bytes.
 
     Spliced where both have an fd that allows it. Raises the streams' own trio errors.
     """
     source, target = raw_fd(reader), raw_fd(writer)
     if source is not None and target is not None and spliceable(source, target):
-        return await move(source, target, on_progress)
+        return await move(source, target, on_progress, pace)
+    pace = pace or Pace()
     total = 0
     while chunk := await reader.receive_some(CHUNK_BYTES):
-        await writer.send_all(chunk)
-        total += len(chunk)
-        on_progress(len(chunk))
+        view = memoryview(chunk)
+        while view:
+            count = await pace.take(len(view))
+            await writer.send_all(view[:count])
+            view = view[count:]
+            total += count
+            on_progress(count)
     return total

@@ -27,11 +27,24 @@ import termios
 import time
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import TypeVar
 
 import trio
 
-__all__ = ["TURN_S", "Mover", "Stop", "capacity", "in_thread", "move", "next_nap", "pending_bytes"]
+from zrepl_trio.pace import Pace
+
+__all__ = [
+    "TURN_BYTES",
+    "TURN_S",
+    "Mover",
+    "Stop",
+    "capacity",
+    "in_thread",
+    "move",
+    "next_nap",
+    "pending_bytes",
+]
 
 TURN_S = 0.05
 """How long a thread moves before its task hears of it: the most that a cancel waits for."""
@@ -243,28 +256,36 @@ class Mover:
 
 _PIECE_BYTES = 4 * 1024 * 1024
 
+TURN_BYTES = 2**30
+"""What a turn may move if no limit says otherwise: more than it can in its time."""
 
-async def move(source: int, target: int, on_progress: Callable[[int], None]) -> int:
-    """Splice all of `source` into `target` up to EOF; the count of bytes.
+
+async def move(
+    source: int, target: int, on_progress: Callable[[int], None], pace: Pace | None = None
+) -> int:
+    """Splice all of `source` into `target` up to EOF, at its pace; the count of bytes.
 
     Both fds must be non-blocking and stay open; neither is closed. `on_progress` gets the count of
     each turn. Raises BrokenResourceError when the target's reader is gone, OSError for what the
     source's read gives. When cancelled, a part may have been moved.
     """
     mover = Mover(source, target)
+    pace = pace or Pace()
 
-    def turn() -> tuple[int, Stop | None]:
+    def turn(budget: int) -> tuple[int, Stop | None]:
         mover.begin_turn()
         count = 0
         stop = None
-        while stop is None and not mover.turn_is_over:
-            moved, stop = mover.splice(_PIECE_BYTES)
+        while stop is None and count < budget and not mover.turn_is_over:
+            moved, stop = mover.splice(min(_PIECE_BYTES, budget - count))
             count += moved
         return count, stop
 
     total = 0
     while True:
-        count, stop = await in_thread(turn)
+        budget = await pace.take(TURN_BYTES)
+        count, stop = await in_thread(partial(turn, budget))
+        pace.give_back(budget - count)
         total += count
         if count:
             on_progress(count)

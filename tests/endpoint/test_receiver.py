@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.endpoint.test_sender import request_for
 from tests.replication.notation import path, version
@@ -20,6 +21,7 @@ from zrepl_trio.errors import (
     TransportError,
     ZfsError,
 )
+from zrepl_trio.pace import Pace, Throttle
 from zrepl_trio.zfs.argv import PLACEHOLDER
 from zrepl_trio.zfs.model import Property, PropertySource, ReceiveArgs
 from zrepl_trio.zfs.names import DatasetPath, check_identity
@@ -61,6 +63,7 @@ class Broken:
 
     def __init__(self, stream: StreamSource, error: Exception) -> None:
         self.on_progress: Callable[[int], None] = lambda _count: None
+        self.pace = Pace()
         self._stream = stream
         self._error = error
 
@@ -81,6 +84,7 @@ class Surplus:
 
     def __init__(self, stream: StreamSource) -> None:
         self.on_progress: Callable[[int], None] = lambda _count: None
+        self.pace = Pace()
         self._stream = stream
 
     async def copy_into(self, sink: trio.abc.SendStream) -> int:
@@ -265,6 +269,20 @@ class TestReceive:
         await pair.snapshot("tank/a", "2", 10)
         await receive(pair, to="2", from_="1", protection=kinds)
         assert await pair.kept("tank/a") == {f"@2={LAST}"}
+
+
+@pytest.mark.parametrize("sending", [True, False])
+async def test_streams_within_a_host_keep_to_the_limit_of_either_side(
+    pair: Pair, sending: bool, autojump_clock: MockClock
+) -> None:
+    limit = Throttle(MIB // 10, 1)
+    if sending:
+        pair.sender._throttle = limit
+    else:
+        pair.receiver._throttle = limit
+    await receive(pair)
+    assert trio.current_time() == pytest.approx(10, rel=0.02)
+    assert pair.same("tank/a", "1")
 
 
 class TestArguments:

@@ -16,6 +16,7 @@ from zrepl_trio.endpoint.protocol import (
     StreamSource,
 )
 from zrepl_trio.errors import SourceFailed
+from zrepl_trio.pace import Pace
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -30,6 +31,7 @@ class FakeSource:
         self._failure = failure
         self.finished = False
         self.on_progress: Callable[[int], None] = lambda _count: None
+        self.pace = Pace()
 
     @classmethod
     def of(cls, data: bytes, failure: str | None = None) -> FakeSource:

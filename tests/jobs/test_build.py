@@ -5,8 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from tests.jobs.clocks import FollowingClock
+from tests.rpc.pairs import StreamConnection
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.model import Config
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
@@ -19,6 +22,7 @@ from zrepl_trio.jobs.build import build_jobs, runtime_directory
 from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.world import World
+from zrepl_trio.pace import Throttle
 from zrepl_trio.replication.policy import InitialReplication, ReplicationOptions
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.model import SendFlags
@@ -59,6 +63,17 @@ jobs:
   send: {encrypted: false, raw: true, send_properties: true, large_blocks: true, compressed: true}
 """
 
+SINK = """
+jobs:
+- name: sink
+  type: sink
+  root_fs: backup/r
+  serve: {type: stdinserver, client_identities: [one, two]}
+  recv: {bandwidth_limit: {max: 1 MiB}}
+"""
+
+LIMIT = "bandwidth_limit: {max: 80.9 Kb, bucket_capacity: 3 MB}"
+
 
 def config(text: str) -> Config:
     return parse_config(text).config
@@ -94,6 +109,7 @@ async def test_a_pull_job_gets_all_of_its_section() -> None:
     assert receiver._properties.inherit == ("mountpoint",)
     assert receiver._properties.override == {"readonly": "on"}
     assert receiver._properties.accept == frozenset({"exec"})
+    assert receiver._throttle is None
 
 
 async def test_a_host_that_takes_long_to_dial_is_given_the_time_everywhere() -> None:
@@ -130,6 +146,59 @@ async def test_a_source_job_gets_all_of_its_section(monkeypatch: pytest.MonkeyPa
     assert isinstance(job, PassiveJob)
     assert (job.name, job.type) == ("source", JobType.SOURCE)
     assert seen == [SendFlags(raw=True, properties=True, large_blocks=True, compressed=True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "side", "limited"),
+    [
+        (PULL, "Receiver", PULL.replace("  recv:\n", f"  recv:\n    {LIMIT}\n")),
+        (SOURCE, "Sender", SOURCE.replace("send: {", f"send: {{{LIMIT}, ")),
+    ],
+    ids=["pull", "source"],
+)
+async def test_one_limit_holds_for_all_streams_of_a_job(
+    text: str, side: str, limited: str, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    limits: list[Throttle | None] = []
+    real = build_jobs.__globals__[side]
+
+    def watching(*args: object, throttle: Throttle | None, **kwargs: object) -> object:
+        limits.append(throttle)
+        return real(*args, throttle=throttle, **kwargs)
+
+    monkeypatch.setitem(build_jobs.__globals__, side, watching)
+    await built(text)
+    await built(limited)
+    none, throttle = limits
+    assert none is None
+    assert throttle is not None
+    # a full bucket first; bits to whole bytes
+    taken = 0
+    while trio.current_time() == 0:
+        taken += await throttle.take(1 << 40)
+    assert taken == pytest.approx(3_000_000, abs=2000)
+    while trio.current_time() < 10:
+        taken += await throttle.take(1 << 40)
+    assert taken == pytest.approx(3_000_000 + 101_120, abs=2100)
+
+
+async def test_the_clients_of_a_sink_share_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: dict[object, object] = {}
+    real = build_jobs.__globals__["Receiver"]
+
+    def watching(*args: object, identity: object, throttle: object, **kwargs: object) -> object:
+        limits[identity] = throttle
+        return real(*args, identity=identity, throttle=throttle, **kwargs)
+
+    monkeypatch.setitem(build_jobs.__globals__, "Receiver", watching)
+    (job,) = await built(SINK)
+    assert isinstance(job, PassiveJob)
+    for identity in ("one", "two"):
+        ours, theirs = trio.testing.memory_stream_pair()
+        await theirs.aclose()
+        await job._serve(StreamConnection(ours, identity))
+    assert limits.keys() == {"one", "two"}
+    assert limits["one"] is limits["two"] is not None
 
 
 async def test_what_is_not_built_is_refused() -> None:

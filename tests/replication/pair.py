@@ -17,6 +17,7 @@ from zrepl_trio.endpoint.protocol import Endpoint, SendReply, StreamSource
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.errors import RemoteError, TransportError, ZreplError
+from zrepl_trio.pace import Pace
 from zrepl_trio.replication.attempts import replicate
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.report import FilesystemReport, Report
@@ -139,6 +140,7 @@ class _Wire:
 
     def __init__(self, cable: Cable, stream: StreamSource) -> None:
         self.on_progress: Callable[[int], None] = lambda _count: None
+        self.pace = Pace()
         self._cable = cable
         self._stream = stream
 

@@ -34,6 +34,7 @@ from zrepl_trio.errors import (
     TransportError,
     ZreplError,
 )
+from zrepl_trio.pace import Pace
 from zrepl_trio.rpc import handshake, payload
 from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
@@ -170,7 +171,7 @@ async def lengths_of_frames(reader: trio.abc.ReceiveStream) -> list[int]:
     async with conversation() as (data, peer):
         await data.send_answer(b"")
         moved: list[int] = []
-        await payload.frames_out(reader, data, moved.append)
+        await payload.frames_out(reader, data, moved.append, Pace())
         await data.send_stream_end()
         assert await receive_exactly(peer, len(vectors.SEND_ANSWER)) == vectors.SEND_ANSWER
         assert await receive_exactly(peer, 8) != b""

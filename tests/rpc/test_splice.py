@@ -14,6 +14,7 @@ import trio
 
 from zrepl_trio import bulk
 from zrepl_trio.errors import SourceFailed, TransportError
+from zrepl_trio.pace import Pace
 from zrepl_trio.rpc import payload
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
 from zrepl_trio.rpc.machine import Role
@@ -39,6 +40,7 @@ class _Source:
     reader: trio.lowlevel.FdStream
     failure: str = ""
     moved: list[int] = field(default_factory=list)
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def on_progress(self) -> Callable[[int], None]:

@@ -77,14 +77,6 @@ def _unbuilt_in_job(loc: Loc, job: Job) -> Iterator[tuple[Loc, str, str]]:
             "has no effect, in zrepl either; remove it",
             "ssh_command, for another ssh program",
         )
-    for side in ("send", "recv"):
-        options = getattr(job, side, None)
-        if options is not None and options.bandwidth_limit.limited:
-            yield (
-                (*loc, side, "bandwidth_limit", "max"),
-                "a bandwidth limit is not built in this version",
-                "`-1 B`, which is no limit",
-            )
 
 
 def _asleep(job: Job) -> Iterator[tuple[str, str]]:

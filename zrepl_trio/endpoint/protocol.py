@@ -25,6 +25,7 @@ from zrepl_trio.endpoint.model import (
     SendRequest,
 )
 from zrepl_trio.errors import ZreplError
+from zrepl_trio.pace import Pace
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -53,10 +54,12 @@ class StreamSource(Protocol):
     """The bytes of one send stream, whose end can be told from a failure.
 
     `on_progress` is called with the size of each piece as it moves, by `copy_into` or by
-    whoever drains `reader`; the one who wants to know sets it before the stream is moved.
+    whoever drains `reader`; the one who wants to know sets it before the stream is moved. They move
+    the bytes at its `pace`, to which a sender or receiver with a limit has it `keep_to`.
     """
 
     on_progress: Callable[[int], None]
+    pace: Pace
 
     @property
     def reader(self) -> trio.abc.ReceiveStream | None:

@@ -43,6 +43,7 @@ from zrepl_trio.errors import (
     ZfsError,
     ZreplError,
 )
+from zrepl_trio.pace import Throttle
 from zrepl_trio.zfs.argv import PLACEHOLDER, SOURCE_GUID
 from zrepl_trio.zfs.model import Dataset, DestroyResult, FilesystemVersion, ReceiveArgs
 from zrepl_trio.zfs.names import DatasetPath, Identity
@@ -57,7 +58,7 @@ class Receiver:
     """Endpoint of a `pull` (or sink) job: keeps what it is sent below `root[/identity]`.
 
     `job` goes into the name of the last-received hold. With `unmounted` nothing received is
-    mounted; zrepl mounts as zfs decides.
+    mounted; zrepl mounts as zfs decides. All streams together are taken in as `throttle` lets them.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Receiver:
         placeholder_encryption: PlaceholderEncryption = PlaceholderEncryption.UNSPECIFIED,
         properties: ReceivedProperties = ReceivedProperties(),  # noqa: B008 - frozen
         unmounted: bool = True,
+        throttle: Throttle | None = None,
     ) -> None:
         self._zfs = zfs
         self._job = job
@@ -77,6 +79,7 @@ class Receiver:
         self._placeholder_encryption = placeholder_encryption
         self._properties = properties
         self._unmounted = unmounted
+        self._throttle = throttle
         self._creating = trio.Lock()
         self._remembered = RememberedVersions(zfs, [self._confined.client_root])
 
@@ -165,6 +168,7 @@ class Receiver:
             exclude=self._properties.excluded(is_volume=target.is_volume if target else None),
             override=self._local_properties(request, over_placeholder=over_placeholder),
         )
+        stream.pace.keep_to(self._throttle)
         await self._take(args, stream)
         received, versions = await self._verified(path, request.to)
         if target is None or resuming or over_placeholder or target.encrypted:

@@ -22,6 +22,7 @@ from zrepl_trio.endpoint.requests import (
 )
 from zrepl_trio.endpoint.source import ZfsSource
 from zrepl_trio.errors import DatasetNotFound, Refused, ZfsError
+from zrepl_trio.pace import Throttle
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, SendArgs, SendFlags
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
@@ -33,9 +34,10 @@ __all__ = ["Sender"]
 class Sender:
     """Endpoint of a `source` (or push) job: shows and sends what `filesystems` admits.
 
-    `job` goes into the names of holds and cursors. One object serves all connections of a
-    job, so that a send never drops what another one running beside it needs. `on_unmatched` is
-    told, at each listing, how many entries of the filter name a dataset that does not exist.
+    `job` goes into the names of holds and cursors; all streams together keep to `throttle`. One
+    object serves all connections of a job, so that a send never drops what another one running
+    beside it needs. `on_unmatched` is told, at each listing, how many entries of the filter name a
+    dataset that does not exist.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Sender:
         filesystems: FilesystemFilter,
         flags: SendFlags = SendFlags(),  # noqa: B008 - frozen
         on_unmatched: Callable[[int], None] = lambda _count: None,
+        throttle: Throttle | None = None,
     ) -> None:
         self._zfs = zfs
         self._job = job
         self._filter = filesystems
         self._flags = flags
         self._on_unmatched = on_unmatched
+        self._throttle = throttle
         self._in_use: list[SendRequest] = []
         self._remembered = RememberedVersions(zfs, filesystems.roots)
 
@@ -113,7 +117,7 @@ class Sender:
             async with self._zfs.open_send(args) as send:
                 yield SendReply(
                     used_resume_token=args.token is not None,
-                    stream=ZfsSource(send, args.to.full(args.dataset)),
+                    stream=ZfsSource(send, args.to.full(args.dataset), self._throttle),
                 )
 
     async def send_completed(self, request: SendRequest) -> None:

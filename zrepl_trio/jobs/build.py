@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SourceJob
+from zrepl_trio.config.rules import BandwidthLimit, RecvOptions, SendOptions
 from zrepl_trio.config.rules import Protection as ProtectionSection
-from zrepl_trio.config.rules import RecvOptions, SendOptions
 from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe, TlsServe
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
@@ -23,6 +23,7 @@ from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.served_peer import ServedPeer
 from zrepl_trio.jobs.world import World
+from zrepl_trio.pace import Throttle
 from zrepl_trio.replication.policy import (
     ANSWER_S,
     DivergencePolicy,
@@ -90,7 +91,11 @@ def _active(
         schedule = Schedule(interval_s=section.interval, at_start=section.run_at_start)
     work = Replicating(
         connecter=links.connecter(connect),
-        here=_receiver(section, world) if isinstance(section, PullJob) else _sender(section, world),
+        here=(
+            _receiver(section, world, _throttle(section.recv.bandwidth_limit))
+            if isinstance(section, PullJob)
+            else _sender(section, world)
+        ),
         pulls=isinstance(section, PullJob),
         options=ReplicationOptions(
             protection=_protection(section.replication.protection),
@@ -177,13 +182,14 @@ def _has_one_client(serve: object) -> bool:
 
 
 def _serve_each(section: SinkJob, world: World) -> Callable[[Connection], Awaitable[None]]:
-    """A receiver for each identity, shared by its connections."""
+    """A receiver for each identity, shared by its connections; all keep to the job's one limit."""
     receivers: dict[Identity, Receiver] = {}
+    throttle = _throttle(section.recv.bandwidth_limit)
 
     async def serve_client(connection: Connection) -> None:
         identity = check_identity(connection.client_identity)
         if identity not in receivers:
-            receivers[identity] = _receiver(section, world, identity)
+            receivers[identity] = _receiver(section, world, throttle, identity)
         await serve_connection(connection, receivers[identity])
 
     return serve_client
@@ -193,7 +199,7 @@ def local_side(section: PullJob | SinkJob | SourceJob, world: World) -> Receiver
     """What the job keeps or offers on this host, for a look; a sink's with all its clients."""
     if isinstance(section, SourceJob):
         return _sender(section, world)
-    return _receiver(section, world)
+    return _receiver(section, world, None)
 
 
 def _sender(section: SourceJob | PushJob, world: World) -> Sender:
@@ -203,11 +209,15 @@ def _sender(section: SourceJob | PushJob, world: World) -> Sender:
         filesystems=section.filesystems,
         flags=_send_flags(section.send),
         on_unmatched=partial(world.watch.unmatched, section.name),
+        throttle=_throttle(section.send.bandwidth_limit),
     )
 
 
 def _receiver(
-    section: PullJob | SinkJob, world: World, identity: Identity | None = None
+    section: PullJob | SinkJob,
+    world: World,
+    throttle: Throttle | None,
+    identity: Identity | None = None,
 ) -> Receiver:
     return Receiver(
         world.zfs,
@@ -217,11 +227,19 @@ def _receiver(
         placeholder_encryption=PlaceholderEncryption(section.recv.placeholder.encryption),
         properties=_received_properties(section.recv),
         unmounted=section.recv.unmounted,
+        throttle=throttle,
     )
 
 
 def _protection(section: ProtectionSection) -> Protection:
     return Protection(initial=_KINDS[section.initial], incremental=_KINDS[section.incremental])
+
+
+def _throttle(section: BandwidthLimit) -> Throttle | None:
+    if not section.limited:
+        return None
+    # zrepl cuts off the bits that make no whole byte
+    return Throttle(int(section.max / 8), int(section.bucket_capacity / 8))
 
 
 def _send_flags(section: SendOptions) -> SendFlags:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import trio
 
 from zrepl_trio.bulk import CHUNK_BYTES, PAUSE_S, raw_fd, spliceable
+from zrepl_trio.pace import Pace
 from zrepl_trio.rpc.dataconn import DataConn
 from zrepl_trio.rpc.frames import MAX_SENT_PAYLOAD
 from zrepl_trio.rpc.splice import spliced_in, spliced_out
@@ -20,15 +21,16 @@ __all__ = ["frames_in", "frames_out"]
 
 
 async def frames_out(
-    reader: trio.abc.ReceiveStream, data: DataConn, on_progress: Callable[[int], None]
+    reader: trio.abc.ReceiveStream, data: DataConn, on_progress: Callable[[int], None], pace: Pace
 ) -> int:
-    """Send all of `reader` as stream frames, without the stream's end; the count of bytes.
+    """Send all of `reader` as stream frames, without the stream's end; the count of bytes. A frame
+    is announced when `pace` has let all of it.
 
     Raises what `DataConn` raises for the link, and the reader's own trio error for the reader.
     """
     source, target = raw_fd(reader), data.connection.write_fd
     if source is not None and target is not None and spliceable(source, target):
-        return await spliced_out(source, target, data, on_progress)
+        return await spliced_out(source, target, data, on_progress, pace)
     total = 0
     ended = False
     while not ended:
@@ -42,28 +44,35 @@ async def frames_out(
                 ended = not more
                 chunk += more
                 gathering.deadline = trio.current_time() + PAUSE_S
-        async with data.frame(len(chunk)) as body:
-            await body.send_all(chunk)
-        total += len(chunk)
-        on_progress(len(chunk))
+        view = memoryview(chunk)
+        while view:
+            count = await pace.take(len(view))
+            async with data.frame(count) as body:
+                await body.send_all(view[:count])
+            view = view[count:]
+            total += count
+            on_progress(count)
     return total
 
 
 async def frames_in(
-    data: DataConn, sink: trio.abc.SendStream, on_progress: Callable[[int], None]
+    data: DataConn, sink: trio.abc.SendStream, on_progress: Callable[[int], None], pace: Pace
 ) -> int:
-    """Move one incoming stream into `sink`, up to its clean end; the count of bytes.
+    """Move one incoming stream into `sink`, up to its clean end; the count of bytes. What `pace` has
+    not let yet is left unread: the peer waits, and our heartbeats tell it that we live.
 
     Raises SourceFailed when the sender says that its stream is incomplete, what `DataConn`
     raises for the link, and the sink's own trio error for the sink.
     """
     source, target = data.connection.read_fd, raw_fd(sink)
     if source is not None and target is not None and spliceable(source, target):
-        return await spliced_in(source, target, data, on_progress)
+        return await spliced_in(source, target, data, on_progress, pace)
     total = 0
     while await data.next_stream_frame() is not None:
         while data.payload_left:
-            chunk = await data.receive_payload(CHUNK_BYTES)
+            let = await pace.take(min(CHUNK_BYTES, data.payload_left))
+            chunk = await data.receive_payload(let)
+            pace.give_back(let - len(chunk))
             await sink.send_all(chunk)
             total += len(chunk)
             on_progress(len(chunk))

@@ -16,7 +16,8 @@ from functools import partial
 import trio
 
 from zrepl_trio.errors import LocalProtocolError, TransportError
-from zrepl_trio.mover import Mover, Stop, capacity, in_thread, pending_bytes
+from zrepl_trio.mover import TURN_BYTES, Mover, Stop, capacity, in_thread, pending_bytes
+from zrepl_trio.pace import Pace
 from zrepl_trio.rpc.dataconn import DataConn, FrameBody
 from zrepl_trio.rpc.frames import MAX_SENT_PAYLOAD
 from zrepl_trio.rpc.heartbeat import PEER_LIMIT_S
@@ -26,16 +27,21 @@ __all__ = ["spliced_in", "spliced_out"]
 
 
 async def spliced_out(
-    source: int, target: int, data: DataConn, on_progress: Callable[[int], None]
+    source: int, target: int, data: DataConn, on_progress: Callable[[int], None], pace: Pace
 ) -> int:
     """Send all of the pipe `source` as stream frames into the connection's fd `target`, without
-    the stream's end; the count of bytes. Raises as `payload.frames_out`."""
+    the stream's end, at its pace; the count of bytes. Raises as `payload.frames_out`."""
     total = 0
     frames = _FramesOut(source, target, data)
     while True:
         await trio.lowlevel.wait_readable(source)
         if pending_bytes(source):
-            moved = await _one_burst(frames, target, data, on_progress)
+            # before the burst, since nobody else can send meanwhile
+            frames.budget = await pace.take(TURN_BYTES)
+            try:
+                moved = await _one_burst(frames, target, data, on_progress)
+            finally:
+                pace.give_back(frames.budget)
         else:
             # readable and empty: the end, or a byte that came since; only a read can tell
             try:
@@ -44,6 +50,7 @@ async def spliced_out(
                 continue
             if not first:
                 return total
+            await pace.take(1)
             async with data.frame(1) as body:
                 await body.send_all(first)
             moved = 1
@@ -74,12 +81,15 @@ async def _one_burst(
 
 
 class _FramesOut:
+    """`budget` is how many bytes may still be announced; a turn ends with it."""
+
     def __init__(self, source: int, target: int, data: DataConn) -> None:
         self._mover = Mover(source, target)
         self._data = data
         self._wanted = min(MAX_SENT_PAYLOAD, capacity(source) // 2)
         self._header = b""
         self._left = 0
+        self.budget = 0
 
     def turn(self, burst: FrameBody) -> tuple[Stop | None, int, int]:
         """In a thread: why it ended, bytes written to the connection, bytes of the stream in them.
@@ -105,17 +115,20 @@ class _FramesOut:
                 return stop, taken, moved
             if stop is not None:
                 raise LocalProtocolError("somebody else reads from the stream's pipe")
-            if mover.turn_is_over or not (held := mover.gather(self._wanted)):
+            if mover.turn_is_over or not self.budget:
                 return None, taken, moved
-            self._left = min(held, MAX_SENT_PAYLOAD)
+            if not (held := mover.gather(min(self._wanted, self.budget))):
+                return None, taken, moved
+            self._left = min(held, MAX_SENT_PAYLOAD, self.budget)
+            self.budget -= self._left
             self._header = self._data.announce(burst, self._left)
 
 
 async def spliced_in(
-    source: int, target: int, data: DataConn, on_progress: Callable[[int], None]
+    source: int, target: int, data: DataConn, on_progress: Callable[[int], None], pace: Pace
 ) -> int:
     """Move one incoming stream from the connection's fd `source` into the pipe `target`, up to its
-    clean end; the count of bytes. Raises as `payload.frames_in`."""
+    clean end, at its pace; the count of bytes. Raises as `payload.frames_in`."""
     total = 0
     frames = _FramesIn(source, target, data)
     with data.silence_limit() as scope:
@@ -123,10 +136,15 @@ async def spliced_in(
         limit_at = trio.current_time() + PEER_LIMIT_S
         while True:
             scope.deadline = math.inf
+            asked_at = trio.current_time()
+            budget = await pace.take(TURN_BYTES)
+            # while we did not look, the peer was not silent
+            limit_at += trio.current_time() - asked_at
             try:
-                end, taken, moved = await in_thread(frames.turn)
+                end, taken, moved = await in_thread(partial(frames.turn, budget))
             except OSError as error:
                 raise TransportError(f"the connection broke while receiving: {error}") from error
+            pace.give_back(budget - moved)
             if moved:
                 on_progress(moved)
                 total += moved
@@ -155,8 +173,9 @@ class _FramesIn:
         self._inbound = data.inbound
         self._left = 0
 
-    def turn(self) -> tuple[Stop | Event | None, int, int]:
-        """In a thread: why it ended, bytes taken from the connection, bytes of the stream in them.
+    def turn(self, budget: int) -> tuple[Stop | Event | None, int, int]:
+        """In a thread: why it ended, bytes taken from the connection, bytes of the stream in them,
+        `budget` at most.
 
         It ends at whatever is not a frame of the stream, with that event.
         """
@@ -164,12 +183,12 @@ class _FramesIn:
         mover.begin_turn()
         taken = moved = 0
         while True:
-            count, stop = mover.splice(self._left)
+            count, stop = mover.splice(min(self._left, budget - moved))
             parser.payload_moved(count)
             self._left -= count
             taken += count
             moved += count
-            if stop is not None or mover.turn_is_over:
+            if stop is not None or mover.turn_is_over or (self._left and moved == budget):
                 return stop, taken, moved
             # a header, or the payload of what is not the stream
             got, stop = mover.read(parser.want)

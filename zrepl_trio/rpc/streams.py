@@ -8,6 +8,7 @@ import trio
 
 from zrepl_trio.endpoint.protocol import StreamSource
 from zrepl_trio.errors import LocalProtocolError, SourceFailed
+from zrepl_trio.pace import Pace
 from zrepl_trio.rpc.dataconn import DataConn
 from zrepl_trio.rpc.frames import MAX_SENT_PAYLOAD
 from zrepl_trio.rpc.payload import frames_in, frames_out
@@ -30,6 +31,7 @@ class InboundStream:
         self._taken = False
         self._complete = False
         self.on_progress: Callable[[int], None] = _no_progress
+        self.pace = Pace()
 
     @property
     def reader(self) -> None:
@@ -41,7 +43,7 @@ class InboundStream:
         if self._taken:
             raise LocalProtocolError("a stream can be moved only once")
         self._taken = True
-        count = await frames_in(self._data, sink, self.on_progress)
+        count = await frames_in(self._data, sink, self.on_progress, self.pace)
         self._complete = True
         return count
 
@@ -76,7 +78,7 @@ async def _drain(data: DataConn, source: StreamSource) -> int:
     try:
         if reader is None:
             return await source.copy_into(_FrameSink(data))
-        count = await frames_out(reader, data, source.on_progress)
+        count = await frames_out(reader, data, source.on_progress, source.pace)
         await source.finish()
     except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
         raise SourceFailed(f"reading the stream failed: {error}") from error
