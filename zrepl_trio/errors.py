@@ -3,6 +3,7 @@
 ZreplError
 ├── ConfigErrors            the admin mends the file; carries every problem found
 ├── Refused                 we will not start or act; the text says why and what to do
+├── PolicyBreach            what zfs made is not what the config or the stream demands
 ├── ZfsError                a zfs/zpool command failed
 │   ├── DatasetNotFound
 │   ├── DatasetExists
@@ -41,6 +42,7 @@ __all__ = [
     "LocalProtocolError",
     "NoSpace",
     "PeerTimeout",
+    "PolicyBreach",
     "Problem",
     "ProtocolError",
     "ReceiveInterrupted",
@@ -94,6 +96,11 @@ class ConfigErrors(ZreplError):
 
 class Refused(ZreplError):
     """We refuse to start or to act; the text names the object, the cause and the mend."""
+
+
+class PolicyBreach(ZreplError):
+    """A dataset's property, read back, is not what the config or the stream demands; the text names
+    both, the dataset and the next action."""
 
 
 class ZfsError(ZreplError):

@@ -12,6 +12,7 @@ from tests.replication.notation import path, version
 from tests.replication.pair import MIB, ROOT, Pair
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection, ReceiveRequest
 from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk, NotSupported, StreamSource
+from zrepl_trio.endpoint.received_properties import ReceivedProperties
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.errors import (
     ReceiveInterrupted,
@@ -23,7 +24,7 @@ from zrepl_trio.errors import (
 )
 from zrepl_trio.pace import Pace, Throttle
 from zrepl_trio.zfs.argv import PLACEHOLDER
-from zrepl_trio.zfs.model import Property, PropertySource, ReceiveArgs
+from zrepl_trio.zfs.model import ReceiveArgs, SendFlags
 from zrepl_trio.zfs.names import DatasetPath, check_identity
 
 A = path("tank/a")
@@ -382,29 +383,22 @@ class TestWhatAReceiveLeftUndone:
         assert dataset.source_guid == 42
         assert not dataset.is_placeholder
 
-    async def test_a_key_location_from_the_stream(
-        self, forgetful: Pair, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        real = forgetful.target.dataset
-        set_to: dict[str, str] = {}
+    @pytest.mark.parametrize("accepted", [False, True])
+    async def test_a_key_location_from_the_stream(self, accepted: bool) -> None:
+        pair = Pair(flags=SendFlags(encrypted=True))
+        pair.source.add_filesystem("tank/a", {"encryption": "on"})
+        await pair.snapshot("tank/a", "1")
+        rules = ReceivedProperties(accept=frozenset({"keylocation"} if accepted else ()))
+        pair.receiver._properties = rules
 
-        async def encrypted(dataset: DatasetPath) -> object:
-            found = await real(dataset)
-            return replace(found, encrypted=True) if found is not None else None
+        async def evil(call: str, dataset: str) -> None:
+            if call == "properties_of":
+                pair.target.world.open(dataset).local["keylocation"] = "https://evil/key"
 
-        async def location(_path: DatasetPath, names: list[str]) -> object:
-            await trio.lowlevel.checkpoint()
-            return {name: Property("https://evil/key", PropertySource.LOCAL) for name in names}
-
-        async def remember(_path: DatasetPath, values: dict[str, str]) -> None:
-            await trio.lowlevel.checkpoint()
-            set_to.update(values)
-
-        monkeypatch.setattr(forgetful.target, "dataset", encrypted)
-        monkeypatch.setattr(forgetful.target, "properties", location)
-        monkeypatch.setattr(forgetful.target, "set_properties", remember)
-        await receive(forgetful)
-        assert set_to == {"keylocation": "prompt"}
+        pair.target.before = evil
+        await receive(pair)
+        found = (await pair.target.properties(LOCAL, ["keylocation"]))["keylocation"]
+        assert found.value == ("https://evil/key" if accepted else "prompt")
 
     async def test_a_parent_that_somebody_else_makes_first_will_do(self, pair: Pair) -> None:
         async def faster(call: str, dataset: str) -> None:

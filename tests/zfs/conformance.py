@@ -6,6 +6,7 @@ Each `check_*` takes a `Host` whose `root` is an empty filesystem of its own.
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -236,6 +237,75 @@ async def check_properties(host: Host) -> None:
     got = await zfs.properties(below, ["a:b", "readonly"])
     assert (got["a:b"].value, got["a:b"].source) == ("two words = x", PropertySource.INHERITED)
     assert (got["readonly"].value, got["readonly"].source) == ("on", PropertySource.LOCAL)
+
+
+async def check_properties_of_several(host: Host) -> None:
+    zfs = host.zfs
+    path = await source(host)
+    below = path.child("below")
+    await zfs.create_filesystem(below, {"readonly": "on"})
+    names = ["a:b", "readonly", "keylocation", "encryption", "volsize"]
+    got = await zfs.properties_of([below, path], names)
+    assert list(got) == [below, path]
+    assert list(got[path]) == names
+    assert [got[each]["readonly"].value for each in (path, below)] == ["off", "on"]
+    assert {got[path][name].value for name in ("a:b", "volsize")} == {"-"}
+    assert (got[path]["keylocation"].value, got[path]["encryption"].value) == ("none", "off")
+    assert got[path]["keylocation"].source is not PropertySource.RECEIVED
+    with pytest.raises(DatasetNotFound, match="nosuch"):
+        await zfs.properties_of([path, path.child("nosuch")], names)
+
+
+async def check_encryption_is_as_asked_for(host: Host) -> None:
+    """What a placeholder inherits or not, and what becomes of a plain and of a raw stream there."""
+    zfs, root = host.zfs, host.root
+
+    async def sealed(path: DatasetPath) -> tuple[bool, str]:
+        found = await zfs.properties(path, ["encryption", "encryptionroot"])
+        return found["encryption"].value not in {"off", "-"}, found["encryptionroot"].value
+
+    with tempfile.NamedTemporaryFile("w") as key:
+        key.write("12345678\n")
+        key.flush()
+        options = {"keyformat": "passphrase", "keylocation": f"file://{key.name}"}
+        enc = root.child("enc")
+        await zfs.create_filesystem(enc, {"encryption": "on", **options})
+    inside, outside = enc.child("inside"), enc.child("outside")
+    await zfs.create_filesystem(inside, PLACEHOLDER)
+    await zfs.create_filesystem(outside, {**PLACEHOLDER, "encryption": "off"})
+    assert await sealed(root) == (False, "-")
+    assert await sealed(enc) == await sealed(inside) == (True, enc)
+    assert await sealed(outside) == (False, "-")
+    plain = await source(host)
+    one = await snap(host, plain, "1")
+    await replicate(host, plain, one, inside.child("dst"))
+    await replicate(host, plain, one, outside.child("dst"))
+    assert await sealed(inside.child("dst")) == (True, enc)
+    assert await sealed(outside.child("dst")) == (False, "-")
+    secret = await snap(host, inside, "1")
+    args = SendArgs(dataset=inside, to=secret, flags=SendFlags(encrypted=True))
+    raw = root.child("raw")
+    await receive(host, ReceiveArgs(dataset=raw, snapshot="1"), await read_send(host, args))
+    assert await sealed(raw) == (True, raw)
+    assert (await zfs.properties(raw, ["keylocation"]))["keylocation"].value == "prompt"
+
+
+async def check_destroying_a_filesystem_takes_nothing_with_it(host: Host) -> None:
+    zfs = host.zfs
+    path = await source(host)
+    below = path.child("below")
+    await zfs.create_filesystem(below, PLACEHOLDER)
+    with pytest.raises(ZfsError, match="src"):
+        await zfs.destroy_filesystem(path)
+    await zfs.snapshot(below, "1")
+    with pytest.raises(ZfsError, match="below"):
+        await zfs.destroy_filesystem(below)
+    await zfs.destroy_snapshots(below, ["1"])
+    await zfs.destroy_filesystem(below)
+    assert await zfs.dataset(below) is None
+    assert await zfs.dataset(path) is not None
+    with pytest.raises(DatasetNotFound, match="below"):
+        await zfs.destroy_filesystem(below)
 
 
 async def check_what_exists_is_not_made_again(host: Host) -> None:

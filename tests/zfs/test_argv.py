@@ -43,7 +43,9 @@ LISTED = "guid,type,zrepl:placeholder,receive_resume_token,encryption,zrepl-trio
             argv.list_versions_below(FS),
             f"zfs list -Hp -r -t snapshot,bookmark {COLUMNS} -s createtxg FS",
         ),
-        (argv.get_properties(FS, ["a:b", "guid"]), f"zfs get -Hp {GET} a:b,guid FS"),
+        (argv.get_properties([FS], ["a:b", "guid"]), f"zfs get -Hp {GET} a:b,guid FS"),
+        (argv.get_properties([FS, FS], ["guid"]), f"zfs get -Hp {GET} guid FS FS"),
+        (argv.destroy_filesystem(FS), "zfs destroy FS"),
         (argv.set_properties(FS, {"a:b": "c", "d": ""}), "zfs set a:b=c d= FS"),
         (
             argv.create_filesystem(FS, {"zrepl:placeholder": "on", "mountpoint": "none"}),

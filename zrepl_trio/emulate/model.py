@@ -221,8 +221,10 @@ class World:
         return dataset
 
     def settle_encryption(self, dataset: Dataset) -> None:
-        """Fix a new dataset's encryption flag: its own, else its parent's."""
+        """Fix a new dataset's encryption flag: its own, which makes it a root, else its parent's."""
         own = dataset.local.pop("encryption", None)
+        if own not in {None, "off"}:
+            dataset.local["encryptionroot"] = "self"
         parent = self.get(names.parent(dataset.name))
         if own is None and parent is not None:
             own = parent.local.get("encryption")

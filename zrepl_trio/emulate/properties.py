@@ -56,6 +56,8 @@ NATIVE: dict[str, tuple[str, bool, str, tuple[str, ...]]] = {
     "vscan": ("off", True, _F, _ON_OFF),
     "xattr": ("on", True, _F, ("on", "off", "dir", "sa")),
     "encryption": ("off", False, _FV, ("on", "off", "aes-256-gcm")),
+    "keyformat": ("none", False, _FV, ("raw", "hex", "passphrase")),
+    "keylocation": ("none", False, _FV, ()),
 }
 """Settable ones. `encryption` is a flag only: there are no keys, and nothing is encrypted."""
 

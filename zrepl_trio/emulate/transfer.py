@@ -57,6 +57,9 @@ class Outgoing:
         return int(self.begin["offset"])
 
 
+_OF_ENCRYPTION = frozenset({"encryption", "encryptionroot", "keyformat", "keylocation"})
+
+
 def sending(
     world: World,
     target: str,
@@ -99,7 +102,7 @@ def sending(
     if properties:
         for prop in sorted({*dataset.local, *dataset.received}):
             value, _ = world.value(dataset, prop)
-            if prop != "encryption":
+            if prop not in _OF_ENCRYPTION:
                 begin[f"prop.{prop}"] = value
         for prop, value in to.props.items():
             begin[f"snapprop.{prop}"] = value
@@ -293,6 +296,8 @@ def _new_dataset(world: World, name: str, begin: Mapping[str, str]) -> Dataset:
     made = world.add(name, world.new_guid(), is_volume=begin.get("type") == "volume")
     if "encrypted" in begin:
         made.local["encryption"] = "aes-256-gcm"
+        made.local["encryptionroot"] = "self"
+        made.local["keylocation"] = "prompt"
     else:
         world.settle_encryption(made)
     if "volsize" in begin:

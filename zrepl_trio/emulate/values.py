@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zrepl_trio.emulate import names
 from zrepl_trio.emulate.model import Bookmark, Dataset, Snapshot, World
 from zrepl_trio.emulate.properties import NATIVE, is_user
 
@@ -66,8 +67,15 @@ def _computed(
     if prop == "keystatus":
         return "available" if encrypted else "-"
     if prop == "encryptionroot":
-        return dataset.name if encrypted else "-"
+        return _encryption_root(world, dataset) if encrypted else "-"
     return None
+
+
+def _encryption_root(world: World, dataset: Dataset) -> str:
+    walk: Dataset | None = dataset
+    while walk is not None and "encryptionroot" not in walk.local:
+        walk = world.get(names.parent(walk.name))
+    return walk.name if walk is not None else dataset.name
 
 
 def version_value(

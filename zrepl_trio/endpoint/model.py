@@ -64,7 +64,8 @@ class SendRequest:
 class ReceiveRequest:
     """The receiver's half of that step.
 
-    `source_guid` is the sender's dataset guid, if known; it never crosses zrepl's wire.
+    `source_guid` is the sender's dataset guid, `raw` whether the stream is one of an encrypted
+    dataset that stays so; None where unknown, since neither crosses zrepl's wire.
     """
 
     filesystem: DatasetPath
@@ -72,6 +73,7 @@ class ReceiveRequest:
     clear_resume_token: bool
     protection: Protection = Protection()
     source_guid: int | None = None
+    raw: bool | None = None
 
 
 class Way(Enum):

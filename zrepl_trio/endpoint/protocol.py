@@ -78,11 +78,13 @@ class StreamSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendReply:
-    """Answer to a send: `expected_size` in bytes, None = unknown; `stream` is live."""
+    """Answer to a send: `expected_size` in bytes, `raw` as in a ReceiveRequest, None = unknown;
+    `stream` is live."""
 
     used_resume_token: bool
     stream: StreamSource
     expected_size: int | None = None
+    raw: bool | None = None
 
 
 class Endpoint(Protocol):

@@ -79,9 +79,9 @@ class ReceivedProperties:
                         f"`{second}`: keep it in one"
                     )
 
-    def names(self, name: str) -> bool:
-        """Whether the job itself says what is to become of that property."""
-        return name in self.inherit or name in self.override or name in self.accept
+    def takes(self, name: str) -> bool:
+        """Whether the job itself gives that property its value, or lets the sender do it."""
+        return name in self.override or name in self.accept
 
     def excluded(self, *, is_volume: bool | None) -> tuple[str, ...]:
         """The names for `-x`, for a filesystem, a volume, or (None) while that is unknown.

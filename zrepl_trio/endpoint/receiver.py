@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import structlog
@@ -28,6 +28,14 @@ from zrepl_trio.endpoint.placeholders import (
 )
 from zrepl_trio.endpoint.protect import carry_out, holds_on
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
+from zrepl_trio.endpoint.readback import (
+    ENCRYPTION_PROPERTIES,
+    Received,
+    check_placeholder,
+    check_received,
+    is_encrypted,
+    properties_to_read,
+)
 from zrepl_trio.endpoint.received_properties import (
     HARMLESS_KEY_LOCATIONS,
     KEY_LOCATION,
@@ -39,14 +47,23 @@ from zrepl_trio.errors import (
     DatasetBusy,
     DatasetExists,
     DatasetNotFound,
+    PolicyBreach,
     Refused,
     ZfsError,
     ZreplError,
 )
 from zrepl_trio.pace import Throttle
 from zrepl_trio.zfs.argv import PLACEHOLDER, SOURCE_GUID
-from zrepl_trio.zfs.model import Dataset, DestroyResult, FilesystemVersion, ReceiveArgs
+from zrepl_trio.zfs.model import (
+    Dataset,
+    DestroyResult,
+    FilesystemVersion,
+    Property,
+    PropertySource,
+    ReceiveArgs,
+)
 from zrepl_trio.zfs.names import DatasetPath, Identity
+from zrepl_trio.zfs.placeholders import is_placeholder
 from zrepl_trio.zfs.port import Zfs
 
 __all__ = ["Receiver"]
@@ -171,8 +188,16 @@ class Receiver:
         stream.pace.keep_to(self._throttle)
         await self._take(args, stream)
         received, versions = await self._verified(path, request.to)
-        if target is None or resuming or over_placeholder or target.encrypted:
-            await self._settle(path, args)
+        await self._settle(
+            path,
+            Received(
+                args=args,
+                rules=self._properties,
+                encryption=self._placeholder_encryption,
+                fresh=target is None or over_placeholder,
+                raw=request.raw,
+            ),
+        )
         changes = after_receive(
             job=self._job,
             kind=kind_for(request.protection, initial=target is None),
@@ -203,16 +228,42 @@ class Receiver:
                     known[ancestor] = dataset
                     break
             existing = {a for top in known for a in (*top.ancestors(), top)}
-            root, client_root = self._confined.root, self._confined.client_root
-            for parent in missing_parents(root=root, target=path, existing=existing):
+            above: Mapping[str, Property] | None = None
+            for parent in missing_parents(root=self._confined.root, target=path, existing=existing):
                 properties = placeholder_properties(
-                    parent, client_root=client_root, encryption=self._placeholder_encryption
+                    parent,
+                    client_root=self._confined.client_root,
+                    encryption=self._placeholder_encryption,
                 )
+                if above is None:
+                    above = await self._zfs.properties(
+                        parent.ancestors()[-1], ENCRYPTION_PROPERTIES
+                    )
                 log.info("placeholder is created", filesystem=str(parent))
                 try:
                     await self._zfs.create_filesystem(parent, properties)
                 except DatasetExists:
-                    continue  # somebody else was faster; it is there, which is what we need
+                    above = None  # somebody else was faster; it is there, which is what we need
+                    continue
+                above = await self._read_back(parent, properties, above)
+
+    async def _read_back(
+        self, path: DatasetPath, wanted: Mapping[str, str], above: Mapping[str, Property]
+    ) -> Mapping[str, Property]:
+        """The new placeholder's properties; one that is not as it should be is removed again, so
+        that nothing is ever received below it."""
+        names = list(dict.fromkeys((*ENCRYPTION_PROPERTIES, *wanted)))
+        found = await self._zfs.properties(path, names)
+        try:
+            check_placeholder(path, found, wanted=wanted, parent=above)
+        except PolicyBreach as breach:
+            try:
+                # zfs refuses it when there are snapshots or children, and no file can be in it
+                await self._zfs.destroy_filesystem(path)
+            except ZfsError as error:
+                breach.add_note(f"it is still there: {error}")
+            raise
+        return found
 
     async def _empty(self, path: DatasetPath) -> None:
         """Remove a placeholder's snapshots (of a recursive snapshot, say): `zfs recv -F` of a
@@ -289,20 +340,26 @@ class Receiver:
             dataset=path,
         )
 
-    async def _settle(self, path: DatasetPath, args: ReceiveArgs) -> None:
-        """Set what `zfs recv -o` and `-x` left undone, after looking what is there."""
-        dataset = await self._zfs.dataset(path)
-        if dataset is None:
-            raise DatasetNotFound(f"{path} vanished after it was received", dataset=path)
+    async def _settle(self, path: DatasetPath, what: Received) -> None:
+        """Read back what is there, by one command; set what of our own `zfs recv -o` left undone,
+        and raise PolicyBreach unless all else is as the job and the stream demand."""
+        root = self._confined.root
+        paths = dict.fromkeys((path, path.ancestors()[-1], root))
+        found = await self._zfs.properties_of(list(paths), properties_to_read(what.args))
+        ours = found[path]
         missing: dict[str, str] = {}
-        wanted = args.override.get(SOURCE_GUID)
-        if wanted is not None and str(dataset.source_guid) != wanted:
-            missing[SOURCE_GUID] = wanted
-        if dataset.is_placeholder:
+        guid = what.args.override.get(SOURCE_GUID)
+        if guid is not None and ours[SOURCE_GUID] != Property(guid, PropertySource.LOCAL):
+            missing[SOURCE_GUID] = guid
+        mark = ours[PLACEHOLDER]
+        if is_placeholder(path, mark.value, mark.source):
             missing[PLACEHOLDER] = NO_LONGER
-        if dataset.encrypted and not self._properties.names(KEY_LOCATION):
-            found = (await self._zfs.properties(path, [KEY_LOCATION]))[KEY_LOCATION]
-            if found.value not in HARMLESS_KEY_LOCATIONS:
-                missing[KEY_LOCATION] = "prompt"
+        if (
+            is_encrypted(ours)
+            and ours[KEY_LOCATION].value not in HARMLESS_KEY_LOCATIONS
+            and not self._properties.takes(KEY_LOCATION)
+        ):
+            missing[KEY_LOCATION] = "prompt"
         if missing:
             await self._zfs.set_properties(path, missing)
+        check_received(path, what, found, root=root)

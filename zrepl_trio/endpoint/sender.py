@@ -118,6 +118,8 @@ class Sender:
                 yield SendReply(
                     used_resume_token=args.token is not None,
                     stream=ZfsSource(send, args.to.full(args.dataset), self._throttle),
+                    # nothing else is sent raw of an encrypted dataset: `_validated` sees to it
+                    raw=self._flags.encrypted,
                 )
 
     async def send_completed(self, request: SendRequest) -> None:

@@ -45,6 +45,7 @@ async def receive_step(
                 clear_resume_token=not reply.used_resume_token,
                 protection=request.protection,
                 source_guid=source_guid,
+                raw=reply.raw,
             ),
             reply.stream,
         )

@@ -21,6 +21,7 @@ __all__ = [
     "create_filesystem",
     "decode_token",
     "destroy_bookmark",
+    "destroy_filesystem",
     "destroy_snapshots",
     "get_properties",
     "hold",
@@ -98,9 +99,9 @@ def list_versions_below(root: DatasetPath) -> Argv:
     )
 
 
-def get_properties(path: DatasetPath, names: Sequence[str]) -> Argv:
-    """Those properties of one dataset."""
-    return ("zfs", "get", "-Hp", "-o", _GET_COLUMNS, ",".join(names), path)
+def get_properties(paths: Sequence[DatasetPath], names: Sequence[str]) -> Argv:
+    """Those properties of each dataset."""
+    return ("zfs", "get", "-Hp", "-o", _GET_COLUMNS, ",".join(names), *paths)
 
 
 def set_properties(path: DatasetPath, values: Mapping[str, str]) -> Argv:
@@ -112,6 +113,11 @@ def create_filesystem(path: DatasetPath, properties: Mapping[str, str]) -> Argv:
     """Make a filesystem below an existing parent."""
     options = [word for n, v in properties.items() for word in ("-o", f"{n}={v}")]
     return ("zfs", "create", *options, path)
+
+
+def destroy_filesystem(path: DatasetPath) -> Argv:
+    """Destroy a dataset; without -r, zfs refuses when it has children or snapshots."""
+    return ("zfs", "destroy", path)
 
 
 def snapshot(path: DatasetPath, name: str) -> Argv:

@@ -115,14 +115,20 @@ class CliZfs:
         return found
 
     async def properties(self, path: DatasetPath, names: Sequence[str]) -> dict[str, Property]:
-        self._check_not_blocked(path)
+        return (await self.properties_of([path], names))[path]
+
+    async def properties_of(
+        self, paths: Sequence[DatasetPath], names: Sequence[str]
+    ) -> dict[DatasetPath, dict[str, Property]]:
         rows = PropertyRows(names)
-        words = argv.get_properties(path, names)
-        found = await self._stream(words, rows, lambda: rows.of(path), dataset=path)
-        missing = [name for name in names if name not in found]
-        if missing:
-            raise unexpected_output(words, f"no row for {', '.join(missing)}", dataset=path)
-        return {name: found[name] for name in names}
+        words = argv.get_properties(paths, names)
+        self._check_not_blocked(paths[0])
+        await self._stream(words, rows, lambda: None, dataset=paths[0])
+        for path in paths:
+            missing = [name for name in names if name not in rows.of(path)]
+            if missing:
+                raise unexpected_output(words, f"no row for {', '.join(missing)}", dataset=path)
+        return {path: {name: rows.of(path)[name] for name in names} for path in paths}
 
     # -- datasets, snapshots, bookmarks ----------------------------------------------------
 
@@ -136,6 +142,9 @@ class CliZfs:
     async def rename(self, old: DatasetPath, new: DatasetPath) -> None:
         self._check_not_blocked(new)
         await self._do(argv.rename(old, new), old)
+
+    async def destroy_filesystem(self, path: DatasetPath) -> None:
+        await self._do(argv.destroy_filesystem(path), path)
 
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         await self._do(argv.snapshot(path, name), path)

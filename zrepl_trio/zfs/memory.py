@@ -171,9 +171,20 @@ class MemoryZfs:
 
     async def properties(self, path: DatasetPath, names: Sequence[str]) -> dict[str, Property]:
         await self._enter("properties", path)
-        with self._words(argv.get_properties(path, names), path):
+        with self._words(argv.get_properties([path], names), path):
             dataset = self.world.open(path)
         return {name: self._property(dataset, name) for name in names}
+
+    async def properties_of(
+        self, paths: Sequence[DatasetPath], names: Sequence[str]
+    ) -> dict[DatasetPath, dict[str, Property]]:
+        await self._enter("properties_of", paths[0])
+        with self._words(argv.get_properties(paths, names), paths[0]):
+            found = {path: self.world.open(path) for path in paths}
+        return {
+            path: {name: self._property(dataset, name) for name in names}
+            for path, dataset in found.items()
+        }
 
     async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
         await self._enter("set_properties", path)
@@ -190,6 +201,11 @@ class MemoryZfs:
         await self._enter("rename", old)
         with self._words(argv.rename(old, new), old):
             rename(self.world, old, new)
+
+    async def destroy_filesystem(self, path: DatasetPath) -> None:
+        await self._enter("destroy_filesystem", path)
+        with self._words(argv.destroy_filesystem(path), path):
+            self.world.destroy(path, recursive=False)
 
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         await self._enter("snapshot", path)

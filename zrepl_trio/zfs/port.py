@@ -80,6 +80,11 @@ class Zfs(Protocol):
     async def properties(self, path: DatasetPath, names: Sequence[str]) -> dict[str, Property]:
         """Those properties of one dataset; unset user properties have value `-`."""
 
+    async def properties_of(
+        self, paths: Sequence[DatasetPath], names: Sequence[str]
+    ) -> dict[DatasetPath, dict[str, Property]]:
+        """The same of several datasets, in one command."""
+
     async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
         """Set them locally, in one command."""
 
@@ -93,6 +98,9 @@ class Zfs(Protocol):
 
         DatasetExists when `new` is there; DatasetNotFound when `old` or the new parent is not;
         a ZfsError with zfs's words otherwise. A name renamed to itself stays."""
+
+    async def destroy_filesystem(self, path: DatasetPath) -> None:
+        """Remove it; a ZfsError, and nothing else, when it has snapshots or children."""
 
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         """Take `path@name`; DatasetExists when it is there."""

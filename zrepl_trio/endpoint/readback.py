@@ -1,0 +1,190 @@
+"""What must hold of a dataset that we made or received into, read back: zfs may have done otherwise.
+
+Pure. zrepl once made placeholders that were not encrypted, and what was received below them lay on
+another's disk in clear text (zrepl#504). Each check raises PolicyBreach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
+from zrepl_trio.endpoint.received_properties import KEY_LOCATION, ReceivedProperties
+from zrepl_trio.errors import PolicyBreach
+from zrepl_trio.zfs.argv import PLACEHOLDER, SOURCE_GUID
+from zrepl_trio.zfs.model import Property, PropertySource, ReceiveArgs
+from zrepl_trio.zfs.names import DatasetPath
+from zrepl_trio.zfs.placeholders import is_placeholder
+
+__all__ = [
+    "ENCRYPTION",
+    "ENCRYPTION_PROPERTIES",
+    "Received",
+    "check_placeholder",
+    "check_received",
+    "is_encrypted",
+    "properties_to_read",
+]
+
+ENCRYPTION, _ROOT = "encryption", "encryptionroot"
+
+ENCRYPTION_PROPERTIES = (ENCRYPTION, _ROOT)
+"""What `check_placeholder` wants to know of the parent."""
+
+_NOT_INHERITED = frozenset(
+    {
+        "canmount",
+        "context",
+        "defcontext",
+        "filesystem_limit",
+        "fscontext",
+        "quota",
+        "refquota",
+        "refreservation",
+        "reservation",
+        "rootcontext",
+        "snapshot_limit",
+        "volsize",
+        KEY_LOCATION,
+    }
+)
+"""zfsprops(7): what an earlier receive set of these, `-x` leaves."""
+
+_ONE_SPELLING = frozenset(
+    {"off", "noauto", "legacy", "always", "disabled", "hidden", "visible", "full", "geom", "dev"}
+)
+"""Values that zfs shows as they were set; others it may show otherwise, as 10G or gzip-6."""
+
+Properties = Mapping[str, Property]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What a receive was to do: its arguments, the job's rules, whether the dataset was `fresh` (or
+    a placeholder before), and whether the stream was `raw` (None: unknown)."""
+
+    args: ReceiveArgs
+    rules: ReceivedProperties
+    encryption: PlaceholderEncryption
+    fresh: bool
+    raw: bool | None
+
+
+def properties_to_read(args: ReceiveArgs) -> list[str]:
+    """The names of all that is looked at after that receive."""
+    names = (PLACEHOLDER, SOURCE_GUID, KEY_LOCATION, *ENCRYPTION_PROPERTIES)
+    return list(dict.fromkeys((*names, *args.exclude, *args.override)))
+
+
+def is_encrypted(found: Properties) -> bool:
+    """Whether the dataset is."""
+    return found[ENCRYPTION].value not in {"off", "-"}
+
+
+def check_placeholder(
+    path: DatasetPath, found: Properties, *, wanted: Mapping[str, str], parent: Properties
+) -> None:
+    """A placeholder as it is against `wanted`, with which it was created; without an `encryption`
+    there it must have its parent's."""
+    for name, value in wanted.items():
+        actual = found[name]
+        if name == ENCRYPTION:
+            if value == "off" and is_encrypted(found):
+                raise _breach(path, name, actual, value, "`recv.placeholder.encryption`", _NEW)
+        elif actual.value != value or actual.source is not PropertySource.LOCAL:
+            raise _breach(path, name, actual, value, "a placeholder's creation", _NEW)
+    if ENCRYPTION not in wanted:
+        for name in ENCRYPTION_PROPERTIES:
+            if found[name].value != parent[name].value:
+                value = f"{parent[name].value} as its parent"
+                raise _breach(path, name, found[name], value, "`recv.placeholder.encryption`", _NEW)
+
+
+def check_received(
+    path: DatasetPath,
+    what: Received,
+    found: Mapping[DatasetPath, Properties],
+    *,
+    root: DatasetPath,
+) -> None:
+    """The dataset after a receive; `found` tells of it, of its parent, and of `root`, the job's."""
+    ours = found[path]
+    if not is_encrypted(ours) and ENCRYPTION not in what.rules.override:
+        _check_clear_text(path, what, found, root)
+    for name, wanted in what.rules.override.items():
+        if not _in_force(name, wanted, ours[name]):
+            action = f"run `zfs set {name}={wanted} {path}` and find out what keeps it from that"
+            raise _breach(path, name, ours[name], wanted, "`recv.properties.override`", action)
+    for name in what.args.exclude:
+        stays = not what.fresh and name in _NOT_INHERITED
+        if ours[name].source is PropertySource.RECEIVED and not stays and name != KEY_LOCATION:
+            why = (
+                "`recv.properties.inherit`"
+                if name in what.rules.inherit
+                else "what is left out by default (`recv.properties.accept` takes it)"
+            )
+            action = f"run `zfs inherit {name} {path}`"
+            raise _breach(path, name, ours[name], "no value of the sender", why, action)
+
+
+def _check_clear_text(
+    path: DatasetPath, what: Received, found: Mapping[DatasetPath, Properties], root: DatasetPath
+) -> None:
+    """What lies in clear text must be meant to."""
+    actual = found[path][ENCRYPTION]
+    if what.raw:
+        raise _breach(path, ENCRYPTION, actual, "that of the raw stream", "the sender", _LEAKED)
+    parent = path.parent
+    if parent is None:
+        return
+    if is_encrypted(found[parent]):
+        wanted = f"{found[parent][ENCRYPTION].value} as its parent"
+        raise _breach(path, ENCRYPTION, actual, wanted, "an encrypted parent", _LEAKED)
+    mark = found[parent][PLACEHOLDER]
+    if (
+        what.encryption is PlaceholderEncryption.INHERIT
+        and is_encrypted(found[root])
+        and is_placeholder(parent, mark.value, mark.source)
+    ):
+        wanted = f"{found[root][ENCRYPTION].value} as {root}"
+        action = (
+            f"{_LEAKED}; its placeholder {parent} is not encrypted either, so make that anew too, or "
+            "set `recv.placeholder.encryption: off` if clear text is meant"
+        )
+        raise _breach(path, ENCRYPTION, actual, wanted, "`recv.placeholder.encryption`", action)
+
+
+def _in_force(name: str, wanted: str, actual: Property) -> bool:
+    """Whether the override is what counts; a value that zfs may spell otherwise is not compared."""
+    if ":" in name:
+        return actual == Property(wanted, PropertySource.LOCAL)
+    if name == ENCRYPTION:
+        return (actual.value in {"off", "-"}) == (wanted == "off")
+    if actual.source in {PropertySource.NONE, PropertySource.TEMPORARY}:
+        return True  # not of this type of dataset, or hidden by how it is mounted just now
+    if actual.source is not PropertySource.LOCAL:
+        return False
+    if wanted == "on":
+        return actual.value != "off"
+    if wanted.startswith("/"):
+        return actual.value.endswith(wanted)  # shown behind the pool's altroot
+    return wanted not in _ONE_SPELLING or actual.value == wanted
+
+
+_NEW = (
+    "nothing was received into it; see whether somebody else changes datasets there, and try again"
+)
+_LEAKED = (
+    "what was received lies there in clear text: destroy the replica if it must not, and have it sent "
+    "again to where it is encrypted"
+)
+
+
+def _breach(
+    path: DatasetPath, name: str, actual: Property, wanted: str, demanded_by: str, action: str
+) -> PolicyBreach:
+    return PolicyBreach(
+        f"{path}: {name} is {actual.value!r} ({actual.source.value}), but {wanted!r} is demanded by "
+        f"{demanded_by}: {action}"
+    )
