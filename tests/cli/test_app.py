@@ -24,6 +24,7 @@ from zrepl_trio.jobs.lock import JobLocked
 COMMANDS = [
     "run",
     "daemon",
+    "takeover",
     "status",
     "check",
     "signal wakeup",

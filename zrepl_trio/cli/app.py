@@ -163,6 +163,30 @@ def daemon(ctx: typer.Context, config: ConfigOption = None) -> None:
     run_command(chosen_config(ctx, config), once=False, strict=False, jobs=[])
 
 
+@app.command(epilog=EXITS, short_help="Check a host that is to move from zrepl; changes nothing.")
+def takeover(
+    ctx: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Tell what would become of a host that zrepl, or an older daemon, replicated so far.
+
+    Refuses while a daemon answers on the control socket. Then says what of the config is read
+    differently, and for each job what it finds in ZFS (cursors, holds, placeholders, partly received
+    state) and how each filesystem goes on. Reads only: run it as often as you like.
+
+    \b
+    Exit status 0: all goes on; 1: something does not, and what to do about it is said.
+    \b
+    Examples:
+      zrepl-trio takeover
+      zrepl-trio takeover --config /etc/zrepl/zrepl.yml --json | jq .Continues
+    """
+    from zrepl_trio.cli.takeover import takeover_command
+
+    raise typer.Exit(takeover_command(chosen_config(ctx, config), as_json=json))
+
+
 @app.command(epilog=EXITS, short_help="Show what the daemon does.")
 def status(
     ctx: typer.Context,

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.config.test_support import HEAD, KEEP
+from zrepl_trio.config.differences import differences
+from zrepl_trio.config.load import parse_config
+
+PULL = f"{HEAD}  pruning: {{keep_sender: [{KEEP}], keep_receiver: [{KEEP}]}}\n"
+SOURCE = """\
+jobs:
+- name: offer
+  type: source
+  serve: {type: stdinserver, client_identities: [b]}
+  filesystems: {"tank<": true}
+  snapshotting: {type: manual}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (PULL, ["(`zfs recv -u`)", "left out", "dropped and sent anew"]),
+        (PULL + "  recv: {unmounted: false}\n", ["left out", "dropped and sent anew"]),
+        (SOURCE, []),
+        (SOURCE + "  send: {send_properties: true}\n", ["a zrepl-trio on the other side"]),
+    ],
+)
+def test_only_what_applies_to_the_jobs_is_told_with_its_place(text: str, told: list[str]) -> None:
+    notes = [str(note) for note in differences(parse_config(text))]
+    assert len(notes) == len(told)
+    for note, words in zip(notes, told, strict=True):
+        assert words in note
+        assert "jobs[0]" in note

@@ -1,0 +1,63 @@
+"""State that zrepl left, made with plain `zfs` on emulated pools, goes on under our daemons.
+
+On real OpenZFS the same runs in tests/platform.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from tests.interop.daemons import ours
+from tests.interop.pairs import Pair, joined
+from tests.interop.pools import World, two_pools
+from tests.interop.sshd import Sshd, running_sshd
+from tests.interop.takeovers import (
+    state_of_an_old_zrepl_goes_on,
+    state_of_zrepl_0_7_goes_on,
+)
+from tests.support.hosts import scratch
+from zrepl_trio.demo.openssh import find_sshd
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.sshd,
+    pytest.mark.skipif(find_sshd() is None, reason="OpenSSH's sshd is not installed"),
+]
+_names = (f"taken{number}" for number in itertools.count(1))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with two_pools(tmp_path_factory.mktemp("pools")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
+        yield started
+
+
+@pytest.fixture(params=[False, True], ids=["pull", "push"])
+def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[Pair]:
+    us = ours()
+    pushes: bool = request.param
+    with (
+        scratch() as directory,
+        joined(
+            world, sshd, directory, next(_names), passive=us, proxy=us, active=us, pushes=pushes
+        ) as made,
+    ):
+        yield made
+
+
+def test_state_of_zrepl_0_7_goes_on(pair: Pair) -> None:
+    state_of_zrepl_0_7_goes_on(pair)
+
+
+def test_state_of_an_old_zrepl_goes_on(pair: Pair) -> None:
+    state_of_an_old_zrepl_goes_on(pair)

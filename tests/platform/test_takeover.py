@@ -1,0 +1,53 @@
+"""State that zrepl left on real OpenZFS, made with its own commands, goes on under our daemons."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.daemons import ours
+from tests.interop.pairs import Pair, joined
+from tests.interop.pools import World, two_pools
+from tests.interop.sshd import Sshd, running_sshd
+from tests.interop.takeovers import (
+    state_of_an_old_zrepl_goes_on,
+    state_of_zrepl_0_7_goes_on,
+)
+
+pytestmark = pytest.mark.timeout(900)
+_names = (f"taken{number}" for number in itertools.count(1))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with two_pools(tmp_path_factory.mktemp("pools")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
+        yield started
+
+
+@pytest.fixture(params=[False, True], ids=["pull", "push"])
+def pair(
+    request: pytest.FixtureRequest, world: World, sshd: Sshd, tmp_path: Path
+) -> Iterator[Pair]:
+    us = ours()
+    pushes: bool = request.param
+    with joined(
+        world, sshd, tmp_path, next(_names), passive=us, proxy=us, active=us, pushes=pushes
+    ) as made:
+        yield made
+
+
+def test_state_of_zrepl_0_7_goes_on(pair: Pair) -> None:
+    state_of_zrepl_0_7_goes_on(pair)
+
+
+def test_state_of_an_old_zrepl_goes_on(pair: Pair) -> None:
+    state_of_an_old_zrepl_goes_on(pair)
