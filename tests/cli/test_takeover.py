@@ -101,7 +101,9 @@ async def test_the_text_has_it_all_and_ends_with_what_to_do(zfs: MemoryZfs, tmp_
     assert "Read differently from zrepl:" in text
     assert "recv -u" in text
     assert "systemctl disable --now zrepl" in text
-    assert lines[-5] == "Nothing was changed. Next:"
+    assert lines[-6] == "Nothing was changed. Next:"
+    assert "zrepl-trio stdinserver" in lines[-4]
+    assert "zrepl-trio plan" not in text  # no job of this host is an active one
     parsed = json.loads(json.dumps(report.to_json()))
     assert parsed["Continues"] is True
     assert parsed["Jobs"][0]["Filesystems"][1]["Outlook"] == "continues"

@@ -20,6 +20,7 @@ from .pairs import Pair
 from .pools import World
 from .scenarios import MIB, done
 
+PROPERTIES = "zrepl:placeholder,zrepl-trio:source-guid,mountpoint,readonly,receive_resume_token"
 RUNNING = 5  # zrepl-trio's exit status while a daemon has the control socket
 
 
@@ -122,7 +123,7 @@ def picture(pair: Pair) -> object:
     return [
         [
             world.run("zfs", "list", "-Hp", "-t", "all", "-o", "name,guid,createtxg", "-r", top),
-            world.run("zfs", "get", "-Hp", "-r", "-t", "filesystem", "all", top),
+            world.run("zfs", "get", "-Hp", "-r", "-t", "filesystem", PROPERTIES, top),
             holds(world, top),
         ]
         for top in (pair.dataset, pair.replica.rpartition("/")[0])

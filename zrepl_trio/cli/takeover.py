@@ -31,13 +31,6 @@ from zrepl_trio.zfs.port import Zfs
 
 __all__ = ["JobReport", "Report", "survey_jobs", "takeover", "takeover_command", "text_of"]
 
-NEXT_STEPS = (
-    "stop zrepl and keep it from starting: systemctl disable --now zrepl",
-    "start zrepl-trio in its place: zrepl-trio run",
-    "look: zrepl-trio status",
-    "to go back: stop zrepl-trio, then systemctl enable --now zrepl",
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport:
@@ -67,6 +60,7 @@ class Report:
     asleep: Sequence[str]
     refused: Sequence[str]
     jobs: Sequence[JobReport]
+    next: Sequence[str]
 
     @property
     def continues(self) -> bool:
@@ -83,7 +77,7 @@ class Report:
             "Dormant": list(self.asleep),
             "Refused": list(self.refused),
             "Jobs": [_job_json(job) for job in self.jobs],
-            "Next": list(NEXT_STEPS),
+            "Next": list(self.next),
         }
 
 
@@ -109,7 +103,22 @@ async def takeover(zfs: Zfs, loaded: LoadedConfig) -> Report:
         asleep=[str(each) for each in dormant(loaded)],
         refused=[str(problem) for problem in unsupported(loaded)],
         jobs=await survey_jobs(zfs, loaded.config),
+        next=list(next_steps(loaded.config)),
     )
+
+
+def next_steps(config: Config) -> Iterator[str]:
+    """What a person does when all goes on; docs/takeover.md has it in full."""
+    yield "keep zrepl from starting: systemctl disable --now zrepl"
+    if any(isinstance(getattr(job, "serve", None), StdinserverServe) for job in config.jobs):
+        yield (
+            "in authorized_keys let the clients' lines call `zrepl-trio stdinserver` instead of "
+            "`zrepl stdinserver`"
+        )
+    yield "start zrepl-trio in its place: zrepl-trio run"
+    active = any(isinstance(job, PushJob | PullJob) for job in config.jobs)
+    yield f"look: {'zrepl-trio plan, and ' if active else ''}zrepl-trio status"
+    yield "to go back: stop zrepl-trio, then systemctl enable --now zrepl"
 
 
 async def survey_jobs(zfs: Zfs, config: Config) -> list[JobReport]:
@@ -217,7 +226,7 @@ def text_of(report: Report) -> Iterator[str]:
     yield ""
     if report.continues:
         yield "Nothing was changed. Next:"
-        yield from (f"  {number}. {step}" for number, step in enumerate(NEXT_STEPS, 1))
+        yield from (f"  {number}. {step}" for number, step in enumerate(report.next, 1))
     else:
         yield "Nothing was changed. First mend what is refused or cannot continue, and look again."
 
