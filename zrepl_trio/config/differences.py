@@ -45,7 +45,7 @@ def _of(job: Job) -> Iterator[tuple[Loc, str]]:
     if isinstance(job, PullJob | SinkJob):
         if job.recv.unmounted:
             yield ("recv",), _UNMOUNTED
-        yield ("recv", "properties"), _PROPERTIES
+        yield ("recv",), _PROPERTIES
     if isinstance(job, PushJob | SourceJob) and (
         job.send.send_properties or job.send.backup_properties
     ):
