@@ -29,7 +29,7 @@ OURS = version_document("0.1.0", os_name="linux", machine="x86_64", python="CPyt
 @asynccontextmanager
 async def answering(path: str, routes: Mapping[str, Handler]) -> AsyncIterator[None]:
     async with open_control_listener(path) as listener, trio.open_nursery() as nursery:
-        await nursery.start(serve_http, listener, routes)
+        await nursery.start(serve_http, [listener], routes)
         yield
         nursery.cancel_scope.cancel()
 
