@@ -14,7 +14,7 @@ from tests.replication.hosts import Hosts, open_hosts
 from tests.replication.notation import path
 from tests.replication.pair import MIB, the
 from tests.support.resources import nothing_left_behind
-from zrepl_trio.replication.policy import ReplicationOptions
+from zrepl_trio.replication.policy import DivergencePolicy, ReplicationOptions
 from zrepl_trio.replication.report import Outcome
 from zrepl_trio.zfs.model import SendFlags
 
@@ -108,6 +108,28 @@ async def test_nothing_new_costs_four_processes_whatever_the_number(hosts: Hosts
     assert report.outcome is Outcome.DONE, report.error
     assert [fs.steps for fs in report.attempts[-1].filesystems] == [()] * 6
     assert len(hosts.commands) <= 4, hosts.commands
+
+
+async def test_a_diverged_replica_is_rolled_back_or_set_aside(hosts: Hosts) -> None:
+    for name in ("ztsrc/a", "ztsrc/a/b"):
+        await hosts.create(name)
+        await hosts.fill(name, MIB)
+        await hosts.snapshot(name, "1")
+    assert (await hosts.run()).outcome is Outcome.DONE
+    for policy, kept in (
+        (DivergencePolicy.ROLLBACK, ["1", "2"]),
+        (DivergencePolicy.KEEP_COPY, ["3"]),
+    ):
+        await hosts.zfs.snapshot(hosts.local("ztsrc/a"), "own")
+        for name in ("ztsrc/a", "ztsrc/a/b"):
+            await hosts.snapshot(name, "2" if policy is DivergencePolicy.ROLLBACK else "3")
+        assert (await hosts.run()).outcome is Outcome.FILESYSTEMS_FAILED
+        report = await hosts.run(ReplicationOptions(divergence=policy))
+        assert report.outcome is Outcome.DONE, report.error
+        assert await hosts.received("ztsrc/a") == kept
+    assert await hosts.received("ztsrc/a/b") == ["1", "2", "3"]
+    assert await hosts.same("ztsrc/a/b", "3")
+    assert (await hosts.run()).outcome is Outcome.DONE
 
 
 async def test_a_stream_cannot_act_by_its_properties(hosts: Hosts) -> None:

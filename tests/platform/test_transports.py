@@ -1,0 +1,56 @@
+"""Every transport, for a push and for a pull, with real OpenZFS below both daemons."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.daemons import ours
+from tests.interop.links import TRANSPORTS
+from tests.interop.pairs import Pair, joined
+from tests.interop.pools import World, two_pools
+from tests.interop.scenarios import full_and_incremental, full_incremental_and_resumed
+from tests.interop.sshd import Sshd, running_sshd
+
+pytestmark = pytest.mark.timeout(600)
+_names = (f"link{number}" for number in itertools.count(1))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with two_pools(tmp_path_factory.mktemp("pools")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
+        yield started
+
+
+# ssh-pull is what all of test_daemons.py is about
+@pytest.mark.parametrize(
+    ("transport", "pushes"),
+    [way for way in itertools.product(TRANSPORTS, (False, True)) if way != ("ssh", False)],
+)
+def test_full_incremental_and_resumed(
+    transport: str, pushes: bool, world: World, sshd: Sshd, tmp_path: Path
+) -> None:
+    us = ours()
+    pair: Pair
+    with joined(
+        world,
+        sshd,
+        tmp_path,
+        next(_names),
+        passive=us,
+        proxy=us,
+        active=us,
+        transport=transport,
+        pushes=pushes,
+    ) as pair:
+        scenario = full_and_incremental if transport == "local" else full_incremental_and_resumed
+        scenario(pair)
