@@ -21,7 +21,9 @@ from tests.support.docs import ROOT, block, blocks
 from zrepl_trio import __version__
 from zrepl_trio.cli.app import EXITS, app
 from zrepl_trio.cli.exitcodes import ExitCode
+from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.rules import ConflictResolution
+from zrepl_trio.config.support import dormant, unsupported
 
 README = (ROOT / "README.md").read_text()
 WALK = ROOT / "tests/e2e/test_readme.py"
@@ -68,6 +70,9 @@ def test_blocks_of_the_other_documents_are_of_a_tested_kind() -> None:
                         assert [w for w in words[1:] if "=" not in w and w not in targets] == []
                 case "yaml" if document == "docs/monitoring.md":
                     pass  # all of them are read by tests/docs/test_monitoring.py
+                case "yaml" if document == "docs/jobs.md":
+                    loaded = parse_config(each.text)
+                    assert unsupported(loaded) == dormant(loaded) == [], where
                 case "yaml" if document == "docs/plan.md":
                     ConflictResolution.model_validate(
                         yaml.safe_load(each.text)["conflict_resolution"]
