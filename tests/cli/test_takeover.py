@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.zfs.test_memory import TestClock
-from zrepl_trio.cli.takeover import Report, takeover, text_of
+from zrepl_trio.cli.takeover import takeover, text_of
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.control.socket import DaemonRunning
@@ -29,6 +29,15 @@ JOBS = """
   type: sink
   root_fs: backup/r
   serve: {type: stdinserver, client_identities: [app]}
+"""
+REFUSED = """\
+- name: fetch
+  type: pull
+  root_fs: backup/p
+  interval: manual
+  connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k,
+    transport_open_command: [nc]}
+  pruning: {keep_sender: [{type: regex, regex: ".*"}], keep_receiver: [{type: regex, regex: ".*"}]}
 """
 READS = {"datasets", "dataset", "versions", "versions_below", "holds", "decode_token", "features"}
 
@@ -113,17 +122,15 @@ async def test_the_text_has_it_all_and_ends_with_what_to_do(zfs: MemoryZfs, tmp_
     ("old", "new", "said"),
     [
         ("root_fs: backup/r", "root_fs: backup/none", "root_fs backup/none does not exist"),
-        ("tank/scratch<", "tank/empty", "tank/scratch: continues"),
-        ("snapshotting: {type: manual}", "send: {bandwidth_limit: {max: 1 MiB}}", "will refuse"),
+        ("tank<", "backup/r<", "backup/r/stranger: cannot continue"),
+        ("\n- name: in\n", f"\n{REFUSED}- name: in\n", "will refuse"),
     ],
 )
 async def test_what_stands_in_the_way_is_told_instead_of_the_next_steps(
     zfs: MemoryZfs, tmp_path: Path, old: str, new: str, said: str
 ) -> None:
-    jobs = JOBS.replace(old, new + ("\n  snapshotting: {type: manual}" if "send" in new else ""))
-    if "empty" in new:
-        zfs.add_filesystem("tank/new")
-    report: Report = await takeover(zfs, loaded(tmp_path, jobs))
+    zfs.add_filesystem("backup/p")
+    report = await takeover(zfs, loaded(tmp_path, JOBS.replace(old, new)))
     text = "\n".join(text_of(report))
     assert said in text
     assert not report.continues
