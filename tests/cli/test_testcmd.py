@@ -8,7 +8,9 @@ import random
 import pytest
 
 from tests.zfs.test_memory import TestClock
-from zrepl_trio.cli.testcmd import show_placeholders, show_verdicts, token_json
+from zrepl_trio.cli.exitcodes import UsageRefused
+from zrepl_trio.cli.testcmd import show_place, show_placeholders, show_verdicts, token_json
+from zrepl_trio.config.load import parse_config
 from zrepl_trio.errors import DatasetNotFound
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.memory import MemoryZfs
@@ -33,6 +35,23 @@ async def test_a_verdict_each(zfs: MemoryZfs, capsys: pytest.CaptureFixture[str]
     )
     await show_verdicts(zfs, admitting, DatasetPath("tank/not/yet"))
     assert capsys.readouterr().out == "ACCEPT\ttank/not/yet\t\n"
+
+
+def test_a_receiver_tells_where_a_filesystem_lands(capsys: pytest.CaptureFixture[str]) -> None:
+    sink = parse_config(
+        "jobs: [{name: sink, type: sink, serve: {type: local, listener_name: here}, root_fs: b, "
+        "recv: {target: {'tank/data<': ''}}}]"
+    ).config.jobs[0]
+    assert sink.type == "sink"
+    show_place(sink, DatasetPath("tank/data/a"))
+    assert capsys.readouterr().out == "ACCEPT\ttank/data/a\tb/IDENTITY/a\n"
+    show_place(sink, DatasetPath("tank/x"))
+    assert capsys.readouterr().out == (
+        "REJECT\ttank/x\tcannot place 'tank/x' below b/IDENTITY: no entry of `recv.target` "
+        "matches it\n"
+    )
+    with pytest.raises(UsageRefused, match="name one with --input"):
+        show_place(sink, None)
 
 
 async def test_only_a_datasets_own_mark_counts(

@@ -66,3 +66,44 @@ def test_a_local_connect_names_a_listener_of_this_config() -> None:
 """
     text = fault("jobs:\n" + LOCAL.format(name="one") + push)
     assert "jobs[1].connect.listener_name: no job of this config serves" in text
+
+
+TARGETS = """\
+jobs:
+- name: sink
+  type: sink
+  serve: {type: local, listener_name: here}
+  root_fs: backup
+  recv:
+    target:
+      "tank/data<": data
+      TARGET
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        (
+            '"tank/vm<": data',
+            "9:19: jobs[0].recv.target['tank/vm<']: data is the target of 'tank/data<' too",
+        ),
+        (
+            '"tank/vm<": data/vm',
+            "9:19: jobs[0].recv.target['tank/vm<']: data/vm lies inside data, the target of tank/data",
+        ),
+        (
+            '"tank/vm": ../vm',
+            "9:18: jobs[0].recv.target['tank/vm']: dataset path '../vm': component must not be '..'",
+        ),
+    ],
+)
+def test_targets_that_get_in_each_others_way(entry: str, text: str) -> None:
+    assert fault(TARGETS.replace("TARGET", entry)).startswith(f"zrepl.yml:{text}")
+
+
+def test_a_target_leaves_room_for_names() -> None:
+    parse_config(TARGETS.replace("TARGET", f'"tank/vm<": {"v" * 244}'))
+    text = fault(TARGETS.replace("TARGET", f'"tank/vm<": {"v" * 245}'))
+    assert text.startswith("zrepl.yml:9:19: jobs[0].recv.target['tank/vm<']: backup/vvv")
+    assert text.endswith("leaves no room for names below it")

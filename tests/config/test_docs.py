@@ -5,6 +5,7 @@ from pathlib import Path
 
 from zrepl_trio.config.base import Section
 from zrepl_trio.config.load import parse_config
+from zrepl_trio.endpoint.confine import Confinement
 from zrepl_trio.endpoint.received_properties import ACTING_ON_FILESYSTEMS, ACTING_ON_VOLUMES
 
 DOCS = (Path(__file__).parents[2] / "docs/config.md").read_text()
@@ -52,3 +53,15 @@ def test_the_filter_example_loads_and_decides_as_its_comments_say() -> None:
         )
     }
     assert list(verdicts.values()) == [True, False, True, False, False, True]
+
+
+def test_the_target_example_loads_and_places_as_its_comments_say() -> None:
+    (example,) = re.findall(r"```yaml\n(root_fs: .*?target:.*?)```", DOCS, re.DOTALL)
+    lines = "".join(f"  {line}\n" for line in example.splitlines())
+    head = "jobs:\n- name: a\n  type: sink\n  serve: {type: local, listener_name: b}\n"
+    (job,) = parse_config(head + lines).config.jobs
+    assert job.type == "sink"
+    confined = Confinement(job.root_fs, targets=job.recv.target)
+    said = re.findall(r"# .*?(\S+) +goes to (\S+)", example)
+    assert len(said) == len(example.splitlines()) - 3
+    assert [(wire, confined.local(wire)) for wire, _ in said] == said

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.interop.daemons import ours
-from tests.interop.links import TRANSPORTS
+from tests.interop.links import IDENTITY, TRANSPORTS
 from tests.interop.pairs import Pair, joined
 from tests.interop.pools import World, two_pools
 from tests.interop.scenarios import (
@@ -122,3 +122,39 @@ def test_one_filesystem_that_cannot_go_on_stops_no_other(pair: Pair) -> None:
     assert attempts[-1]["State"] == "filesystem-error"
     assert list(world.snapshots(f"{pair.replica}/good")) == ["1", "2"]
     assert list(world.snapshots(f"{pair.replica}/torn")) == ["1", "local"]
+
+
+@pytest.mark.parametrize("pushes", [False, True], ids=["pull", "push"])
+def test_replicas_go_where_the_receivers_target_says(
+    world: World, sshd: Sshd, *, pushes: bool
+) -> None:
+    us = ours()
+    target = '{"DATASET<": "", "DATASET/vm/web": hosts/web}'
+    with (
+        scratch() as directory,
+        joined(
+            world,
+            sshd,
+            directory,
+            next(_names),
+            passive=us,
+            proxy=us,
+            active=us,
+            transport="local",
+            pushes=pushes,
+            target=target,
+        ) as pair,
+    ):
+        for name in ("a", "a/b", "vm", "vm/web"):
+            world.run("zfs", "create", f"{pair.dataset}/{name}")
+        root = pair.replica.removesuffix(f"/{pair.dataset}")
+        assert root.endswith(IDENTITY) == pushes
+        for snapshot in ("1", "2"):
+            world.run("zfs", "snapshot", "-r", f"{pair.dataset}@{snapshot}")
+            attempts = pair.replicate()["Attempts"]
+            assert isinstance(attempts, list)
+            # the dataset itself is left nothing of its name; all below it goes on
+            assert attempts[-1]["State"] == "filesystem-error"
+            assert f"the place of {pair.dataset} would be the root itself" in str(attempts)
+            for place in ("a", "a/b", "vm", "hosts/web"):
+                assert snapshot in world.snapshots(f"{root}/{place}")

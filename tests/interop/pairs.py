@@ -32,10 +32,11 @@ def _sending(dataset: str) -> str:
 """
 
 
-def _receiving(root_fs: str) -> str:
+def _receiving(root_fs: str, target: str) -> str:
+    more = f", target: {target}" if target else ""
     return f"""\
   root_fs: {root_fs}
-  recv: {{placeholder: {{encryption: inherit}}}}
+  recv: {{placeholder: {{encryption: inherit}}{more}}}
 """
 
 
@@ -46,13 +47,15 @@ _KEEP = """\
 """
 
 
-def jobs(link: Link, dataset: str, root_fs: str, *, pushes: bool) -> tuple[str, str]:
+def jobs(
+    link: Link, dataset: str, root_fs: str, *, pushes: bool, target: str = ""
+) -> tuple[str, str]:
     """The passive job and the active one, which destroy nothing; the active one is named `active`."""
     passive = f"- name: passive\n  type: {'sink' if pushes else 'source'}\n  serve: {link.serve}\n"
     active = f"- name: active\n  type: {'push' if pushes else 'pull'}\n  connect: {link.connect}\n"
     if pushes:
-        return passive + _receiving(root_fs), active + _sending(dataset) + _KEEP
-    active += f"  interval: manual\n{_receiving(root_fs)}{_KEEP}"
+        return passive + _receiving(root_fs, target), active + _sending(dataset) + _KEEP
+    active += f"  interval: manual\n{_receiving(root_fs, target)}{_KEEP}"
     return passive + _sending(dataset), active
 
 
@@ -110,8 +113,12 @@ def joined(
     active: Program,
     transport: str = "ssh",
     pushes: bool = False,
+    target: str = "",
 ) -> Iterator[Pair]:
-    """A pair on fresh datasets named `name` in both pools; both daemons are gone at the end."""
+    """A pair on fresh datasets named `name` in both pools; both daemons are gone at the end.
+
+    `target` is the receiver's `recv.target` in YAML, with DATASET for the sender's dataset.
+    """
     dataset, root_fs = f"zisource/{name}", f"zibackup/{name}"
     for parent in (dataset, root_fs):
         world.run("zfs", "create", parent)
@@ -125,7 +132,11 @@ def joined(
     programs = {"passive": passive, "active": active}
     with ExitStack() as stack:
         link = stack.enter_context(linked(transport, line, sshd, pushes=pushes))
-        for role, text in zip(at, jobs(link, dataset, root_fs, pushes=pushes), strict=True):
+        for role, text in zip(
+            at,
+            jobs(link, dataset, root_fs, pushes=pushes, target=target.replace("DATASET", dataset)),
+            strict=True,
+        ):
             config = at[role] / "zrepl.yml"
             if not config.exists():
                 config.write_text(_global(at[role]))

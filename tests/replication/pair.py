@@ -25,6 +25,7 @@ from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, SendFlags
 from zrepl_trio.zfs.names import DatasetPath, Identity
+from zrepl_trio.zfs.targets import WHOLE, TargetRules
 
 __all__ = ["ROOT", "Cable", "Pair", "SteppingClock"]
 
@@ -181,6 +182,7 @@ class Pair:
         filesystems: dict[str, bool] | None = None,
         flags: SendFlags | None = None,
         identity: Identity | None = None,
+        targets: TargetRules = WHOLE,
         placeholder: PlaceholderEncryption = PlaceholderEncryption.INHERIT,
     ) -> None:
         rng, self.clock = random.Random(seed), SteppingClock()
@@ -198,6 +200,7 @@ class Pair:
             job="dst",
             root=ROOT,
             identity=identity,
+            targets=targets,
             placeholder_encryption=placeholder,
         )
         self.cable = Cable(self.sender)
@@ -248,7 +251,7 @@ class Pair:
         assert report.error == "", report.error
 
     def local(self, name: str) -> DatasetPath:
-        return ROOT.child(name)
+        return self.receiver.place(path(name))
 
     async def marks(self, name: str) -> set[str]:
         """Bookmarks and holds of a source filesystem: `#name` and `@snap=tag`."""

@@ -8,12 +8,19 @@ from zrepl_trio.replication.queue import Entry, StepQueue
 from zrepl_trio.zfs.names import DatasetPath
 
 
-def entry(name: str, *targets: int, present: bool = True, exists: bool | None = None) -> Entry:
+def entry(
+    name: str,
+    *targets: int,
+    present: bool = True,
+    exists: bool | None = None,
+    parents: list[str] | None = None,
+) -> Entry:
     return Entry(
         path=path(name),
         targets=targets,
         present=present,
         exists=present if exists is None else exists,
+        parents=tuple(path(name).ancestors()) if parents is None else tuple(map(path, parents)),
     )
 
 
@@ -50,6 +57,13 @@ def test_children_wait_for_their_new_parents_first_step() -> None:
     assert [queue.take(), queue.take(), queue.take()] == [path("a"), path("c"), None]
     assert queue.done(path("a")) == [path("a/b")]
     assert queue.take() == path("a/b")
+
+
+def test_only_those_that_lie_above_on_the_receiver_are_waited_for() -> None:
+    queue = StepQueue(
+        [entry("a", 5, present=False), entry("a/b", 1, present=False, parents=[])], slots=1
+    )
+    assert drain(queue) == ["a/b", "a"]
 
 
 def test_a_parent_that_is_there_or_has_nothing_to_do_holds_up_nobody() -> None:

@@ -229,11 +229,12 @@ def filesystems(
     ctx: typer.Context,
     job: Annotated[
         str,
-        typer.Option(
-            "--job", metavar="JOB", help="A push, source or snap job.", show_default=False
-        ),
+        typer.Option("--job", metavar="JOB", help="The job.", show_default=False),
     ],
-    all_: Annotated[bool, typer.Option("--all", help="Ask of all datasets of this host.")] = False,
+    all_: Annotated[
+        bool,
+        typer.Option("--all", help="Ask of all datasets of this host; not of a pull or sink job."),
+    ] = False,
     input_: Annotated[
         str | None,
         typer.Option(
@@ -244,18 +245,26 @@ def filesystems(
 ) -> None:
     """Show which filesystems the job's `filesystems` let in: ACCEPT or REJECT, and the name.
 
+    Of a pull or sink job: where the sender's filesystem lands, or why it is refused.
+
     \b
     Examples:
       zrepl-trio test filesystems --job backups_for_backup-srv --all
       zrepl-trio test filesystems --job backups_for_backup-srv --input tank/data/new
+      zrepl-trio test filesystems --job pull_app-srv --input tank/data
     """
     from zrepl_trio.cli.localzfs import with_zfs
-    from zrepl_trio.cli.testcmd import filter_of, one_path, show_verdicts
+    from zrepl_trio.cli.testcmd import job_named, one_path, show_place, show_verdicts
     from zrepl_trio.config.load import load_config
+    from zrepl_trio.config.model import PullJob, SinkJob
 
     path = one_path("--input", input_, all_=all_)
-    admitting = filter_of(load_config(chosen_config(ctx, config)).config, job)
-    with_zfs(lambda zfs: show_verdicts(zfs, admitting, path))
+    chosen = job_named(load_config(chosen_config(ctx, config)).config, job)
+    if isinstance(chosen, PullJob | SinkJob):
+        show_place(chosen, path)
+    else:
+        admitting = chosen.filesystems
+        with_zfs(lambda zfs: show_verdicts(zfs, admitting, path))
 
 
 @test.command(short_help="Which datasets are placeholders?")

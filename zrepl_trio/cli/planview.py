@@ -43,6 +43,8 @@ def _steps(each: FilesystemPreview) -> Iterator[Text]:
     count = len(each.steps)
     head = Text(f"  {escape(str(each.path))}", "bold")
     yield head.append(f"  {count} step{'' if count == 1 else 's'}, {_size(each.size)}", "not bold")
+    if each.place is not None and not each.place.endswith(f"/{each.path}"):
+        yield Text(f"    goes to {escape(str(each.place))}")
     if each.note:
         yield Text(f"    {escape(each.note)}", "yellow")
     if each.resolution is not None:

@@ -1,19 +1,29 @@
-"""`zrepl-trio test`: how a filter decides, what is a placeholder, what a resume token says."""
+"""`zrepl-trio test`: how a filter decides, where a receiver puts things, what is a placeholder, what a resume token says."""
 
 from __future__ import annotations
 
 import json
 
 from zrepl_trio.cli.exitcodes import UsageRefused
-from zrepl_trio.config.model import Config, PushJob, SnapJob, SourceJob
-from zrepl_trio.errors import DatasetNotFound
+from zrepl_trio.config.model import Config, Job, PullJob, SinkJob
+from zrepl_trio.endpoint.confine import Confinement
+from zrepl_trio.errors import DatasetNotFound, Refused
 from zrepl_trio.logs.lines import escape
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.model import ResumeToken
-from zrepl_trio.zfs.names import DatasetPath, InvalidName
+from zrepl_trio.zfs.names import DatasetPath, InvalidName, check_identity
 from zrepl_trio.zfs.port import Zfs
 
-__all__ = ["filter_of", "one_path", "show_placeholders", "show_verdicts", "token_json"]
+__all__ = [
+    "job_named",
+    "one_path",
+    "show_place",
+    "show_placeholders",
+    "show_verdicts",
+    "token_json",
+]
+
+_ANY_CLIENT = check_identity("IDENTITY")
 
 
 def one_path(option: str, text: str | None, *, all_: bool) -> DatasetPath | None:
@@ -26,15 +36,30 @@ def one_path(option: str, text: str | None, *, all_: bool) -> DatasetPath | None
         raise UsageRefused(f"{option}: {error}") from None
 
 
-def filter_of(config: Config, name: str) -> FilesystemFilter:
-    """The `filesystems` of that job; UsageRefused when there is none."""
+def job_named(config: Config, name: str) -> Job:
+    """That job; UsageRefused when there is none."""
     job = config.job(name)
     if job is None:
         there = ", ".join(each.name for each in config.jobs) or "none"
         raise UsageRefused(f"--job: the config has no job {name!r} (its jobs: {there})")
-    if not isinstance(job, PushJob | SourceJob | SnapJob):
-        raise UsageRefused(f"--job: {name} is a {job.type} job, which has no `filesystems`")
-    return job.filesystems
+    return job
+
+
+def show_place(job: PullJob | SinkJob, path: DatasetPath | None) -> None:
+    """Print ACCEPT and where the sender's `path` lands, or REJECT and why; UsageRefused for None,
+    since a receiver does not know what there is on the sender."""
+    if path is None:
+        raise UsageRefused(
+            f"--all: {job.name} is a {job.type} job, which means filesystems of its sender: name "
+            "one with --input"
+        )
+    identity = _ANY_CLIENT if isinstance(job, SinkJob) else None
+    try:
+        place = Confinement(job.root_fs, identity, job.recv.target).local(path)
+    except Refused as error:
+        print(f"REJECT\t{path}\t{error}")
+    else:
+        print(f"ACCEPT\t{path}\t{place}")
 
 
 async def show_verdicts(zfs: Zfs, admitting: FilesystemFilter, path: DatasetPath | None) -> None:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 
 from zrepl_trio.config.explain import Loc
-from zrepl_trio.config.model import Config
+from zrepl_trio.config.model import Config, PullJob, SinkJob
 from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe
+from zrepl_trio.zfs.names import MAX_NAME_BYTES
 
 __all__ = ["MAX_SOCKET_PATH", "cross_problems"]
 
@@ -22,6 +23,7 @@ def cross_problems(config: Config) -> Iterator[tuple[Loc, str]]:
         yield ("global", "control", "sockpath"), _too_long(sockpath, size)
     yield from _identity_problems(config)
     yield from _local_problems(config)
+    yield from _target_problems(config)
 
 
 def _identity_problems(config: Config) -> Iterator[tuple[Loc, str]]:
@@ -58,6 +60,17 @@ def _local_problems(config: Config) -> Iterator[tuple[Loc, str]]:
                 ("jobs", index, "connect", "listener_name"),
                 f"no job of this config serves the local listener {connect.listener_name!r}",
             )
+
+
+def _target_problems(config: Config) -> Iterator[tuple[Loc, str]]:
+    for index, job in enumerate(config.jobs):
+        if not isinstance(job, PullJob | SinkJob):
+            continue
+        for pattern, target in job.recv.target.entries:
+            # room for at least `/x` of the sender's or an identity's name, and a snapshot's
+            if target and len(job.root_fs) + 1 + len(target) + 4 > MAX_NAME_BYTES:
+                message = f"{job.root_fs}/{target} leaves no room for names below it"
+                yield ("jobs", index, "recv", "target", pattern), message
 
 
 def _too_long(path: str, size: int) -> str:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic import GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 
 from zrepl_trio.config import scalars
 from zrepl_trio.config.addresses import (
@@ -27,6 +27,7 @@ from zrepl_trio.config.regex import REGEX_WORDS, Regex
 from zrepl_trio.config.scalars import ScalarError
 from zrepl_trio.zfs.filter import FilesystemFilter, check_pattern
 from zrepl_trio.zfs.names import DatasetPath, check_component
+from zrepl_trio.zfs.targets import BadTarget, TargetRules, check_target
 
 __all__ = [
     "Bits",
@@ -54,6 +55,7 @@ __all__ = [
     "SshHost",
     "SshOption",
     "SshUser",
+    "Targets",
     "Text",
     "nonempty",
     "null_is_empty_list",
@@ -326,20 +328,42 @@ _FilterPattern = Annotated[
 ]
 
 
-class _FilterEntries:
-    """Reads the map entry by entry, so that each fault is reported at its own key."""
+TARGET_WORDS = "a path below the root, or empty for the root itself"
+_Target = Annotated[
+    str,
+    Reads(
+        parsed(check_target, str, TARGET_WORDS, empty=True),
+        str,
+        {"type": "string", "description": TARGET_WORDS},
+    ),
+]
+
+
+class _PatternEntries:
+    """Reads a map of patterns entry by entry, so that each fault is reported at its own key."""
+
+    def __init__(
+        self, kind: type[FilesystemFilter | TargetRules], entries: object, example: str
+    ) -> None:
+        self._kind = kind
+        self._entries = entries
+        self._example = example
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        entries = handler.generate_schema(dict[_FilterPattern, Flag])
+        entries = handler.generate_schema(self._entries)
 
         def validate(value: object, read: core_schema.ValidatorFunctionWrapHandler) -> object:
-            if isinstance(value, FilesystemFilter):
+            if isinstance(value, self._kind):
                 return value
             if not value and isinstance(value, dict | None):
-                raise bad("must not be empty", 'patterns such as `"tank/data<": true`')
-            return FilesystemFilter.of(read(value))
+                raise bad("must not be empty", f"patterns such as `{self._example}`")
+            try:
+                return self._kind.of(read(value))
+            except BadTarget as error:
+                problem = InitErrorDetails(type=bad(str(error)), loc=(error.pattern,), input=value)
+                raise ValidationError.from_exception_data("target", [problem]) from None
 
         return core_schema.no_info_wrap_validator_function(
             validate,
@@ -350,8 +374,15 @@ class _FilterEntries:
         )
 
 
-Filesystems = Annotated[FilesystemFilter, _FilterEntries()]
+Filesystems = Annotated[
+    FilesystemFilter,
+    _PatternEntries(FilesystemFilter, dict[_FilterPattern, Flag], '"tank/data<": true'),
+]
 """Pattern → true or false; see `zfs.filter`."""
+Targets = Annotated[
+    TargetRules, _PatternEntries(TargetRules, dict[_FilterPattern, _Target], '"tank/data<": data')
+]
+"""Pattern → place below the root; see `zfs.targets`."""
 
 
 # Addresses

@@ -21,6 +21,7 @@ from zrepl_trio.config.fields import (
     RequiredRegex,
     RequiredText,
     SearchRegex,
+    Targets,
     Text,
     nonempty,
     null_is_empty_list,
@@ -30,6 +31,7 @@ from zrepl_trio.config.regex import Regex
 from zrepl_trio.config.scalars import ScalarError
 from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.zfs.filter import FilesystemFilter
+from zrepl_trio.zfs.targets import WHOLE
 
 __all__ = [
     "BandwidthLimit",
@@ -340,6 +342,8 @@ class Placeholder(Section):
 class RecvOptions(Section):
     """How the receiving side runs `zfs recv`."""
 
+    target: Annotated[Targets, FromDefaults] = WHOLE
+    """Where each of the sender's filesystems goes, below the root. A key of zrepl-trio."""
     properties: Annotated[RecvProperties, FromDefaults] = RecvProperties()
     """Properties of received filesystems."""
     bandwidth_limit: _Bandwidth = BandwidthLimit()

@@ -1,7 +1,7 @@
 """Where a sender's dataset lives under the receiver's root, and back.
 
 The wire always carries the sender's names. Whatever a peer says becomes a path strictly below
-`root_fs[/IDENTITY]`, or a refusal.
+`root_fs[/IDENTITY]`, or a refusal. Between the two stands the job's `recv.target`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from zrepl_trio.zfs.names import (
     InvalidName,
     check_snapshot_name,
 )
+from zrepl_trio.zfs.targets import WHOLE, NoPlace, TargetRules
 
 __all__ = ["Confinement"]
 
@@ -26,6 +27,7 @@ class Confinement:
 
     root: DatasetPath
     identity: Identity | None = None
+    targets: TargetRules = WHOLE
 
     @property
     def client_root(self) -> DatasetPath:
@@ -36,8 +38,8 @@ class Confinement:
         """The replica's path of the sender's dataset `wire`; Refused when it cannot be one."""
         try:
             # parsed again although callers hold checked paths: this is the border
-            return self.client_root.child(DatasetPath.parse(wire))
-        except InvalidName as error:
+            return self.client_root.child(self.targets.place(DatasetPath.parse(wire)))
+        except (InvalidName, NoPlace) as error:
             raise Refused(f"cannot place {wire[:80]!r} below {self.client_root}: {error}") from None
 
     def local_snapshot(self, wire: str, snapshot: str) -> DatasetPath:
@@ -56,6 +58,8 @@ class Confinement:
         return path
 
     def wire(self, local: DatasetPath) -> DatasetPath | None:
-        """The sender's name of the replica at `local`, None for what is not below the root."""
+        """The sender's name of the replica at `local`, None where `local()` puts nothing."""
         client_root = self.client_root
-        return local.relative_to(client_root) if local.is_below(client_root) else None
+        if not local.is_below(client_root):
+            return None
+        return self.targets.wire(local.relative_to(client_root))

@@ -36,6 +36,7 @@ __all__ = [
     "ListsInBulk",
     "NotSupported",
     "PingsData",
+    "Places",
     "Protection",
     "ReceiveRequest",
     "ResolveRequest",
@@ -145,3 +146,11 @@ class ListsInBulk(Protocol):
         self, filesystems: Collection[DatasetPath]
     ) -> dict[DatasetPath, list[FilesystemVersion]]:
         """The versions of each; one that does not exist is absent, one without any is empty."""
+
+
+@runtime_checkable
+class Places(Protocol):
+    """A receiver on this host, which can tell where it puts things."""
+
+    def place(self, filesystem: DatasetPath) -> DatasetPath:
+        """The local path of the sender's filesystem; Refused when it can have none."""

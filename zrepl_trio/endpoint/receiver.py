@@ -65,6 +65,7 @@ from zrepl_trio.zfs.model import (
 from zrepl_trio.zfs.names import DatasetPath, Identity
 from zrepl_trio.zfs.placeholders import is_placeholder
 from zrepl_trio.zfs.port import Zfs
+from zrepl_trio.zfs.targets import WHOLE, TargetRules
 
 __all__ = ["Receiver"]
 
@@ -72,7 +73,8 @@ log = structlog.get_logger()
 
 
 class Receiver:
-    """Endpoint of a `pull` (or sink) job: keeps what it is sent below `root[/identity]`.
+    """Endpoint of a `pull` (or sink) job: keeps what it is sent below `root[/identity]`, as
+    `targets` say.
 
     `job` goes into the name of the last-received hold. With `unmounted` nothing received is
     mounted; zrepl mounts as zfs decides. All streams together are taken in as `throttle` lets them.
@@ -85,6 +87,7 @@ class Receiver:
         job: str,
         root: DatasetPath,
         identity: Identity | None = None,
+        targets: TargetRules = WHOLE,
         placeholder_encryption: PlaceholderEncryption = PlaceholderEncryption.UNSPECIFIED,
         properties: ReceivedProperties = ReceivedProperties(),  # noqa: B008 - frozen
         unmounted: bool = True,
@@ -92,7 +95,7 @@ class Receiver:
     ) -> None:
         self._zfs = zfs
         self._job = job
-        self._confined = Confinement(root, identity)
+        self._confined = Confinement(root, identity, targets)
         self._placeholder_encryption = placeholder_encryption
         self._properties = properties
         self._unmounted = unmounted
@@ -113,7 +116,7 @@ class Receiver:
                     f"root_fs {root} does not exist: create it (`zfs create {root}`) or import "
                     "its pool"
                 ) from None
-            return []
+            datasets = []
         listed = [
             Filesystem(
                 path=wire,
@@ -125,7 +128,12 @@ class Receiver:
             if (wire := self._confined.wire(dataset.path)) is not None
         ]
         self._remembered.expect([self._confined.local(each.path) for each in listed])
-        return listed
+        # Passages: a sender so goes on below what has no place itself.
+        passages = self._confined.targets.without_place()
+        return [Filesystem(path=wire, is_placeholder=True) for wire in passages] + listed
+
+    def place(self, filesystem: DatasetPath) -> DatasetPath:
+        return self._confined.local(filesystem)
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         return await self._remembered.of(self._confined.local(filesystem))

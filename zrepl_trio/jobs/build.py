@@ -224,6 +224,7 @@ def _receiver(
         job=section.name,
         root=DatasetPath.parse(section.root_fs),
         identity=identity,
+        targets=section.recv.target,
         placeholder_encryption=PlaceholderEncryption(section.recv.placeholder.encryption),
         properties=_received_properties(section.recv),
         unmounted=section.recv.unmounted,

@@ -191,6 +191,7 @@ class Attempt:
                     targets=tuple(step.to.creation for step in plan.steps),
                     present=plan.present,
                     exists=plan.exists,
+                    parents=plan.parents,
                 )
                 for path, plan in self._plans.items()
             ],

@@ -32,6 +32,7 @@ from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
     "FilesystemPlan",
+    "Place",
     "Plan",
     "Refusal",
     "RunPlan",
@@ -69,13 +70,22 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a receiver on this host puts a filesystem; `parents` are those of the sender's names
+    above it that are put above it there, topmost first."""
+
+    path: DatasetPath
+    parents: tuple[DatasetPath, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilesystemPlan:
     """What to do for one filesystem, in order; no steps: it is up to date.
 
     `exists`: the receiver has a dataset in that place, be it a placeholder. `present`: it has
     real data there, so that children can be put below it. `resolve` is what the receiver does
     first, for the conflict that it settles. `note` says what was given up. `times`: as the listings
-    show them.
+    show them. `place` is None when only the other side knows it.
     """
 
     filesystem: Filesystem
@@ -86,6 +96,13 @@ class FilesystemPlan:
     resolve: ResolveRequest | None = None
     conflict: Conflict | None = None
     times: SnapshotTimes | None = None
+    place: Place | None = None
+
+    @property
+    def parents(self) -> tuple[DatasetPath, ...]:
+        """The sender's names that must be in their places before this one can be."""
+        ancestors = self.filesystem.path.ancestors()
+        return self.place.parents if self.place is not None else tuple(ancestors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

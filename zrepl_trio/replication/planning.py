@@ -9,11 +9,12 @@ from typing import TypeAlias
 import trio
 
 from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind
-from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk
-from zrepl_trio.errors import BadResumeToken, TransportError, ZfsError, ZreplError, leaves
+from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk, Places
+from zrepl_trio.errors import BadResumeToken, Refused, TransportError, ZfsError, ZreplError, leaves
 from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.freshness import times_of
 from zrepl_trio.replication.plan import (
+    Place,
     Plan,
     Refusal,
     RunPlan,
@@ -65,9 +66,8 @@ async def plan_all(
         token: ResumeToken | UnusableToken | ZreplError | None = None
         if theirs is not None and theirs.resume_token and ours.path not in without_token:
             token = await _decoded(theirs.resume_token, decode_token)
-        plans.append(
-            _plan(ours, theirs, sender_versions, receiver_versions, token=token, options=options)
-        )
+        plan = _plan(ours, theirs, sender_versions, receiver_versions, token=token, options=options)
+        plans.append(_placed(plan, receiver))
     return RunPlan(plans=tuple(plans), received=frozenset(each.path for each in received))
 
 
@@ -102,6 +102,27 @@ def _plan(
         cursors=options.protection.incremental is not GuaranteeKind.NOTHING,
     )
     return replace(plan, times=times_of(sent, received))
+
+
+def _placed(plan: Plan, receiver: Endpoint) -> Plan:
+    """The plan with its place, where the receiver can tell it."""
+    filesystem = plan.filesystem
+    # a placeholder is not sent, so it needs no place
+    if isinstance(plan, Refusal) or filesystem.is_placeholder or not isinstance(receiver, Places):
+        return plan
+    path = filesystem.path
+    try:
+        place = receiver.place(path)
+    except Refused as error:
+        return Refusal(filesystem=filesystem, text=f"{path}: {error}", times=plan.times)
+    parents = []
+    for ancestor in path.ancestors():
+        try:
+            if place.is_below(receiver.place(ancestor)):
+                parents.append(ancestor)
+        except Refused:
+            continue  # nothing is put there
+    return replace(plan, place=Place(path=place, parents=tuple(parents)))
 
 
 async def _decoded(token: str, decode: DecodeToken) -> ResumeToken | UnusableToken | ZreplError:

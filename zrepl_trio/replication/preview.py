@@ -80,10 +80,12 @@ class FilesystemPreview:
     """What a run would do for one filesystem; neither steps nor a problem: it is up to date.
 
     `placeholders` are the parents, under the sender's names, that are made for it. `resolution` is what
-    the receiver does first, by the job's policy; `resolutions` are what could be done.
+    the receiver does first, by the job's policy; `resolutions` are what could be done. `place` is
+    its path on the receiver, None when only the other side knows it.
     """
 
     path: DatasetPath
+    place: DatasetPath | None = None
     steps: tuple[StepPreview, ...] = ()
     placeholders: tuple[DatasetPath, ...] = ()
     note: str = ""
@@ -103,6 +105,7 @@ class FilesystemPreview:
         conflict = self.conflict
         return {
             "filesystem": str(self.path),
+            "place": str(self.place) if self.place is not None else None,
             "steps": [step.to_json() for step in self.steps],
             "placeholders": [str(path) for path in self.placeholders],
             "note": self.note,
@@ -166,13 +169,14 @@ def _filesystem(
     steps = tuple(
         _step(step, sizes.get((path, index)), protection) for index, step in enumerate(plan.steps)
     )
-    missing = tuple(parent for parent in path.ancestors() if parent not in there)
+    missing = tuple(parent for parent in plan.parents if parent not in there)
     resolution = None
     if plan.resolve is not None and plan.conflict is not None:
         way = plan.resolve.way.value
         resolution = next(r for r in resolutions_of(plan.conflict) if r.name == way)
     return FilesystemPreview(
         path=path,
+        place=plan.place.path if plan.place is not None else None,
         steps=steps,
         placeholders=missing if steps else (),
         note=plan.note,

@@ -1,7 +1,7 @@
 """Which step is next: the oldest target first, parents before children. Pure.
 
-All filesystems so advance through time together. A child waits until each of its ancestors in
-the plan has data on the receiver; if an ancestor's first step fails and there is nothing in its
+All filesystems so advance through time together. A child waits until each of its parents in
+the plan has data on the receiver; if a parent's first step fails and there is nothing in its
 place, the child cannot be put anywhere. Planning errors stop nobody else.
 """
 
@@ -20,13 +20,14 @@ __all__ = ["Entry", "StepQueue"]
 class Entry:
     """One planned filesystem: the creation times of its steps' targets, in order.
 
-    `present` and `exists` are those of its plan.
+    `present`, `exists` and `parents` are those of its plan.
     """
 
     path: DatasetPath
     targets: tuple[int, ...]
     present: bool
     exists: bool
+    parents: tuple[DatasetPath, ...]
 
 
 class StepQueue:
@@ -48,7 +49,7 @@ class StepQueue:
             entry.path for entry in self._entries.values() if entry.targets and not entry.present
         }
         for entry in self._entries.values():
-            unmet = {a for a in entry.path.ancestors() if a in pending}
+            unmet = pending.intersection(entry.parents)
             self._unmet[entry.path] = unmet
             for ancestor in unmet:
                 self._dependents.setdefault(ancestor, []).append(entry.path)
