@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from zrepl_trio.config.base import Section
 from zrepl_trio.config.explain import Loc
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
+from zrepl_trio.config.overlaps import overlaps
 from zrepl_trio.config.rules import KeepGrid, KeepNotReplicated, KeepRule
 
 __all__ = ["advice_on"]
@@ -20,7 +21,6 @@ _NEWEST_GOES = (
     "the first bucket keeps its oldest snapshots, so the newest one can go; begin with a bucket "
     "of keep=all, such as 1x1h(keep=all)"
 )
-_UNDO = "and two jobs that receive into one place can undo each other's work"
 
 
 def advice_on(config: Config) -> Iterator[tuple[Loc, str]]:
@@ -45,7 +45,7 @@ def advice_on(config: Config) -> Iterator[tuple[Loc, str]]:
                 pass
         if isinstance(job, SourceJob | PushJob | SnapJob) and job.filesystems.rejects_all:
             yield (*loc, "filesystems"), "no entry is true, so no filesystem is meant"
-    yield from _overlaps(config)
+    yield from overlaps(config)
 
 
 def _rules(loc: Loc, rules: tuple[KeepRule, ...]) -> Iterator[tuple[Loc, str]]:
@@ -53,17 +53,6 @@ def _rules(loc: Loc, rules: tuple[KeepRule, ...]) -> Iterator[tuple[Loc, str]]:
     for index, rule in enumerate(rules):
         if isinstance(rule, KeepGrid) and rule.grid.may_drop_newest and not kept:
             yield (*loc, index, "grid"), _NEWEST_GOES
-
-
-def _overlaps(config: Config) -> Iterator[tuple[Loc, str]]:
-    seen: list[tuple[str, str]] = []
-    for index, job in enumerate(config.jobs):
-        if not isinstance(job, PullJob | SinkJob):
-            continue
-        for name, root in seen:
-            if job.root_fs.is_at_or_below(root) or f"{root}/".startswith(f"{job.root_fs}/"):
-                yield ("jobs", index, "root_fs"), f"overlaps {root} of job {name!r}, {_UNDO}"
-        seen.append((job.name, job.root_fs))
 
 
 def _sections(loc: Loc, value: object) -> Iterator[tuple[Loc, str]]:

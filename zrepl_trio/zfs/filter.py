@@ -82,6 +82,19 @@ class FilesystemFilter:
             named.pop(path, None)
         return list(named)
 
+    def shared_with(self, other: FilesystemFilter) -> str | None:
+        """A pattern of either under which both let something in, None when there is no such thing."""
+        for pattern, _ in (*self.entries, *other.entries):
+            path = pattern.removesuffix("<")
+            # the verdicts on the path itself, and on what below it no other pattern names
+            probes = {path: path}
+            if pattern != path:
+                probes[f"{path}/\0".lstrip("/")] = pattern
+            for probe, found in probes.items():
+                if probe and self.admits(probe) and other.admits(probe):
+                    return found
+        return None
+
     @property
     def roots(self) -> list[DatasetPath]:
         """The topmost subtrees that an entry lets in; none where all of them are meant."""

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+
+from zrepl_trio.config.load import parse_config
+
+KEEP = "[{type: regex, regex: '.*'}]"
+PERIODIC = "{type: periodic, prefix: %s, interval: 1h}"
+MANUAL = "{type: manual}"
+
+
+def push(name: str, filesystems: str, snapshotting: str = MANUAL, keep: str = KEEP) -> str:
+    return f"""\
+- name: {name}
+  type: push
+  connect: {{type: tcp, address: "b:1"}}
+  filesystems: {{{filesystems}}}
+  snapshotting: {snapshotting}
+  pruning: {{keep_sender: {keep}, keep_receiver: {KEEP}}}
+"""
+
+
+def snap(name: str, filesystems: str, prefix: str = "zrepl_", keep: str = KEEP) -> str:
+    return f"""\
+- name: {name}
+  type: snap
+  filesystems: {{{filesystems}}}
+  snapshotting: {PERIODIC % prefix}
+  pruning: {{keep: {keep}}}
+"""
+
+
+SINK = """\
+- name: sink
+  type: sink
+  serve: {type: local, listener_name: here}
+  root_fs: tank/backup
+"""
+
+
+def notes(*jobs: str) -> list[str]:
+    return [str(note) for note in parse_config("jobs:\n" + "".join(jobs)).notes]
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        # one takes snapshots, two send them to two places
+        (snap("s", '"tank<": true'), push("a", '"tank<": true'), push("b", '"tank<": true')),
+        # neighbours
+        (snap("s", '"tank<": true, "tank/b<": false'), snap("t", '"tank/b<": true')),
+        (snap("s", '"tank": true'), snap("t", '"tank<": true, "tank": false')),
+        # each keeps the other's
+        (snap("s", '"tank<": true', "a_"), snap("t", '"tank<": true', "b_")),
+        (
+            snap("s", '"tank<": true', "a_", keep="[{type: last_n, count: 3}]"),
+            snap("t", '"tank<": true', "b_"),
+        ),
+        # replicas are left out, or sent on and named on purpose
+        (SINK, push("a", '"tank<": true, "tank/backup<": false')),
+        (SINK, snap("s", '"tank<": true, "tank/backup<": false, "tank/backup": true')),
+        (SINK, push("a", '"tank/backup<": true')),
+    ],
+)
+def test_what_gets_on_with_each_other(jobs: tuple[str, ...]) -> None:
+    assert notes(*jobs) == []
+
+
+@pytest.mark.parametrize(
+    ("jobs", "place", "words"),
+    [
+        (
+            (snap("s", '"tank<": true'), snap("t", '"tank/a<": true')),
+            "10:42: jobs[1].snapshotting.prefix",
+            "the same as 'zrepl_'… that job 's' takes of tank/a; let one",
+        ),
+        (
+            (
+                snap("s", '"tank<": true', "a_"),
+                push("p", '"tank/x": true', keep="[{type: regex, regex: '^b_'}]"),
+            ),
+            "12:13: jobs[1].pruning.keep_sender",
+            "keeps none of the snapshots 'a_'… that job 's' takes of tank/x; add a rule",
+        ),
+        (
+            (
+                push("p", '"<": true', keep="[{type: not_replicated}]"),
+                snap("s", '"tank<": true', "a_"),
+            ),
+            "7:13: jobs[0].pruning.keep_sender",
+            "keeps none of the snapshots 'a_'… that job 's' takes of tank; add a rule",
+        ),
+        (
+            (SINK, push("p", '"tank<": true')),
+            "9:3: jobs[1].filesystems",
+            "lets in what job 'sink' receives below tank/backup: replicas of replicas",
+        ),
+        (
+            (
+                SINK,
+                push("p", '"tank/backup<": true').replace(
+                    '{type: tcp, address: "b:1"}',
+                    "{type: local, listener_name: here, client_identity: me}",
+                ),
+            ),
+            "9:3: jobs[1].filesystems",
+            "replicas of replicas can go round in a circle",
+        ),
+        (
+            (SINK, snap("s", '"tank/backup/a": true')),
+            "8:3: jobs[1].filesystems",
+            "below tank/backup: snapshots taken there keep the replicas from being received",
+        ),
+    ],
+)
+def test_what_does_harm_is_told_with_its_place(
+    jobs: tuple[str, ...], place: str, words: str
+) -> None:
+    (found,) = notes(*jobs)
+    assert found.startswith(f"zrepl.yml:{place}: ")
+    assert words in found
