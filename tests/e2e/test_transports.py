@@ -17,6 +17,7 @@ from tests.interop.scenarios import (
     done,
     full_and_incremental,
     full_incremental_and_resumed,
+    killed_in_mid_transfer,
     same,
     write,
 )
@@ -50,7 +51,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[Pair]:
-    transport, pushes = request.param
+    transport, pushes, *rest = request.param
     us = ours()
     with (
         scratch() as directory,
@@ -64,6 +65,7 @@ def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[P
             active=us,
             transport=transport,
             pushes=pushes,
+            protection=rest[0] if rest else "",
         ) as made,
     ):
         yield made
@@ -158,3 +160,14 @@ def test_replicas_go_where_the_receivers_target_says(
             assert f"the place of {pair.dataset} would be the root itself" in str(attempts)
             for place in ("a", "a/b", "vm", "hosts/web"):
                 assert snapshot in world.snapshots(f"{root}/{place}")
+
+
+@pytest.mark.parametrize("victim", ["zfs send", "zfs recv", "passive", "active"])
+@pytest.mark.parametrize(
+    "pair",
+    [("tcp", True, f"guarantee_{kind}") for kind in ("resumability", "incremental", "nothing")],
+    ids=["resumability", "incremental", "nothing"],
+    indirect=True,
+)
+def test_a_push_killed_in_mid_transfer_converges(pair: Pair, victim: str) -> None:
+    killed_in_mid_transfer(pair, victim)

@@ -48,11 +48,21 @@ _KEEP = """\
 
 
 def jobs(
-    link: Link, dataset: str, root_fs: str, *, pushes: bool, target: str = ""
+    link: Link,
+    dataset: str,
+    root_fs: str,
+    *,
+    pushes: bool,
+    target: str = "",
+    protection: str = "",
 ) -> tuple[str, str]:
     """The passive job and the active one, which destroy nothing; the active one is named `active`."""
     passive = f"- name: passive\n  type: {'sink' if pushes else 'source'}\n  serve: {link.serve}\n"
     active = f"- name: active\n  type: {'push' if pushes else 'pull'}\n  connect: {link.connect}\n"
+    if protection:
+        active += (
+            f"  replication: {{protection: {{initial: {protection}, incremental: {protection}}}}}\n"
+        )
     if pushes:
         return passive + _receiving(root_fs, target), active + _sending(dataset) + _KEEP
     active += f"  interval: manual\n{_receiving(root_fs, target)}{_KEEP}"
@@ -114,6 +124,7 @@ def joined(
     transport: str = "ssh",
     pushes: bool = False,
     target: str = "",
+    protection: str = "",
 ) -> Iterator[Pair]:
     """A pair on fresh datasets named `name` in both pools; both daemons are gone at the end.
 
@@ -132,11 +143,9 @@ def joined(
     programs = {"passive": passive, "active": active}
     with ExitStack() as stack:
         link = stack.enter_context(linked(transport, line, sshd, pushes=pushes))
-        for role, text in zip(
-            at,
-            jobs(link, dataset, root_fs, pushes=pushes, target=target.replace("DATASET", dataset)),
-            strict=True,
-        ):
+        target = target.replace("DATASET", dataset)
+        texts = jobs(link, dataset, root_fs, pushes=pushes, target=target, protection=protection)
+        for role, text in zip(at, texts, strict=True):
             config = at[role] / "zrepl.yml"
             if not config.exists():
                 config.write_text(_global(at[role]))

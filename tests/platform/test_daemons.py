@@ -7,28 +7,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.interop.daemons import Daemon, ours
+from tests.interop.daemons import ours
 from tests.interop.pairs import Pair, joined
 from tests.interop.pools import World, two_pools
 from tests.interop.scenarios import (
-    MIB,
     an_initial_send_is_resumed,
-    done,
     full_incremental_and_resumed,
-    same,
-    write,
+    killed_in_mid_transfer,
 )
 from tests.interop.sshd import Sshd, running_sshd
-from tests.interop.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
-WHOLE, STALL_AT = 48, 16  # MiB
 _names = (f"ours{number}" for number in itertools.count(1))
 
 
@@ -70,49 +63,6 @@ def test_an_initial_send_is_resumed(pair: Pair) -> None:
     an_initial_send_is_resumed(pair)
 
 
-def child(daemon: Daemon, word: str) -> psutil.Process:
-    """The daemon's `zfs` child with this subcommand; neither a dry run nor a look at the usage."""
-
-    def found() -> psutil.Process | None:
-        for process in psutil.Process(daemon.process.pid).children(recursive=True):
-            # others come and go meanwhile
-            with suppress(psutil.NoSuchProcess):
-                words = process.cmdline()
-                dry = any(option.startswith("-n") for option in words)
-                if len(words) > 2 and word in words[1:3] and not dry:
-                    return process
-        return None
-
-    return until(found, f"a `zfs {word}` runs")
-
-
 @pytest.mark.parametrize("victim", ["zfs send", "zfs recv", "passive", "active"])
 def test_killed_in_mid_transfer_it_converges(pair: Pair, victim: str) -> None:
-    # far more than ssh's window and all pipes hold, so that the send still runs at the kill
-    write(pair, "big", WHOLE)
-    pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
-    with pair.stalled_at(STALL_AT * MIB):
-        send, recv = child(pair.passive, "send"), child(pair.active, "recv")
-        processes = {
-            "zfs send": send,
-            "zfs recv": recv,
-            "passive": psutil.Process(pair.passive.process.pid),
-            "active": psutil.Process(pair.active.process.pid),
-        }
-        processes[victim].kill()
-        if victim in {"passive", "active"}:
-            getattr(pair, victim).process.wait()
-    psutil.wait_procs([send, recv], timeout=60)
-    assert not send.is_running()
-    assert not recv.is_running()
-    if victim in {"passive", "active"}:
-        pair.restart(victim)
-
-    done(pair.replicate())
-
-    # Again comes only what zfs had not yet taken: some MiB were in pipes and in ssh. (What the
-    # killed transfer brought is no measure: its count may be lost with it, or what it drains added.)
-    resumed = [count for count in pair.received() if count > MIB][-1]
-    assert MIB < resumed < (WHOLE - STALL_AT + 14) * MIB
-    assert list(pair.world.snapshots(pair.replica)) == ["1"]
-    same(pair)
+    killed_in_mid_transfer(pair, victim)
