@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.hosts import scratch
 from zrepl_trio import __version__
 from zrepl_trio.cli.app import app
 from zrepl_trio.cli.exitcodes import ExitCode, exit_code
@@ -175,32 +176,48 @@ def test_a_config_that_is_missing_is_one_line_and_status_4(tmp_path: Path) -> No
 
 
 @contextmanager
-def unreadable(path: Path) -> Iterator[None]:
-    """The file is not for us to read, not even when we are root."""
-    path.chmod(0)
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(54321)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
+def unreadable() -> Iterator[Path]:
+    """A config that is not for us to read, not even when we are root."""
+    with scratch() as directory:
+        config = directory / "zrepl.yml"
+        config.write_text("jobs: []\n")
+        config.chmod(0)
+        directory.chmod(0o755)
+        if os.geteuid() != 0:
+            yield config
+            return
+        # The real uid too: access(2), by which parsers of command lines like to look, goes by it.
+        os.setresuid(54321, 54321, 0)
+        try:
+            yield config
+        finally:
+            os.setresuid(0, 0, 0)
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run"], ["run", "--once"], ["status"], ["signal", "wakeup", "pull"]]
+    ("command", "status"),
+    [
+        ("run", ExitCode.CONFIG),
+        ("run --once", ExitCode.CONFIG),
+        ("daemon", ExitCode.CONFIG),
+        ("plan", ExitCode.CONFIG),
+        ("status", ExitCode.CONFIG),
+        ("signal wakeup pull", ExitCode.CONFIG),
+        ("version --show daemon", ExitCode.CONFIG),
+        ("migrate replication-cursor:v1-v2", ExitCode.CONFIG),
+        ("test filesystems --job pull --all", ExitCode.CONFIG),
+        ("configcheck", ExitCode.FAILED),
+    ],
 )
-def test_a_config_that_cannot_be_read_is_one_line_and_status_4(
-    config: Path, arguments: list[str]
-) -> None:
-    for module in ("run", "signal", "status"):
+def test_a_config_that_cannot_be_read_is_one_line(command: str, status: int) -> None:
+    for module in ("localzfs", "migrate", "plan", "run", "signal", "status", "testcmd", "version"):
         # Imported late by the commands, and perhaps not for that user to read either.
         importlib.import_module(f"zrepl_trio.cli.{module}")
-    with unreadable(config):
-        result = CliRunner().invoke(app, [*arguments, "--config", str(config)])
-    assert result.exit_code == ExitCode.CONFIG
-    assert result.stderr == f"{config}: cannot read it: Permission denied\n"
+    for arguments in (f"{command} --config FILE", f"--config FILE {command}"):
+        with unreadable() as config:
+            result = CliRunner().invoke(app, arguments.replace("FILE", str(config)).split())
+        assert result.stderr == f"{config}: cannot read it: Permission denied\n"
+        assert result.exit_code == status
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,8 @@ def decoderesumetoken(
 
 
 FileArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Where to write it.", show_default=False)
+    Path,
+    typer.Argument(metavar="FILE", help="Where to write it.", show_default=False, readable=False),
 ]
 
 

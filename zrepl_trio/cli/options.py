@@ -16,6 +16,7 @@ ConfigOption = Annotated[
         metavar="FILE",
         help="Config file (default: /etc/zrepl/zrepl.yml, then /usr/local/etc/zrepl/zrepl.yml).",
         show_default=False,
+        readable=False,  # looked at where it is read: the parser's own look is a usage error
     ),
 ]
 

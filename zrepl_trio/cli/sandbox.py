@@ -16,7 +16,10 @@ __all__ = ["sandbox"]
 
 def sandbox(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where the pools are kept; made if it is new.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Where the pools are kept; made if it is new.", readable=False
+        ),
     ],
     command: Annotated[
         list[str],
