@@ -102,6 +102,41 @@ def test_the_script_is_found_through_symlinks_and_odd_paths(tmp_path: Path) -> N
         assert b"client identity 'a/b' must be made of" in done.stderr
 
 
+INTERRUPTED = """
+import os, signal, sys
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == wanted:
+            os.kill(os.getpid(), signal.SIGINT)
+wanted = sys.argv.pop()
+sys.meta_path.insert(0, CtrlC())
+from zrepl_trio.entry import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        ("--help", "zrepl_trio.cli.app"),
+        ("--help", "typer.core"),
+        ("configcheck", "zrepl_trio.config.load"),
+        ("status", "trio"),
+        ("run --once", "zrepl_trio.cli.run"),
+        ("demo", "rich.console"),
+        ("sandbox / -- true", "zrepl_trio.emulate.sandbox"),
+    ],
+)
+def test_ctrl_c_while_it_loads_ends_it_without_a_word(command: str, module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *command.split(), module],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 130)
+
+
 @pytest.mark.slow
 def test_other_commands_and_help_reach_the_full_command_line() -> None:
     for arguments in (["stdinserver", "--help"], ["--help"]):

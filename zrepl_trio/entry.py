@@ -17,10 +17,28 @@ def main() -> int:
         from zrepl_trio.transport.stdinproxy import main as proxy
 
         return proxy(arguments)
+    _let_ctrl_c_end_us()
     from zrepl_trio.cli.app import main as full
 
     full()
     return 0
+
+
+def _let_ctrl_c_end_us() -> None:
+    """Until a command has something to clean up (cli/running.py), and above all during the imports,
+    where a KeyboardInterrupt shows as a traceback or is lost in somebody's `except`."""
+    import os
+
+    # `signal` itself costs an import of `enum`, in which Ctrl-C would still be a traceback
+    from _signal import (  # type: ignore[import-not-found]
+        SIGINT,
+        default_int_handler,
+        getsignal,
+        signal,
+    )
+
+    if getsignal(SIGINT) is default_int_handler:
+        signal(SIGINT, lambda _number, _frame: os._exit(130))
 
 
 def proxy_arguments(argv: list[str]) -> list[str] | None:

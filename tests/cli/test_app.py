@@ -369,4 +369,21 @@ def test_output_into_a_closed_pipe_is_no_traceback() -> None:
         ["sh", "-c", script], capture_output=True, text=True, timeout=30, check=False
     )
     assert "Usage" in done.stdout
-    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "command", ["--help", "version --show client", "configcheck --json-schema"]
+)
+def test_output_onto_a_full_disk_is_one_line_and_status_1(command: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "zrepl_trio", *command.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.stderr == ("zrepl-trio: cannot write to standard output: No space left on device\n")
+    assert done.returncode == ExitCode.FAILED

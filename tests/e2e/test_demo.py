@@ -29,13 +29,15 @@ def place() -> Iterator[Path]:
         assert marked_processes(directory) == []
 
 
-def demo(place: Path, *arguments: str, columns: int = 80) -> subprocess.Popen[str]:
+def demo(
+    place: Path, *arguments: str, columns: int = 80, stderr: int = subprocess.STDOUT
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "zrepl_trio", "demo", *arguments],
         env={**os.environ, "TMPDIR": str(place), "COLUMNS": str(columns)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
     )
 
@@ -94,3 +96,20 @@ def test_keep_leaves_all_of_it_for_a_look(place: Path) -> None:
         with demo(place, "--keep", str(kept)) as process:
             assert "exists already" in process.communicate()[0]
         assert process.returncode == 2
+
+
+def test_a_reader_that_goes_away_ends_it_without_a_word(place: Path) -> None:
+    with demo(place, "--standin", stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        process.stdout = None
+        assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 1
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(place: Path) -> None:
+    with demo(place, "--keep", "no/such/place") as process:
+        (line,) = process.communicate()[0].splitlines()
+    assert line == "zrepl-trio: cannot make no/such/place for --keep: No such file or directory"
+    assert process.returncode == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from zrepl_trio.cli.errors import Commands
 from zrepl_trio.cli.gencompletion import complete_here
 from zrepl_trio.cli.groups import gencompletion, migrate, test, zfs_abstraction
 from zrepl_trio.cli.options import ConfigOption, chosen_config
+from zrepl_trio.cli.output import watched_output
 from zrepl_trio.cli.sandbox import sandbox
 
 __all__ = ["app", "main"]
@@ -418,5 +418,5 @@ def demo(
 def main() -> None:
     """The console script, for all but the data path of `stdinserver`."""
     complete_here()
-    app(prog_name="zrepl-trio")
-    sys.exit(0)
+    with watched_output():
+        app(prog_name="zrepl-trio")

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import trio
 import typer
 
 from zrepl_trio.children import open_processes
+from zrepl_trio.cli import running
 from zrepl_trio.cli.verdict import BY_ZFS, Finding, JobFacts, Limit, State, Verdict, judge
 from zrepl_trio.clock import SystemClock
 from zrepl_trio.config.load import load_config
@@ -37,7 +37,7 @@ def check_command(
     verdict: Verdict
     try:
         age, lag = _limit("--max-age", max_age), _limit("--max-lag", max_lag)
-        verdict = trio.run(partial(_verdict, load_config(config).config, jobs, age=age, lag=lag))
+        verdict = running.run(partial(_verdict, load_config(config).config, jobs, age=age, lag=lag))
     except (ZreplError, ExceptionGroup) as error:
         found = list(leaves(error))
         if not all(isinstance(leaf, ZreplError) for leaf in found):

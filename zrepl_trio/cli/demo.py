@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ import trio
 import typer
 from rich.console import Console
 
+from zrepl_trio.cli import running
 from zrepl_trio.cli.errors import fail
 from zrepl_trio.cli.exitcodes import ExitCode
 from zrepl_trio.demo.story import play
@@ -23,9 +25,9 @@ NARROWEST = 40
 
 def demo_command(keep: Path | None, *, standin: bool) -> None:
     """Play the demo; whatever ends it, nothing of it stays."""
-    if keep is not None and keep.exists():
+    if keep is not None and os.path.lexists(keep):
         fail(f"--keep {keep} exists already; name a directory that is to be made", ExitCode.USAGE)
-    raise typer.Exit(trio.run(partial(_play, keep, standin=standin)))
+    raise typer.Exit(running.run(partial(_play, keep, standin=standin)))
 
 
 async def _stop(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:

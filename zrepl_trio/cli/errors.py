@@ -22,6 +22,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         from zrepl_trio.cli.exitcodes import ExitCode, exit_code
+        from zrepl_trio.cli.output import OutputFailed
         from zrepl_trio.errors import ConfigErrors, ZreplError, leaves
 
         try:
@@ -31,6 +32,9 @@ class Commands(TyperGroup):
             known = [leaf for leaf in found if isinstance(leaf, ZreplError)]
             if any(isinstance(leaf, KeyboardInterrupt) for leaf in found):
                 raise typer.Exit(ExitCode.INTERRUPTED) from None
+            for leaf in known:
+                if isinstance(leaf, OutputFailed):
+                    raise leaf from None
             if len(known) < len(found):
                 raise
             for text in dict.fromkeys(str(leaf) for leaf in known[:-1]):

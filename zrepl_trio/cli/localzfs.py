@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import trio
-
 from zrepl_trio.children import open_processes
+from zrepl_trio.cli import running
 from zrepl_trio.zfs.cli import CliZfs
 from zrepl_trio.zfs.port import Zfs
 
@@ -23,4 +22,4 @@ def with_zfs(work: Callable[[Zfs], Awaitable[T]]) -> T:
         async with open_processes() as processes:
             return await work(CliZfs(processes))
 
-    return trio.run(main)
+    return running.run(main)

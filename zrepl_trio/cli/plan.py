@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,6 +17,7 @@ import trio
 import typer
 
 from zrepl_trio.children import open_processes
+from zrepl_trio.cli import running
 from zrepl_trio.cli.chosen import chosen_jobs, local_peers
 from zrepl_trio.cli.console import console
 from zrepl_trio.cli.exitcodes import ExitCode, exit_code
@@ -72,7 +74,7 @@ def plan_command(
     """Print the plans; the exit status is the greatest of the jobs'. For `resolve` see
     `parse_overrides`."""
     loaded = load_config(config)
-    plans = trio.run(_logged_plans, loaded, jobs, parse_overrides(resolve))
+    plans = running.run(partial(_logged_plans, loaded, jobs, parse_overrides(resolve)))
     if as_json:
         json.dump({"jobs": [plan.to_json() for plan in plans]}, sys.stdout, indent=1)
         sys.stdout.write("\n")

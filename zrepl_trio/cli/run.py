@@ -16,6 +16,7 @@ import typer
 
 from zrepl_trio import __version__
 from zrepl_trio.amounts import bytes_text, duration_text
+from zrepl_trio.cli import running
 from zrepl_trio.cli.chosen import chosen_jobs, local_peers
 from zrepl_trio.cli.exitcodes import OUTCOME_CODES, ExitCode, UsageRefused
 from zrepl_trio.cli.progress import ProgressLines
@@ -60,8 +61,8 @@ def run_command(
     overrides = parse_overrides(resolve)
     loaded = load_config(config)
     if once:
-        raise typer.Exit(trio.run(partial(_once, loaded, jobs, overrides, strict=strict)))
-    trio.run(partial(_daemon, loaded, strict=strict))
+        raise typer.Exit(running.run(partial(_once, loaded, jobs, overrides, strict=strict)))
+    running.run(partial(_daemon, loaded, strict=strict))
 
 
 async def _daemon(loaded: LoadedConfig, *, strict: bool) -> None:

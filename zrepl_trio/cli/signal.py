@@ -9,6 +9,7 @@ from pathlib import Path
 import trio
 import typer
 
+from zrepl_trio.cli import running
 from zrepl_trio.cli.exitcodes import OUTCOME_CODES
 from zrepl_trio.cli.status import control_socket
 from zrepl_trio.control.api import InvocationModel, Status
@@ -74,7 +75,7 @@ def wakeup_command(
             # A job that takes the signal runs from that moment on, so the first status shows it.
             return await _end_of_run(client, job) if wait else None
 
-    run = trio.run(signal)
+    run = running.run(signal)
     if run is None:
         return
     outcome = Outcome(run.outcome)
@@ -91,4 +92,4 @@ def reset_command(config: Path | None, job: str) -> None:
         async with open_control_client(path) as client:
             await _send(client, job, "reset")
 
-    trio.run(signal)
+    running.run(signal)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import trio
-
+from zrepl_trio.cli import running
 from zrepl_trio.cli.console import console
 from zrepl_trio.cli.exitcodes import UsageRefused
 from zrepl_trio.cli.statusview import status_lines
@@ -58,7 +57,7 @@ def status_command(config: Path | None, *, as_json: bool, job: str | None) -> No
         async with open_control_client(path) as client:
             return await client.status_bytes()
 
-    answer = trio.run(ask)
+    answer = running.run(ask)
     if as_json:
         sys.stdout.write(answer.decode() + "\n")
         return

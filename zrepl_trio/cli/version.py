@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import trio
-
 from zrepl_trio import __version__
+from zrepl_trio.cli import running
 from zrepl_trio.cli.exitcodes import UsageRefused
 from zrepl_trio.cli.status import control_socket
 from zrepl_trio.control.client import open_control_client
@@ -38,7 +37,7 @@ def version_command(config: Path | None, show: str | None) -> None:
             return (await client.version()).version
 
     try:
-        daemon = trio.run(ask)
+        daemon = running.run(ask)
     except DaemonUnreachable as error:
         if show is not None:
             raise

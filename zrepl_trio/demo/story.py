@@ -162,11 +162,17 @@ def _resumed(told: JobModel) -> Resumed:
 def _workplace(keep: Path | None) -> Iterator[Path]:
     """A private directory, gone with the block unless it is to be kept."""
     if keep is not None:
-        keep.mkdir(mode=0o700)
+        try:
+            keep.mkdir(mode=0o700)
+        except OSError as error:
+            raise DemoFailed(f"cannot make {keep} for --keep: {error.strerror}") from None
         yield keep.resolve()
         return
-    # Short: the sockets in it have 107 bytes for their whole path.
-    directory = Path(tempfile.mkdtemp(prefix="zrepl-trio-demo-")).resolve()
+    try:
+        # Short: the sockets in it have 107 bytes for their whole path.
+        directory = Path(tempfile.mkdtemp(prefix="zrepl-trio-demo-")).resolve()
+    except OSError as error:
+        raise DemoFailed(f"cannot make a temporary directory: {error.strerror}") from None
     try:
         yield directory
     finally:
