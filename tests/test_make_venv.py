@@ -16,9 +16,18 @@ case "$*" in
   -V) echo "Python 3.9.1" ;;
   *version_info*) exit {old} ;;
   *ensurepip*) echo "No module named ensurepip" >&2; exit {no_venv} ;;
-  "-m venv "*) mkdir "$3"; exit 1 ;;
+  "-m venv "*) {venv}; exit 1 ;;
 esac
 """
+
+
+def fake_python(
+    directory: Path, *, old: int = 0, no_venv: int = 0, venv: str = "mkdir -p $3"
+) -> str:
+    fake = directory / "python3"
+    fake.write_text(FAKE.format(old=old, no_venv=no_venv, venv=venv))
+    fake.chmod(0o755)
+    return str(fake)
 
 
 def make_venv(python: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -38,15 +47,29 @@ def make_venv(python: str, directory: Path) -> subprocess.CompletedProcess[str]:
 def test_what_is_missing_is_named_in_one_line(
     tmp_path: Path, old: int, no_venv: int, said: str
 ) -> None:
-    fake = tmp_path / "python3"
-    fake.write_text(FAKE.format(old=old, no_venv=no_venv))
-    fake.chmod(0o755)
-    done = make_venv(str(fake), tmp_path / "venv")
+    done = make_venv(fake_python(tmp_path, old=old, no_venv=no_venv), tmp_path / "venv")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("zrepl-trio: ")
     assert said in line
     assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize(("name", "status"), [("INT", 130), ("TERM", 143)])
+def test_interrupted_it_says_so_and_leaves_nothing(tmp_path: Path, name: str, status: int) -> None:
+    unpack = f'echo "$TMPDIR" >{tmp_path}/where; touch "$TMPDIR/pip.whl"'
+    interrupted = f"{unpack}; echo Traceback >&2; kill -{name} $PPID"
+    done = make_venv(fake_python(tmp_path, venv=interrupted), tmp_path / "venv")
+    assert done.stderr == f"zrepl-trio: interrupted, {tmp_path}/venv is removed\n"
+    assert done.returncode == status
+    assert (tmp_path / "where").read_text().startswith(f"{tmp_path}/venv/")
+    assert not (tmp_path / "venv").exists()
+
+
+def test_what_venv_says_of_its_failure_is_shown(tmp_path: Path) -> None:
+    done = make_venv(fake_python(tmp_path, venv="echo no space >&2"), tmp_path / "venv")
+    assert done.stderr.splitlines()[0] == "no space"
+    assert "could not make" in done.stderr
 
 
 def test_no_python_at_all_is_named_too(tmp_path: Path) -> None:
@@ -78,4 +101,5 @@ def test_what_is_compiled_stays_in_the_venv(tmp_path: Path) -> None:
             check=True,
         )
     assert done.stdout.startswith(str(venv / "pycache"))
+    assert not (venv / "tmp").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.py", "venv"]
