@@ -243,6 +243,18 @@ async def test_beyond_the_limit_the_oldest_silent_client_is_dropped(
     assert [(entry["event"], entry["limit"]) for entry in logs] == [(dropped, 3)] * 2
 
 
+async def test_a_crowd_of_128_may_greet_at_once(sockdir: str, logs: list[EventDict]) -> None:
+    """As many as a pull of many filesystems opens, when all its connections begin together."""
+    async with serving(StdinserverListener(sockdir, [ID])), AsyncExitStack() as stack:
+        crowd = [await stack.enter_async_context(Proxy(sockdir)) for _ in range(129)]
+        assert await crowd[0].feedback() == b""
+        for proxy in (crowd[1], crowd[128]):
+            client = await proxy.greet()
+            await client.send_all(b"ok")
+            assert await read_exactly(client, 2) == b"ok"
+    assert [entry["limit"] for entry in logs] == [128]
+
+
 async def test_a_failing_handler_is_logged_and_never_fatal(
     sockdir: str, logs: list[EventDict]
 ) -> None:
