@@ -48,7 +48,15 @@ COMMANDS = [
     "gencompletion zsh",
 ]
 
-PULL = """
+PLACES = """
+global:
+  control: {{sockpath: {runtime}/control}}
+  serve: {{stdinserver: {{sockdir: {runtime}/stdinserver}}}}
+"""
+"""In every config given to `run`: should it not be refused, no daemon is to start in the host's own."""
+
+PULL = (
+    """
 jobs:
 - name: pull
   type: pull
@@ -56,10 +64,9 @@ jobs:
   interval: manual
   connect: {{type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k}}
   pruning: {{keep_sender: [{{type: last_n, count: 1}}], keep_receiver: [{{type: last_n, count: 1}}]}}
-global:
-  control: {{sockpath: {runtime}/control}}
-  serve: {{stdinserver: {{sockdir: {runtime}/stdinserver}}}}
 """
+    + PLACES
+)
 
 
 def zrepl_trio(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -180,7 +187,7 @@ def unreadable() -> Iterator[Path]:
     """A config that is not for us to read, not even when we are root."""
     with scratch() as directory:
         config = directory / "zrepl.yml"
-        config.write_text("jobs: []\n")
+        config.write_text(PLACES.format(runtime=directory))
         config.chmod(0)
         directory.chmod(0o755)
         if os.geteuid() != 0:
@@ -235,7 +242,7 @@ def test_a_config_that_cannot_be_used_is_told_with_its_place_and_status_4(
 ) -> None:
     path = tmp_path / "bad.yml"
     path.write_text(text)
-    result = CliRunner().invoke(app, ["run", "--config", str(path)])
+    result = CliRunner().invoke(app, ["status", "--config", str(path)])
     assert result.exit_code == ExitCode.CONFIG
     assert all(line.startswith(f"{path}:1:") for line in result.stderr.splitlines())
     assert says in result.stderr
@@ -243,7 +250,7 @@ def test_a_config_that_cannot_be_used_is_told_with_its_place_and_status_4(
 
 def test_an_empty_config_has_nothing_to_run_once(tmp_path: Path) -> None:
     path = tmp_path / "empty.yml"
-    path.write_text(f"global: {{control: {{sockpath: {tmp_path}/run/control}}}}\n")
+    path.write_text(PLACES.format(runtime=tmp_path / "run"))
     result = CliRunner().invoke(app, ["run", "--once", "--config", str(path)])
     assert result.exit_code == ExitCode.USAGE
     assert result.stderr == "zrepl-trio: run --once: the config has no active (push or pull) job\n"
@@ -251,7 +258,8 @@ def test_an_empty_config_has_nothing_to_run_once(tmp_path: Path) -> None:
 
 def test_all_config_errors_come_at_once_with_their_places(tmp_path: Path) -> None:
     path = tmp_path / "bad.yml"
-    path.write_text("jobs:\n- {name: a, type: nonsense}\n- {name: b, type: pull}\nfrob: 1\n")
+    jobs = "jobs:\n- {name: a, type: nonsense}\n- {name: b, type: pull}\nfrob: 1\n"
+    path.write_text(jobs + PLACES.format(runtime=tmp_path / "run"))
     done = zrepl_trio("run", "--config", str(path))
     assert done.returncode == ExitCode.CONFIG
     lines = done.stderr.splitlines()
@@ -277,6 +285,7 @@ jobs:
   connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k, transport_open_command: [a]}
   pruning: {keep_sender: [{type: regex, regex: ".*"}], keep_receiver: [{type: regex, regex: ".*"}]}
 """
+        + PLACES.format(runtime=tmp_path / "run")
     )
     done = zrepl_trio("run", "--config", str(path))
     assert done.returncode == ExitCode.CONFIG
