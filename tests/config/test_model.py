@@ -9,11 +9,11 @@ import pytest
 from pydantic import ValidationError
 
 from zrepl_trio.config.addresses import HostPort
-from zrepl_trio.config.explain import key_path
 from zrepl_trio.config.grid import RetentionGrid
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.config.model import Config, PullJob
+from zrepl_trio.config.nodes import key_path
 from zrepl_trio.config.regex import Regex
 from zrepl_trio.config.rules import (
     CommandHook,

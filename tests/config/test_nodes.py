@@ -84,9 +84,19 @@ def test_a_quoted_merge_sign_is_a_key() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: 1\nb: 2\na: 3\n", "f.yml:3:1: duplicate key 'a' (first in line 1)"),
-        ("x:\n  a: 1\n  'a': 2\n", "f.yml:3:3: duplicate key 'a' (first in line 2)"),
-        ("{a: 1, a: 2}", "f.yml:1:8: duplicate key 'a' (first in line 1)"),
+        (
+            "a: 1\nb: 2\na: 3\n",
+            "f.yml:3:1: a: duplicate key (first in line 1) (accepted: each key once)",
+        ),
+        (
+            "x:\n  a: 1\n  'a': 2\n",
+            "f.yml:3:3: x.a: duplicate key (first in line 2) (accepted: each key once)",
+        ),
+        ("{a: 1, a: 2}", "f.yml:1:8: a: duplicate key (first in line 1) (accepted: each key once)"),
+        (
+            "l:\n- b\n- c: {x: 1, x: 2}",
+            "f.yml:3:13: l[1].c.x: duplicate key (first in line 3) (accepted: each key once)",
+        ),
         ("? [a]\n: 1\n", "f.yml:1:3: a key must be a scalar, not a list or mapping"),
         ("~: 1", "f.yml:1:1: a key is empty"),
         ("a:\n  <<: text\n", "f.yml:2:7: `<<` wants a mapping or a list of mappings"),
@@ -226,3 +236,8 @@ def test_what_is_rendered_is_read_back(value: object) -> None:
 def test_places_make_problems() -> None:
     problem = Place("f.yml", 3, 5).problem("jobs[0].name", "is wrong", "a name")
     assert str(problem) == "f.yml:3:5: jobs[0].name: is wrong (accepted: a name)"
+
+
+def test_a_duplicate_within_a_key_that_is_a_mapping_has_no_path_there() -> None:
+    _, problems = read_nodes(b"? {a: 1, a: 2}\n: 1\n", "f.yml")
+    assert [problem.key for problem in problems] == ["['?'].a", ""]

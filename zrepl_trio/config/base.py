@@ -136,7 +136,7 @@ def text_of(value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise bad(f"must be a text, not {_kind(value)}")
+        raise bad(f"must be a text, not {_kind(value)}", "one line of text")
     if _CONTROL.search(value):
         raise bad("holds a line break or control character", "one line of text")
     return str(value)

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from zrepl_trio.config.base import UnknownKey
-from zrepl_trio.config.nodes import Node, walk
+from zrepl_trio.config.nodes import Node, key_path, walk
 from zrepl_trio.errors import Problem
 
-__all__ = ["MISSING", "Loc", "key_path", "problems_of"]
+__all__ = ["MISSING", "Loc", "problems_of"]
 
 MISSING = "required, and missing"
 Loc = tuple[str | int, ...]
-
-
-def key_path(path: Iterable[str | int]) -> str:
-    """`("jobs", 0, "connect", "host")` as `jobs[0].connect.host`."""
-    text = ""
-    for step in path:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        elif len(step) <= 80 and step.replace("_", "").isalnum():
-            text += f".{step}" if text else step
-        else:
-            text += f"[{step[:80]!r}]"
-    return text
 
 
 def problems_of(error: ValidationError, root: Node, prefix: Loc = ()) -> list[Problem]:
@@ -63,9 +49,9 @@ def _words(detail: ErrorDetails) -> tuple[str, str]:
         case "union_tag_not_found":
             return "the key `type` is missing", ""
         case "model_type" | "model_attributes_type" | "dict_type" | "dict_attributes_type":
-            return f"must be a mapping (`key: value` lines), not {_shown(detail['input'])}", ""
+            return f"must be a mapping, not {_shown(detail['input'])}", "`key: value` lines"
         case "tuple_type" | "list_type":
-            return f"must be a list (`- item` lines), not {_shown(detail['input'])}", ""
+            return f"must be a list, not {_shown(detail['input'])}", "`- item` lines"
         case _:
             return detail["msg"], ""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from zrepl_trio.config.explain import MISSING, Loc, key_path
+from zrepl_trio.config.explain import MISSING, Loc
 from zrepl_trio.config.legacy_prune import keep_rules
-from zrepl_trio.config.nodes import Entry, MapNode, Node, Place, ScalarNode, SeqNode
+from zrepl_trio.config.nodes import Entry, MapNode, Node, Place, ScalarNode, SeqNode, key_path
 from zrepl_trio.config.notes import Note
 from zrepl_trio.config.render import as_yaml
 from zrepl_trio.config.scalars import ScalarError

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from zrepl_trio.config.advice import advice_on
 from zrepl_trio.config.checks import cross_problems
-from zrepl_trio.config.explain import Loc, key_path, problems_of
+from zrepl_trio.config.explain import Loc, problems_of
 from zrepl_trio.config.jobs import Job
 from zrepl_trio.config.legacy import translate
 from zrepl_trio.config.legacy_job import Outcome
@@ -28,6 +28,7 @@ from zrepl_trio.config.nodes import (
     Place,
     ScalarNode,
     SeqNode,
+    key_path,
     plain_data,
     read_nodes,
 )
@@ -64,8 +65,10 @@ def _find() -> Path:
         if not stat.S_ISREG(mode):
             raise _cannot(path, "exists, but is not a regular file")
         return path
-    tried = " or ".join(map(str, DEFAULT_PATHS))
-    raise _cannot(DEFAULT_PATHS[0], f"there is no config at {tried}; name one with --config FILE")
+    others = " or ".join(map(str, DEFAULT_PATHS[1:]))
+    raise _cannot(
+        DEFAULT_PATHS[0], f"there is no config here, nor at {others}; name one with --config FILE"
+    )
 
 
 def _cannot(path: Path, message: str) -> ConfigErrors:
@@ -152,7 +155,7 @@ class _Loader:
         if node is None or (isinstance(node, ScalarNode) and node.is_null):
             return
         if not isinstance(node, SeqNode):
-            self.problems.append(node.place.problem("jobs", "must be a list (`- item` lines)"))
+            self.problems.append(node.place.problem("jobs", "must be a list", "`- item` lines"))
             return
         for index, item in zip(self.origins, node.items, strict=True):
             if isinstance(item, MapNode) and (name := item.text("name")) is not None:

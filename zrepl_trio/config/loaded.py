@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zrepl_trio.config.explain import Loc, key_path
+from zrepl_trio.config.explain import Loc
 from zrepl_trio.config.model import Config
-from zrepl_trio.config.nodes import Node, Place, walk
+from zrepl_trio.config.nodes import Node, Place, key_path, walk
 from zrepl_trio.config.notes import Note
 from zrepl_trio.errors import Problem
 

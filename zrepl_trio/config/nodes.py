@@ -8,7 +8,7 @@ without limit, so only its event parser is used here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,6 +27,7 @@ __all__ = [
     "PlainScalar",
     "ScalarNode",
     "SeqNode",
+    "key_path",
     "plain_data",
     "read_nodes",
     "walk",
@@ -122,6 +123,19 @@ class MapNode:
 Node = ScalarNode | SeqNode | MapNode
 
 
+def key_path(path: Iterable[str | int]) -> str:
+    """`("jobs", 0, "connect", "host")` as `jobs[0].connect.host`."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif len(step) <= 80 and step.replace("_", "").isalnum():
+            text += f".{step}" if text else step
+        else:
+            text += f"[{step[:80]!r}]"
+    return text
+
+
 def plain_data(node: Node) -> object:
     """The node as dict, list, PlainScalar, str and None, for pydantic."""
     match node:
@@ -214,6 +228,16 @@ class _Open:
     height: int = 0
 
 
+def _steps(around: list[_Open]) -> Iterator[str | int]:
+    """The path of what is being read, from the open collections around it."""
+    for opened in around:
+        if not opened.is_map:
+            yield len(opened.children)
+        else:  # the last child is the key, unless what is being read is a key itself
+            key = opened.children[-1] if len(opened.children) % 2 else None
+            yield key.text if isinstance(key, ScalarNode) else "?"
+
+
 class _Composer:
     """Turns PyYAML's events into nodes with a stack of its own, so depth costs no recursion."""
 
@@ -250,7 +274,7 @@ class _Composer:
                         self.anchors[event.anchor] = None
                 case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
                     done = stack.pop()
-                    whole: Node = self._map(done) if done.is_map else _sequence(done)
+                    whole: Node = self._map(done, stack) if done.is_map else _sequence(done)
                     self._anchor(done.anchor, whole, done.weight, done.height)
                     root = self._attach(stack, whole, done.weight, done.height) or root
                 case _:
@@ -324,7 +348,7 @@ class _Composer:
             )
         return None
 
-    def _map(self, done: _Open) -> MapNode:
+    def _map(self, done: _Open, around: list[_Open]) -> MapNode:
         entries: dict[str, Entry] = {}
         merges: list[Node] = []
         pairs = iter(done.children)
@@ -337,8 +361,12 @@ class _Composer:
                 self._report(key.place, "a key is empty")
             elif key.text in entries:
                 first = entries[key.text].key_place
-                self._report(
-                    key.place, f"duplicate key {key.text[:80]!r} (first in line {first.line})"
+                self.problems.append(
+                    key.place.problem(
+                        key_path([*_steps(around), key.text]),
+                        f"duplicate key (first in line {first.line})",
+                        "each key once",
+                    )
                 )
             else:
                 entries[key.text] = Entry(key.place, value)
