@@ -94,6 +94,23 @@ def test_every_help_says_what_for_and_how(command: str) -> None:
     assert len(result.output.splitlines()) >= 8
 
 
+@pytest.mark.parametrize(
+    ("command", "usage", "argument"),
+    [
+        ("run", "run [OPTIONS] [JOB...]", "JOB"),
+        ("signal wakeup", "signal wakeup [OPTIONS] JOB", "JOB"),
+        ("sandbox", "sandbox [OPTIONS] DIR -- CMD...", "DIR"),
+        ("gencompletion bash", "gencompletion bash [OPTIONS] FILE", "FILE"),
+    ],
+)
+def test_usage_is_what_one_types_and_names_no_types(
+    command: str, usage: str, argument: str
+) -> None:
+    lines = CliRunner().invoke(app, [*command.split(), "--help"], prog_name="z").output.splitlines()
+    assert f"Usage: z {usage}" in lines
+    assert any(line.startswith(f"  {argument}  ") for line in lines)
+
+
 def test_the_overview_lists_every_command() -> None:
     result = CliRunner().invoke(app, ["--help"])
     for command in COMMANDS:

@@ -13,6 +13,7 @@ from zrepl_trio.cli.gencompletion import complete_here
 from zrepl_trio.cli.groups import gencompletion, migrate, test, zfs_abstraction
 from zrepl_trio.cli.options import ConfigOption, chosen_config
 from zrepl_trio.cli.output import watched_output
+from zrepl_trio.cli.plainhelp import Cli
 from zrepl_trio.cli.sandbox import sandbox
 
 __all__ = ["app", "main"]
@@ -33,7 +34,7 @@ ResolveOption = Annotated[
     ),
 ]
 
-app = typer.Typer(
+app = Cli(
     name="zrepl-trio",
     cls=Commands,
     help="Replicate ZFS snapshots between hosts, compatible with zrepl 0.7.",
@@ -44,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-signals = typer.Typer(
+signals = Cli(
     cls=Commands,
     help="Tell a job of the running daemon to act now, or to stop what it does.",
     no_args_is_help=True,

@@ -9,12 +9,13 @@ import typer
 
 from zrepl_trio.cli.errors import Commands
 from zrepl_trio.cli.options import ConfigOption, chosen_config
+from zrepl_trio.cli.plainhelp import Cli
 
 __all__ = ["gencompletion", "migrate", "test", "zfs_abstraction"]
 
 
-def _group(help_: str) -> typer.Typer:
-    group = typer.Typer(cls=Commands, help=help_, no_args_is_help=True, rich_markup_mode=None)
+def _group(help_: str) -> Cli:
+    group = Cli(cls=Commands, help=help_, no_args_is_help=True, rich_markup_mode=None)
 
     @group.callback()
     def common(ctx: typer.Context, config: ConfigOption = None) -> None:
