@@ -108,6 +108,13 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(place: Path) -> None:
     assert process.returncode == 1
 
 
+def test_a_directory_that_will_not_do_is_refused_before_anything_is_shown(place: Path) -> None:
+    with demo(place, "--keep", str(place / ("d" * 90))) as process:
+        (line,) = process.communicate()[0].splitlines()
+    assert "is too long a path: sockets in it" in line
+    assert process.returncode == 1
+
+
 def test_a_directory_that_cannot_be_made_is_one_line(place: Path) -> None:
     with demo(place, "--keep", "no/such/place") as process:
         (line,) = process.communicate()[0].splitlines()

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zrepl_trio.children import open_processes
+from zrepl_trio.config.checks import MAX_SOCKET_PATH
 from zrepl_trio.demo import weak_link
 from zrepl_trio.demo.host import Host
 from zrepl_trio.demo.openssh import SshLogin, find_sshd, install_standin, running_sshd
 from zrepl_trio.emulate.sandbox import Sandbox
 from zrepl_trio.errors import Refused
+from zrepl_trio.transport.privatedir import ensure_private_directory
 from zrepl_trio.transport.sshargs import SshTarget, ssh_argv
 
-__all__ = ["IDENTITY", "Link", "Stage", "open_stage", "sshd_problem"]
+__all__ = ["IDENTITY", "Link", "Stage", "check_place", "open_stage", "sshd_problem"]
 
 IDENTITY = "backup.example.com"
 
@@ -53,6 +55,19 @@ _PULL_JOBS = """\
     keep_sender: [{{type: regex, regex: ".*"}}]
     keep_receiver: [{{type: regex, regex: ".*"}}]
 """
+
+
+def check_place(directory: Path) -> None:
+    """Refused when no stage can be set up in `directory`, which is ours and private: when it is too
+    deep for the sockets, or others may swap it for another."""
+    host = Host(name="source", directory=directory / "source", env={})
+    longest = len(os.fsencode(host.sockdir / IDENTITY))
+    if longest > MAX_SOCKET_PATH:
+        raise Refused(
+            f"{directory} is too long a path: sockets in it would have {longest} bytes, of "
+            f"{MAX_SOCKET_PATH} possible; name a shorter place by --keep DIR, or a shorter TMPDIR"
+        )
+    ensure_private_directory(str(directory))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from zrepl_trio.demo.report import (
     resumed_text,
     summary,
 )
-from zrepl_trio.demo.stage import Stage, open_stage, sshd_problem
+from zrepl_trio.demo.stage import Stage, check_place, open_stage, sshd_problem
 from zrepl_trio.errors import ZreplError
 
 __all__ = ["DemoFailed", "play"]
@@ -166,6 +166,11 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
             keep.mkdir(mode=0o700)
         except OSError as error:
             raise DemoFailed(f"cannot make {keep} for --keep: {error.strerror}") from None
+        try:
+            check_place(keep.resolve())
+        except ZreplError:
+            keep.rmdir()
+            raise
         yield keep.resolve()
         return
     try:
@@ -174,6 +179,7 @@ def _workplace(keep: Path | None) -> Iterator[Path]:
     except OSError as error:
         raise DemoFailed(f"cannot make a temporary directory: {error.strerror}") from None
     try:
+        check_place(directory)
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -207,7 +213,7 @@ async def play(out: Console, *, keep: Path | None = None, standin: bool = False)
                 )
             await _pools(stage)
             for host, where in ((stage.source, "has the data"), (stage.backup, "pulls")):
-                title = f"{host.name}: zrepl.yml of the host that {where}"
+                title = f"{host.name}: the jobs of zrepl.yml on the host that {where}"
                 out.print(narrow_config(title, host.config.read_text()))
             async with stage.source.daemon(), stage.backup.daemon():
                 performance = _Play(stage, out)
