@@ -80,3 +80,9 @@ def test_bytes_are_told_now_and_then() -> None:
         "tank/a: step 1/2, full send @1: 1.5 MiB of 4.0 MiB so far",
         "tank/a: step 1/2, full send @1: 2.5 MiB of 4.0 MiB so far",
     ]
+
+
+def test_a_total_that_is_exceeded_is_not_told() -> None:
+    said: list[str] = []
+    ProgressLines(say=said.append, monotonic=lambda: 0.0)(report(moved(STEPPING, 5 * MIB)))
+    assert said == ["tank/a: step 1/2, full send @1: 5.0 MiB so far"]

@@ -82,6 +82,7 @@ class ProgressLines:
     def _moving(filesystem: FilesystemReport) -> str:
         index = min(filesystem.current, len(filesystem.steps) - 1)
         step = filesystem.steps[index]
-        of = f" of {bytes_text(step.expected)}" if step.expected else ""
+        # an estimate that is exceeded would say nothing but that it is one
+        of = f" of {bytes_text(step.expected)}" if step.expected >= step.replicated else ""
         name = escape(f"{filesystem.name}: {_step_name(filesystem, index)}")
         return f"{name}: {bytes_text(step.replicated)}{of} so far"
