@@ -83,6 +83,7 @@ with_a_line = pytest.mark.parametrize(
 @every_way
 def test_full_incremental_and_nothing_new(pair: Pair) -> None:
     full_and_incremental(pair)
+    same(pair)
 
 
 @with_a_line

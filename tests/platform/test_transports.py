@@ -12,7 +12,11 @@ from tests.interop.daemons import ours
 from tests.interop.links import TRANSPORTS
 from tests.interop.pairs import Pair, joined
 from tests.interop.pools import World, two_pools
-from tests.interop.scenarios import full_and_incremental, full_incremental_and_resumed
+from tests.interop.scenarios import (
+    full_and_incremental,
+    full_incremental_and_resumed,
+    same,
+)
 from tests.interop.sshd import Sshd, running_sshd
 
 pytestmark = pytest.mark.timeout(600)
@@ -54,3 +58,4 @@ def test_full_incremental_and_resumed(
     ) as pair:
         scenario = full_and_incremental if transport == "local" else full_incremental_and_resumed
         scenario(pair)
+        same(pair)  # last: to look at a replica mounts it, and that modifies it
