@@ -37,7 +37,7 @@ def ensure_private_directory(path: str) -> None:
         raise Refused(f"{path} is not a directory; move it away: mv {path} {path}.old")
     if info.st_uid not in {0, os.geteuid()}:
         raise Refused(
-            f"{path} {_described(info)} is not owned by {_user(os.geteuid())} or root; "
+            f"{path} {_described(info)} is not owned by {_owners()}; "
             f"run: chown {_user_name(os.geteuid())} {path} && chmod 0700 {path}"
         )
     if info.st_mode & 0o077:
@@ -103,6 +103,11 @@ def _check_way(path: str, wanted: str) -> None:
 
 def _described(info: os.stat_result) -> str:
     return f"(owner {_user(info.st_uid)}, mode {stat.S_IMODE(info.st_mode):04o})"
+
+
+def _owners() -> str:
+    ours = _user(os.geteuid())
+    return f"{ours} or root" if os.geteuid() else ours
 
 
 def _user(uid: int) -> str:
