@@ -193,6 +193,20 @@ async def test_keep_copy_of_a_dataset_that_was_created_anew(pair: Pair) -> None:
     assert await names(pair, f"{REPLICA}/b") == ["new"]
 
 
+async def test_a_dataset_that_was_renamed_on_the_sender_is_named(pair: Pair) -> None:
+    await run(pair, DivergencePolicy.ROLLBACK)
+    await pair.source.rename(path("tank/a/b"), path("tank/c"))
+    report = await pair.run()
+    assert report.outcome is Outcome.DONE, report.error
+    notes = {each.name: each.note for each in report.attempts[-1].filesystems}
+    assert notes["tank/c"].startswith("it was tank/a/b on the sender")
+    assert notes["tank/a"] == ""
+    # once it has a replica of its own, the old one is nothing to tell of
+    await pair.snapshot("tank/c", "3")
+    report = await pair.run()
+    assert [each.note for each in report.attempts[-1].filesystems] == ["", ""]
+
+
 async def pushed(pair: Pair, endpoint: Endpoint, options: ReplicationOptions) -> Report:
     """A run with the receiver at the far end of the wire."""
 

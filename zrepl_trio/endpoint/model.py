@@ -9,6 +9,7 @@ from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
+    "SET_ASIDE",
     "Filesystem",
     "GuaranteeKind",
     "Protection",
@@ -74,6 +75,10 @@ class ReceiveRequest:
     protection: Protection = Protection()
     source_guid: int | None = None
     raw: bool | None = None
+
+
+SET_ASIDE = ".diverged-"
+"""Stands between a replica's name and the time at which it was set aside."""
 
 
 class Way(Enum):

@@ -7,7 +7,7 @@ to a replica that is no longer as it was when it was decided.
 from __future__ import annotations
 
 from zrepl_trio.endpoint.abstractions import last_received_tag
-from zrepl_trio.endpoint.model import ResolveRequest
+from zrepl_trio.endpoint.model import SET_ASIDE, ResolveRequest
 from zrepl_trio.endpoint.protect import holds_on
 from zrepl_trio.errors import Refused
 from zrepl_trio.zfs.argv import PLACEHOLDER
@@ -21,7 +21,7 @@ __all__ = ["copy_name", "roll_back", "set_aside"]
 def copy_name(path: DatasetPath, stamp: str) -> DatasetPath:
     """What a replica is called once it is set aside; Refused when that is too long a name."""
     try:
-        return DatasetPath.parse(f"{path}.diverged-{stamp}")
+        return DatasetPath.parse(f"{path}{SET_ASIDE}{stamp}")
     except InvalidName as error:
         raise Refused(f"{path} cannot be kept as a copy: {error}") from None
 

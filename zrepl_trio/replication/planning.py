@@ -14,6 +14,7 @@ from zrepl_trio.errors import BadResumeToken, Refused, TransportError, ZfsError,
 from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.freshness import times_of
 from zrepl_trio.replication.plan import (
+    FilesystemPlan,
     Place,
     Plan,
     Refusal,
@@ -22,6 +23,7 @@ from zrepl_trio.replication.plan import (
     UnusableToken,
     paired,
     plan_filesystem,
+    renamed,
 )
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
@@ -33,6 +35,11 @@ DecodeToken: TypeAlias = Callable[[str], Awaitable[ResumeToken]]
 
 LISTED_AT_ONCE = 4
 """How many filesystems a peer that can't list in bulk is asked for at a time."""
+
+_RENAMED = (
+    "it was {old} on the sender, and is sent anew under its new name: to go on from the replica, "
+    "rename that one on the receiver too, before its first step"
+)
 
 Listing: TypeAlias = dict[DatasetPath, list[FilesystemVersion] | ZreplError]
 
@@ -52,7 +59,9 @@ async def plan_all(
     is its Refusal.
     """
     received = await receiver.list_filesystems()
-    pairs = paired(await sender.list_filesystems(), received)
+    offered = await sender.list_filesystems()
+    pairs = paired(offered, received)
+    old_names = renamed(offered, received)
     senders = [ours.path for ours, _ in pairs if not ours.is_placeholder]
     receivers = [
         theirs.path
@@ -67,6 +76,8 @@ async def plan_all(
         if theirs is not None and theirs.resume_token and ours.path not in without_token:
             token = await _decoded(theirs.resume_token, decode_token)
         plan = _plan(ours, theirs, sender_versions, receiver_versions, token=token, options=options)
+        if isinstance(plan, FilesystemPlan) and plan.steps and (old := old_names.get(ours.path)):
+            plan = replace(plan, note=_RENAMED.format(old=old))
         plans.append(_placed(plan, receiver))
     return RunPlan(plans=tuple(plans), received=frozenset(each.path for each in received))
 
