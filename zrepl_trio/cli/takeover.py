@@ -17,6 +17,7 @@ from zrepl_trio.config.model import Config, Job, PullJob, PushJob, SinkJob, Snap
 from zrepl_trio.config.support import dormant, unsupported
 from zrepl_trio.config.transport import StdinserverServe, TlsServe
 from zrepl_trio.control.alone import refuse_live_daemon
+from zrepl_trio.endpoint.confine import Confinement
 from zrepl_trio.endpoint.survey import Survey, look
 from zrepl_trio.endpoint.takeover import (
     Finding,
@@ -26,7 +27,7 @@ from zrepl_trio.endpoint.takeover import (
     of_other_jobs,
 )
 from zrepl_trio.zfs.model import Dataset
-from zrepl_trio.zfs.names import DatasetPath
+from zrepl_trio.zfs.names import DatasetPath, check_identity
 from zrepl_trio.zfs.port import Zfs
 
 __all__ = ["JobReport", "Report", "survey_jobs", "takeover", "takeover_command", "text_of"]
@@ -188,8 +189,12 @@ def _finding(job: Job, dataset: Dataset, survey: Survey) -> Finding:
     versions, abstractions = survey.versions[path], survey.abstractions[path]
     if isinstance(job, PullJob | SinkJob):
         sent_as = path.relative_to(job.root_fs)
+        identity = None
         if isinstance(job, SinkJob):
+            identity = check_identity(sent_as.pool)
             sent_as = sent_as.relative_to(sent_as.pool)
+        # what no rule of `recv.target` leads to is told by where it lies
+        sent_as = Confinement(job.root_fs, identity, job.recv.target).wire(path) or sent_as
         token = survey.tokens.get(path)
         return judge_replica(job.name, dataset, sent_as, versions, abstractions, token)
     return judge_source(job.name, dataset, versions, abstractions)
