@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +14,11 @@ from zrepl_trio.demo.openssh import find_sshd
 # how long an example takes says more about the machine's other work than about the code
 settings.register_profile("zrepl-trio", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("zrepl-trio")
+
+
+# a shell's background job starts with SIGINT ignored, and so would all that the tests interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _sshd_missing() -> bool:

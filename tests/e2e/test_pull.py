@@ -54,6 +54,13 @@ async def plain_stage() -> AsyncIterator[Stage]:
         yield made
 
 
+async def let_go(stage: Stage) -> None:
+    """Until the source has closed all connections, and their fds."""
+    with trio.fail_after(20):
+        while (await stage.source.status()).job("source").connections:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+
+
 async def test_full_then_incremental_then_nothing(stage: Stage) -> None:
     write_texts(data(stage), 50)
     write_blob(data(stage) / "blob", 3 * MIB, seed=1)
@@ -63,6 +70,7 @@ async def test_full_then_incremental_then_nothing(stage: Stage) -> None:
         told = await stage.backup.replicate("pull")
         assert outcome(told) == "done", told.error
         await until(lambda: not any(daemon.children() for daemon in daemons))
+        await let_go(stage)
         open_files = [daemon.num_fds() for daemon in daemons]
         (filesystem,) = filesystems(told)
         assert [(step.from_, step.to) for step in filesystem.steps] == [("", "@1")]
@@ -83,6 +91,7 @@ async def test_full_then_incremental_then_nothing(stage: Stage) -> None:
         shown = await stage.backup.cli("status")
         assert "all done" in shown
         # Nothing of a run stays with the daemons.
+        await let_go(stage)
         await until(lambda: [daemon.num_fds() for daemon in daemons] == open_files)
         assert not any(daemon.children() for daemon in daemons)
     assert await snapshots(stage.backup, f"{REPLICAS}/tank/data") == ["1", "2", "3"]
@@ -125,10 +134,7 @@ async def test_stopped_by_sigterm_in_mid_transfer_nothing_is_left_and_the_next_r
                 assert await backup.wait() == 0
         stage.link.stalled.unlink()
         assert [path for path in stage.backup.runtime.rglob("*") if not path.is_dir()] == []
-        # The source has let go of the connection, and of its fds.
-        with trio.fail_after(20):
-            while (await stage.source.status()).job("source").connections:  # noqa: ASYNC110
-                await trio.sleep(0.05)
+        await let_go(stage)
         async with stage.backup.daemon():
             told = await stage.backup.replicate("pull")
             assert outcome(told) == "done", told.error
