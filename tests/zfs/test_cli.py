@@ -14,7 +14,7 @@ from tests.support.resources import cancel_at_each_step, nothing_left_behind
 from zrepl_trio.children import open_processes
 from zrepl_trio.errors import DatasetBlocked, ZfsError
 from zrepl_trio.process import Child, Completed, StuckChild
-from zrepl_trio.zfs.cli import CliZfs
+from zrepl_trio.zfs.cli import SILENT_S, CliZfs
 from zrepl_trio.zfs.model import FilesystemVersion, ReceiveArgs, SendArgs, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -24,14 +24,16 @@ DESTROY_USAGE = b"destroy [-dnpRrv] <filesystem|volume>@<snap>[%<snap>][,...]"
 
 
 @asynccontextmanager
-async def zfs_that(tmp_path: Path, script: str) -> AsyncIterator[CliZfs]:
+async def zfs_that(
+    tmp_path: Path, script: str, silent_s: float = SILENT_S
+) -> AsyncIterator[CliZfs]:
     """A `CliZfs` whose zfs is that shell script."""
     program = tmp_path / "zfs"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     with nothing_left_behind():
         async with open_processes() as processes:
-            yield CliZfs(processes, zfs=str(program))
+            yield CliZfs(processes, zfs=str(program), silent_s=silent_s)
 
 
 # -- odd programs ----------------------------------------------------------------------------
@@ -80,6 +82,14 @@ async def test_endless_output_is_read_as_it_comes_and_stopped(tmp_path: Path) ->
     async with zfs_that(tmp_path, "yes x | tr -d '\\n'") as zfs:
         with trio.fail_after(20), pytest.raises(ZfsError, match="row of more than"):
             await zfs.versions(TANK)
+
+
+async def test_a_zfs_that_hangs_is_given_up_and_named(tmp_path: Path) -> None:
+    async with zfs_that(tmp_path, "exec sleep 1000", silent_s=0.2) as zfs:
+        for call in (lambda: zfs.versions(TANK), lambda: zfs.hold(TANK, ["1"], "t")):
+            with pytest.raises(ZfsError, match=r"did nothing for 0\.2 s and was killed") as caught:
+                await call()
+            assert "tank/a: `zfs " in str(caught.value)
 
 
 async def test_endless_stderr_is_bounded(tmp_path: Path) -> None:

@@ -45,9 +45,13 @@ from zrepl_trio.zfs.parse import (
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
 from zrepl_trio.zfs.same_version import check_existing_bookmark
 
-__all__ = ["CliZfs"]
+__all__ = ["SILENT_S", "CliZfs"]
 
 T = TypeVar("T")
+
+SILENT_S = 600.0
+"""How long a zfs command may print nothing, or not end, before it is killed and an error says so. A
+pool that is busy with a scrub or a great destroy answers within minutes."""
 
 _READ_BYTES = 64 * 1024
 _TAG_EXISTS = ("tag already exists on this dataset",)
@@ -56,11 +60,15 @@ _NO_TAG = ("no such tag on this dataset", "dataset does not exist")
 
 class CliZfs:
     """ZFS by its commands, which `processes` runs with LC_ALL=C; `zfs` is the program's name
-    or path."""
+    or path. A command that says nothing for `silent_s` is given up; sends and receives have the
+    limits of their streams."""
 
-    def __init__(self, processes: Processes, *, zfs: str = "zfs") -> None:
+    def __init__(
+        self, processes: Processes, *, zfs: str = "zfs", silent_s: float = SILENT_S
+    ) -> None:
         self._processes = processes
         self._zfs = zfs
+        self._silent_s = silent_s
         self._features: Features | None = None
         self._detecting = trio.Lock()
 
@@ -341,9 +349,20 @@ class CliZfs:
         self._check_not_blocked(dataset)
         program = (self._zfs, *words[1:])
         try:
-            return await self._processes.run(program, dataset=dataset)
+            with trio.fail_after(self._silent_s):
+                return await self._processes.run(program, dataset=dataset)
+        except trio.TooSlowError:
+            raise self._hangs(words, dataset) from None
         except OSError as error:
             raise missing_program(program, error, dataset=dataset) from error
+
+    def _hangs(self, words: Sequence[str], dataset: str) -> ZfsError:
+        return ZfsError(
+            f"{dataset or 'zfs'}: `{' '.join(words)}` did nothing for {self._silent_s:g} s and was "
+            "killed; look for pool errors with `zpool status` and in the kernel's log",
+            argv=words,
+            dataset=dataset,
+        )
 
     async def _do(self, words: argv.Argv, dataset: DatasetPath) -> Completed:
         """Run to the end and raise what its failure means."""
@@ -364,13 +383,17 @@ class CliZfs:
             except OSError as error:
                 raise missing_program(program, error, dataset=dataset) from error
             try:
-                while chunk := await child.stdout.receive_some(_READ_BYTES):
-                    rows.feed(chunk)
-                status = await child.wait()
+                with trio.fail_after(self._silent_s) as silence:
+                    while chunk := await child.stdout.receive_some(_READ_BYTES):
+                        rows.feed(chunk)
+                        silence.deadline = trio.current_time() + self._silent_s
+                    status = await child.wait()
                 if status != 0:
                     raise failure(words, status, _text(child.stderr_tail), dataset=dataset)
                 rows.end()
                 return result()
+            except trio.TooSlowError:
+                raise self._hangs(words, dataset) from None
             except Unexpected as problem:
                 raise unexpected_output(words, str(problem), dataset=dataset) from problem
 
