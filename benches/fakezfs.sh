@@ -24,6 +24,21 @@ case "$BENCH_SIDE $1" in
     fi ;;
   esac ;;
 "puller get")
+  case $5 in
+  zrepl:placeholder,*) # what is read back after a receive: PROPERTIES DATASET...
+    properties=$(echo "$5" | tr , ' ')
+    shift 5
+    for fs; do
+      for name in $properties; do
+        case $name in
+        encryption) printf '%s\t%s\toff\tdefault\n' "$fs" "$name" ;;
+        zrepl-trio:source-guid) printf '%s\t%s\t1001\tlocal\n' "$fs" "$name" ;;
+        *) printf '%s\t%s\t-\t-\n' "$fs" "$name" ;;
+        esac
+      done
+    done
+    exit ;;
+  esac
   for last; do :; done
   if [ "$last" = dst/bench ] && [ ! -e "$BENCH_STATE/received" ]; then
     echo "cannot open '$last': dataset does not exist" >&2
