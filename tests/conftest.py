@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.interop.pools import World, two_pools
+from tests.interop.sshd import Sshd, running_sshd
 from zrepl_trio.demo.openssh import find_sshd
 
 # how long an example takes says more about the machine's other work than about the code
@@ -57,3 +60,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, (reason, missing) in reasons.items():
             if missing and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Two pools for pairs of daemons: on real OpenZFS where there is one, else emulated."""
+    with two_pools(tmp_path_factory.mktemp("pools")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """An OpenSSH server of the tests' own."""
+    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
+        yield started

@@ -12,8 +12,8 @@ import pytest
 
 from tests.interop.daemons import ours
 from tests.interop.pairs import Pair, joined
-from tests.interop.pools import World, two_pools
-from tests.interop.sshd import Sshd, running_sshd
+from tests.interop.pools import World
+from tests.interop.sshd import Sshd
 from tests.interop.takeovers import (
     state_of_an_old_zrepl_goes_on,
     state_of_zrepl_0_7_goes_on,
@@ -28,18 +28,6 @@ pytestmark = [
     pytest.mark.skipif(find_sshd() is None, reason="OpenSSH's sshd is not installed"),
 ]
 _names = (f"taken{number}" for number in itertools.count(1))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with two_pools(tmp_path_factory.mktemp("pools")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
-        yield started
 
 
 @pytest.fixture(params=[False, True], ids=["pull", "push"])

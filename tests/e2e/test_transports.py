@@ -10,7 +10,7 @@ import pytest
 from tests.interop.daemons import ours
 from tests.interop.links import IDENTITY, TRANSPORTS
 from tests.interop.pairs import Pair, joined
-from tests.interop.pools import World, two_pools
+from tests.interop.pools import World
 from tests.interop.scenarios import (
     MIB,
     an_initial_send_is_resumed,
@@ -21,7 +21,7 @@ from tests.interop.scenarios import (
     same,
     write,
 )
-from tests.interop.sshd import Sshd, running_sshd
+from tests.interop.sshd import Sshd
 from tests.support.hosts import scratch
 from zrepl_trio.demo.openssh import find_sshd
 
@@ -35,18 +35,6 @@ pytestmark = [
 _names = (f"link{number}" for number in itertools.count(1))
 WAYS = list(itertools.product(TRANSPORTS, (False, True)))
 IDS = [f"{transport}-{'push' if pushes else 'pull'}" for transport, pushes in WAYS]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with two_pools(tmp_path_factory.mktemp("pools")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
-        yield started
 
 
 @pytest.fixture

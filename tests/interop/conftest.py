@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from .pairs import Pair
-from .pools import World, two_pools
-from .sshd import Sshd, running_sshd
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,15 +31,3 @@ def pytest_runtest_makereport(
             report.sections.append((f"log of {daemon.directory.name}", daemon.log()[-6000:]))
         report.sections.append(("status of active", json.dumps(pair.active.jobs(), indent=1)))
     return report
-
-
-@pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with two_pools(tmp_path_factory.mktemp("pools")) as made:
-        yield made
-
-
-@pytest.fixture(scope="session")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
-        yield started

@@ -13,28 +13,16 @@ import pytest
 
 from tests.interop.daemons import ours
 from tests.interop.pairs import Pair, joined
-from tests.interop.pools import World, two_pools
+from tests.interop.pools import World
 from tests.interop.scenarios import (
     an_initial_send_is_resumed,
     full_incremental_and_resumed,
     killed_in_mid_transfer,
 )
-from tests.interop.sshd import Sshd, running_sshd
+from tests.interop.sshd import Sshd
 
 pytestmark = pytest.mark.timeout(600)
 _names = (f"ours{number}" for number in itertools.count(1))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with two_pools(tmp_path_factory.mktemp("pools")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
-        yield started
 
 
 @pytest.fixture

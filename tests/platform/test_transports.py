@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,28 +10,16 @@ import pytest
 from tests.interop.daemons import ours
 from tests.interop.links import TRANSPORTS
 from tests.interop.pairs import Pair, joined
-from tests.interop.pools import World, two_pools
+from tests.interop.pools import World
 from tests.interop.scenarios import (
     full_and_incremental,
     full_incremental_and_resumed,
     same,
 )
-from tests.interop.sshd import Sshd, running_sshd
+from tests.interop.sshd import Sshd
 
 pytestmark = pytest.mark.timeout(600)
 _names = (f"link{number}" for number in itertools.count(1))
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with two_pools(tmp_path_factory.mktemp("pools")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    with running_sshd(tmp_path_factory.mktemp("ssh") / "sshd") as started:
-        yield started
 
 
 # ssh-pull is what all of test_daemons.py is about
