@@ -3,13 +3,14 @@
 All by files in its directory, since it is its own process: it appends the number of bytes of each
 ended connection to `received`. If `cut` holds a number, the first connection that has brought that many
 bytes takes the file away and ends at once. `stall`, likewise a number, makes it stop there instead,
-until the file `stalled` is taken away.
+until the file `stalled` is taken away. While a connection is open, a file `open.PID.THREAD` says so.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,8 @@ def _limit(path: Path) -> float:
 def carry(directory: Path, source: int, target: int, cut: Callable[[], None]) -> None:
     """Move all of fd `source` into fd `target` as the files say; `cut` ends the line."""
     total = 0
+    is_open = directory / f"open.{os.getpid()}.{threading.get_native_id()}"
+    is_open.touch()
     try:
         while chunk := os.read(source, 65536):
             total += len(chunk)
@@ -42,6 +45,20 @@ def carry(directory: Path, source: int, target: int, cut: Callable[[], None]) ->
     finally:
         with (directory / "received").open("a") as file:
             file.write(f"{total}\n")
+        is_open.unlink()
+
+
+def is_open(directory: Path) -> bool:
+    """Whether a connection that is not yet in `received` lives; one that was killed never gets there."""
+    return any(_lives(int(path.name.split(".")[1])) for path in directory.glob("open.*"))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def received(directory: Path) -> list[int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .daemons import Daemon, Program, running
-from .line import received
+from .line import is_open, received
 from .links import IDENTITY, Link, linked
 from .pools import World
 from .sshd import Sshd
@@ -108,6 +108,8 @@ class Pair:
         (self.line / "stalled").unlink(missing_ok=True)
 
     def received(self) -> list[int]:
+        """The bytes of each connection, once all have ended (a run's report comes before that)."""
+        until(lambda: not is_open(self.line), "all connections end")
         return received(self.line)
 
 
