@@ -90,9 +90,14 @@ async def test_full_then_incremental_then_nothing(stage: Stage) -> None:
         assert [fs.steps for fs in filesystems(told)] == [()]
         shown = await stage.backup.cli("status")
         assert "all done" in shown
-        # Nothing of a run stays with the daemons.
+        # Nothing of a run stays with the daemons. (The first count may have met an fd on its way out.)
         await let_go(stage)
-        await until(lambda: [daemon.num_fds() for daemon in daemons] == open_files)
+        await until(
+            lambda: all(
+                daemon.num_fds() <= before
+                for daemon, before in zip(daemons, open_files, strict=True)
+            )
+        )
         assert not any(daemon.children() for daemon in daemons)
     assert await snapshots(stage.backup, f"{REPLICAS}/tank/data") == ["1", "2", "3"]
     assert await same_files(stage)
