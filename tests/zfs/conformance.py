@@ -5,14 +5,26 @@ Each `check_*` takes a `Host` whose `root` is an empty filesystem of its own.
 
 from __future__ import annotations
 
-import random
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 
+from tests.zfs import conformance_packed
+from tests.zfs.host import (
+    MIB,
+    PLACEHOLDER,
+    Host,
+    blob,
+    read_send,
+    receive,
+    relatives,
+    replicate,
+    snap,
+    source,
+    version,
+)
 from zrepl_trio.errors import (
     BadResumeToken,
     DatasetExists,
@@ -23,7 +35,6 @@ from zrepl_trio.errors import (
     ZfsError,
 )
 from zrepl_trio.zfs.model import (
-    FilesystemVersion,
     PropertySource,
     ReceiveArgs,
     SendArgs,
@@ -32,93 +43,6 @@ from zrepl_trio.zfs.model import (
 )
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.placeholders import legacy_hash
-from zrepl_trio.zfs.port import Zfs
-
-MIB = 1 << 20
-PLACEHOLDER = {"zrepl:placeholder": "on", "mountpoint": "none"}
-
-
-class Host(Protocol):
-    """One ZFS to try, and hands to put files into it."""
-
-    @property
-    def zfs(self) -> Zfs: ...
-
-    @property
-    def root(self) -> DatasetPath:
-        """An empty filesystem, for this check alone."""
-
-    async def write(self, dataset: DatasetPath, files: Mapping[str, bytes | None]) -> None:
-        """Change a mounted filesystem's files; None removes one."""
-
-    async def read(self, dataset: DatasetPath) -> dict[str, bytes]:
-        """A filesystem's files; mounts it when it is not."""
-
-
-def blob(size: int, seed: int = 1) -> bytes:
-    """Incompressible bytes."""
-    return random.Random(seed).randbytes(size)
-
-
-async def source(host: Host, name: str = "src") -> DatasetPath:
-    """A filesystem to send from."""
-    path = host.root.child(name)
-    await host.zfs.create_filesystem(path, {})
-    return path
-
-
-async def snap(host: Host, path: DatasetPath, name: str) -> FilesystemVersion:
-    """Take a snapshot and give it."""
-    await host.zfs.snapshot(path, name)
-    return await version(host, path, f"@{name}")
-
-
-async def version(host: Host, path: DatasetPath, relative: str) -> FilesystemVersion:
-    """That snapshot or bookmark of the dataset."""
-    found = [v for v in await host.zfs.versions(path) if v.relative == relative]
-    assert len(found) == 1, f"{path}{relative}"
-    return found[0]
-
-
-async def relatives(host: Host, path: DatasetPath) -> list[str]:
-    """Its snapshots and bookmarks in the order of the listing."""
-    return [v.relative for v in await host.zfs.versions(path)]
-
-
-async def read_send(host: Host, args: SendArgs) -> bytes:
-    """A whole send stream."""
-    data = bytearray()
-    async with host.zfs.open_send(args) as send:
-        while chunk := await send.reader.receive_some(65536):
-            data += chunk
-        await send.finish()
-    return bytes(data)
-
-
-async def receive(host: Host, args: ReceiveArgs, stream: bytes) -> None:
-    """Feed a stream, or what there is of it, to a receive."""
-    async with host.zfs.open_receive(args) as recv:
-        try:
-            for at in range(0, len(stream), 65536):
-                await recv.writer.send_all(stream[at : at + 65536])
-        except trio.BrokenResourceError:
-            pass
-        await recv.finish()
-
-
-async def replicate(
-    host: Host,
-    path: DatasetPath,
-    to: FilesystemVersion,
-    target: DatasetPath,
-    from_: FilesystemVersion | None = None,
-) -> None:
-    """Send one snapshot into a dataset."""
-    stream = await read_send(host, SendArgs(dataset=path, to=to, from_=from_))
-    await receive(host, ReceiveArgs(dataset=target, snapshot=to.name), stream)
-
-
-# -- listing ---------------------------------------------------------------------------------
 
 
 async def check_listing_of_datasets(host: Host) -> None:
@@ -931,7 +855,7 @@ async def check_features(host: Host) -> None:
 
 CHECKS: dict[str, Callable[[Host], Awaitable[None]]] = {
     name.removeprefix("check_"): check
-    for name, check in sorted(globals().items())
+    for name, check in sorted((globals() | vars(conformance_packed)).items())
     if name.startswith("check_")
 }
 """All of them, by name."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from zrepl_trio.emulate import mounts, names, refusals, transfer, trees
+from zrepl_trio.emulate import mounts, names, refusals, sending, transfer, trees
 from zrepl_trio.emulate.fault import Fault
 from zrepl_trio.emulate.model import Dataset, World
 from zrepl_trio.emulate.stream import (
@@ -99,7 +99,7 @@ def token(store: Store, dataset: Dataset) -> str | None:
     if dataset.partial is None or not dataset.partial.resumable:
         return None
     so_far = progress(store, dataset)
-    return transfer.resume_token(
+    return sending.resume_token(
         dataset.partial.begin, offset=so_far.offset, received=so_far.received
     )
 
@@ -155,6 +155,8 @@ class Incoming:
     ) -> None:
         self._store = store
         self._target = target
+        self._packed = False
+        self._ended = False
         self._force = force
         self._resumable = resumable
         self._unmounted = unmounted
@@ -182,6 +184,8 @@ class Incoming:
 
     def end(self) -> None:
         """Stdin has ended."""
+        if self._packed and self.complete and not self._ended:
+            raise Fault("cannot receive: failed to read from stream")
         if not self.complete:
             self._stop("incomplete stream")
 
@@ -217,6 +221,12 @@ class Incoming:
     def _take(self, kind: bytes, payload: bytes) -> None:
         if kind == b"B":
             self._begin(decode_fields(payload))
+            return
+        if kind == b"C" and self._admission is None:
+            self._packed = True
+            return
+        if kind == b"Z" and self._packed and self.complete:
+            self._ended = True
             return
         admission, so_far = self._admission, self._progress
         if admission is None or self.complete:
@@ -278,11 +288,14 @@ class Incoming:
 
     def _begin(self, begin: dict[str, str]) -> None:
         if self._admission is not None:
-            raise BadStream("two begin records")
+            if not (self._packed and self.complete) or self._ended:
+                raise BadStream("two begin records")
+            self._start_over()
         transfer.check_override(begin, self._override)
-        if "@" not in self._target:
-            self._target += "@" + names.split_version(begin["toname"])[2]
-        name = names.split_version(self._target)[0]
+        name, sign, _ = names.split_version(self._target)
+        target = self._target
+        if not sign:
+            target += "@" + names.split_version(begin["toname"])[2]
         store = self._store
         with store.change() as world:
             dataset = world.get(name)
@@ -292,7 +305,7 @@ class Incoming:
             self._room, self._quota_of = world.room(name) if world.pool_of(name) else (0, "")
             admission = transfer.admit(
                 world,
-                self._target,
+                target,
                 begin,
                 force=self._force,
                 partial_offset=offset,
@@ -311,7 +324,19 @@ class Incoming:
                 transfer.keep(admission, resumable=self._resumable)
             self._start(admission)
         if self.on_begin is not None:
-            self.on_begin(begin, self._target)
+            self.on_begin(begin, target)
+
+    def _start_over(self) -> None:
+        """The package's next stream."""
+        if "@" in self._target:
+            raise Fault(f"cannot restore to {self._target}: destination already exists")
+        for fd in (self._journal, self._data, self._lock):
+            if fd >= 0:
+                os.close(fd)
+        self._journal = self._data = self._lock = -1
+        self._admission = None
+        self._progress = Progress()
+        self.complete = False
 
     def _apply_properties(self, world: World, admission: transfer.Admission) -> None:
         transfer.apply_properties(world, admission, exclude=self._exclude, override=self._override)

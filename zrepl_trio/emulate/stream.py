@@ -7,6 +7,8 @@ r"""The emulation's send stream: records with a checksum each, cut anywhere and 
     X  a path that is gone          F  a path that is new or changed; its D records follow
     D  a piece of that file's data  E  end: the body's length
 
+A *package* (`zfs send -I`) is MAGIC, a C record, a B to E for each snapshot, and a Z record.
+
 The *body* is the X, F and D records. It depends on nothing but the two snapshots and their data,
 so a position in it (always between two records) is all that resuming needs. B and E payloads
 and those of X and F are `key=value` lines, `\`, newline and CR escaped.
@@ -29,6 +31,7 @@ __all__ = [
     "BadStream",
     "Decoder",
     "Entry",
+    "begin_package",
     "begin_stream",
     "body",
     "body_size",
@@ -39,6 +42,7 @@ __all__ = [
     "decode_token",
     "encode_fields",
     "encode_token",
+    "end_package",
     "end_stream",
     "record",
     "split_records",
@@ -116,9 +120,19 @@ def record(kind: bytes, payload: bytes) -> bytes:
     return _HEADER.pack(kind, len(payload), crc32(payload)) + payload
 
 
-def begin_stream(fields: Mapping[str, str]) -> bytes:
-    """Magic and begin record."""
-    return MAGIC + record(b"B", encode_fields(fields))
+def begin_stream(fields: Mapping[str, str], *, packed: bool = False) -> bytes:
+    """Magic and begin record; the magic of a stream in a package is the package's."""
+    return (b"" if packed else MAGIC) + record(b"B", encode_fields(fields))
+
+
+def begin_package() -> bytes:
+    """What comes before the streams of several snapshots."""
+    return MAGIC + record(b"C", b"")
+
+
+def end_package() -> bytes:
+    """What comes behind them."""
+    return record(b"Z", b"")
 
 
 def end_stream(length: int) -> bytes:
@@ -273,7 +287,7 @@ class Decoder:
         at = 0
         while len(buffer) - at >= _HEADER.size:
             kind, length, checksum = _HEADER.unpack_from(buffer, at)
-            if kind not in b"BXFDE" or length > _MAX_PAYLOAD:
+            if kind not in b"BCDEFXZ" or length > _MAX_PAYLOAD:
                 raise BadStream("bad record header")
             if len(buffer) - at < _HEADER.size + length:
                 break

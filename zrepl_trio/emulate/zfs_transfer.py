@@ -6,18 +6,20 @@ import fcntl
 import os
 import time
 
-from zrepl_trio.emulate import names, receiving, transfer
+from zrepl_trio.emulate import names, receiving, sending
 from zrepl_trio.emulate.fault import Fault
 from zrepl_trio.emulate.options import parse, properties
 from zrepl_trio.emulate.properties import is_user, known
 from zrepl_trio.emulate.show import find, human_size, table
 from zrepl_trio.emulate.stream import (
     Entry,
+    begin_package,
     begin_stream,
     body,
     body_size,
     changes,
     decode_token,
+    end_package,
     end_stream,
 )
 from zrepl_trio.emulate.usage import usage_error
@@ -66,8 +68,6 @@ class _Blobs:
 def send(store: Store, words: list[str]) -> None:
     options = parse("send", words, flags="LPbcehnpvwVD", with_value="iIt", unsupported="RSsX")
     token = options.last("t")
-    if "I" in options.values:
-        raise Fault("the emulated zfs has no option '-I' of 'send'", 2)
     if token is not None and options.words:
         raise usage_error("send", "too many arguments")
     if token is None and not options.words:
@@ -81,34 +81,85 @@ def send(store: Store, words: list[str]) -> None:
         )
     if token is not None and dry and "v" in options.flags:
         write_all(1, _token_contents(token).encode())
+    if "I" in options.values and token is None:
+        _send_package(store, options, dry=dry)
+        return
     with store.reading() as world:
         if token is not None:
-            out = transfer.resuming(world, token)
+            out = sending.resuming(world, token)
         else:
             target = options.words[0]
             _check_sendable(target, dry=dry)
-            flags = {word: letter in options.flags for letter, word in _FLAG_WORDS.items()}
             source = options.last("i")
             try:
-                out = transfer.sending(
-                    world, target, source, flags=flags, properties="p" in options.flags
+                out = sending.sending(
+                    world, target, source, flags=_flags(options), properties="p" in options.flags
                 )
             except Fault as fault:
                 raise _as_dry_run(fault, source) if dry else fault from None
         # Held until we end, also by kill -9, so that the snapshot can't be destroyed meanwhile.
-        lock = os.open(store.manifest_path(out.dataset, out.to), os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(lock, fcntl.LOCK_SH)
-        old = store.manifest(out.dataset, out.base).entries if out.base is not None else None
-        wanted = changes(old, store.manifest(out.dataset, out.to).entries)
+        _lock(store, out)
+        wanted = _wanted(store, out)
     size = max(body_size(wanted) - out.offset, 0) + len(begin_stream(out.begin))
     if "v" in options.flags:
         write_all(1 if dry else 2, _estimate(out, options, size).encode())
     if dry:
         return
     write_all(1, begin_stream(out.begin))
+    _write_rest(store, out, wanted)
+
+
+def _flags(options: Options) -> dict[str, bool]:
+    return {word: letter in options.flags for letter, word in _FLAG_WORDS.items()}
+
+
+def _lock(store: Store, out: sending.Outgoing) -> int:
+    lock = os.open(store.manifest_path(out.dataset, out.to), os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def _wanted(store: Store, out: sending.Outgoing) -> list[tuple[str, Entry | None]]:
+    old = store.manifest(out.dataset, out.base).entries if out.base is not None else None
+    return changes(old, store.manifest(out.dataset, out.to).entries)
+
+
+def _write_rest(
+    store: Store, out: sending.Outgoing, wanted: list[tuple[str, Entry | None]]
+) -> None:
     for piece in body(wanted, _Blobs(store.blobs(out.dataset)).read, offset=out.offset):
         write_all(1, piece)
     write_all(1, end_stream(body_size(wanted)))
+
+
+def _send_package(store: Store, options: Options, *, dry: bool) -> None:
+    """`zfs send -I`. zfs holds all snapshots of it until it ends; here, each while it is sent."""
+    target, source = options.words[0], options.last("I")
+    assert source is not None
+    _check_sendable(target, dry=dry)
+    with store.reading() as world:
+        streams = sending.packed(
+            world, target, source, flags=_flags(options), properties="p" in options.flags
+        )
+    if "v" in options.flags:
+        sizes = [body_size(_wanted(store, out)) + len(begin_stream(out.begin)) for out in streams]
+        lines = "".join(map(_packed_estimate, streams, sizes))
+        write_all(1 if dry else 2, f"{lines}size\t{sum(sizes)}\n".encode())
+    if dry:
+        return
+    write_all(1, begin_package())
+    for out in streams:
+        lock = _lock(store, out)
+        wanted = _wanted(store, out)
+        write_all(1, begin_stream(out.begin, packed=True))
+        _write_rest(store, out, wanted)
+        os.close(lock)
+    write_all(1, end_package())
+
+
+def _packed_estimate(out: sending.Outgoing, size: int) -> str:
+    assert out.base is not None
+    return f"incremental\t{out.base.name}\t{out.dataset.name}@{out.to.name}\t{size}\n"
 
 
 def _as_dry_run(fault: Fault, source: str | None) -> Fault:
@@ -141,7 +192,7 @@ def _token_contents(token: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _estimate(out: transfer.Outgoing, options: Options, size: int) -> str:
+def _estimate(out: sending.Outgoing, options: Options, size: int) -> str:
     target = f"{out.dataset.name}@{out.to.name}"
     source = options.last("i") or ""
     if out.base is not None:

@@ -182,14 +182,18 @@ def _what_to_send(args: SendArgs) -> list[str]:
         return ["-t", args.token]
     words = _flags(args.flags)
     if args.from_ is not None:
-        words += ["-i", args.from_.full(args.dataset)]
+        words += ["-I" if args.packed else "-i", args.from_.full(args.dataset)]
     return [*words, args.to.full(args.dataset)]
 
 
 def send(args: SendArgs) -> Argv:
-    """The send itself; a token replaces every other flag."""
+    """The send itself; a token replaces every other flag. zfs sends no package from a bookmark."""
     if args.to.kind is not VersionKind.SNAPSHOT:
         raise ValueError(f"only a snapshot can be sent, not {args.to.full(args.dataset)}")
+    if args.packed and (args.token is not None or args.from_ is None or not args.from_.is_snapshot):
+        raise ValueError(
+            f"several snapshots up to {args.to.full(args.dataset)} want one to start at"
+        )
     return ("zfs", "send", *_what_to_send(args))
 
 
@@ -203,7 +207,8 @@ def decode_token(token: str) -> Argv:
 
 
 def receive(args: ReceiveArgs) -> Argv:
-    """Receive stdin into `dataset@snapshot`."""
+    """Receive stdin into `dataset@snapshot`. A package goes into `dataset`: given a snapshot, zfs puts
+    the first of several under that name, and refuses the second."""
     words = ["zfs", "recv"]
     for flag, wanted in (("-F", args.force), ("-s", args.resumable), ("-u", args.unmounted)):
         if wanted:
@@ -212,7 +217,7 @@ def receive(args: ReceiveArgs) -> Argv:
         words += ["-x", name]
     for name, value in args.override.items():
         words += ["-o", f"{name}={value}"]
-    return (*words, f"{args.dataset}@{args.snapshot}")
+    return (*words, args.dataset if args.packed else f"{args.dataset}@{args.snapshot}")
 
 
 def usage(command: str) -> Argv:

@@ -39,6 +39,7 @@ from zrepl_trio.zfs.parse import (
     Rows,
     Unexpected,
     VersionRows,
+    parse_packed_sizes,
     parse_resume_token,
     parse_send_size,
 )
@@ -295,6 +296,10 @@ class CliZfs:
             return parse_send_size(_text(done.stdout + done.stderr))
         except Unexpected as problem:
             raise unexpected_output(words, str(problem), dataset=args.dataset) from problem
+
+    async def packed_sizes(self, args: SendArgs) -> dict[str, int]:
+        done = await self._do(argv.send_dry(args), args.dataset)
+        return parse_packed_sizes(_text(done.stdout + done.stderr))
 
     async def decode_token(self, token: str) -> ResumeToken:
         words = argv.decode_token(token)

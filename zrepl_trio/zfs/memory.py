@@ -36,6 +36,7 @@ from zrepl_trio.zfs.memory_streams import (
     MemoryReceive,
     MemorySend,
     files_of,
+    outgoing_of,
     wanted_changes,
 )
 from zrepl_trio.zfs.model import (
@@ -306,10 +307,17 @@ class MemoryZfs:
     async def send_size(self, args: SendArgs) -> int | None:
         await self._enter("send_size", args.dataset)
         with self._words(argv.send_dry(args), args.dataset):
-            out = self._outgoing(args)
+            (out,) = outgoing_of(self.world, args)
         if args.from_ is not None and args.from_.kind is VersionKind.BOOKMARK:
             return None
         return max(body_size(wanted_changes(out)) - out.offset, 0) or None
+
+    async def packed_sizes(self, args: SendArgs) -> dict[str, int]:
+        await self._enter("packed_sizes", args.dataset)
+        with self._words(argv.send_dry(args), args.dataset):
+            return {
+                out.to.name: body_size(wanted_changes(out)) for out in outgoing_of(self.world, args)
+            }
 
     async def decode_token(self, token: str) -> ResumeToken:
         await self._enter("decode_token", "")
@@ -335,18 +343,17 @@ class MemoryZfs:
         await self._enter("open_send", args.dataset)
         words = argv.send(args)
         stream = MemorySend(
-            lambda: self._outgoing(args),
+            lambda: outgoing_of(self.world, args),
             lambda fault: failure(words, fault.status, fault.text + "\n", dataset=args.dataset),
+            packed=args.packed,
             limit=self.send_limit.pop(args.dataset, None),
         )
-        snap = stream.snapshot
-        if snap is not None:
-            self._sending.append(snap)
+        self._sending += stream.snapshots
         try:
             yield stream
         finally:
             stream.end()
-            if snap is not None:
+            for snap in stream.snapshots:
                 self._sending.remove(snap)
 
     def open_receive(self, args: ReceiveArgs) -> AbstractAsyncContextManager[ZfsReceive]:
@@ -381,24 +388,6 @@ class MemoryZfs:
             yield
         except Fault as fault:
             raise failure(words, fault.status, fault.text + "\n", dataset=dataset) from fault
-
-    def _outgoing(self, args: SendArgs) -> transfer.Outgoing:
-        if args.token is not None:
-            return transfer.resuming(self.world, args.token)
-        flags = args.flags
-        return transfer.sending(
-            self.world,
-            args.to.full(args.dataset),
-            args.from_.full(args.dataset) if args.from_ else None,
-            flags={
-                "rawok": flags.raw or flags.encrypted,
-                "compressok": flags.compressed,
-                "embedok": flags.embedded_data,
-                "largeblockok": flags.large_blocks,
-                "savedok": flags.saved,
-            },
-            properties=flags.properties,
-        )
 
     def _token(self, dataset: ModelDataset) -> str | None:
         partial = dataset.partial

@@ -6,16 +6,17 @@ its work inside `send_all`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import trio
 
-from zrepl_trio.emulate import refusals, transfer
+from zrepl_trio.emulate import refusals, sending, transfer
 from zrepl_trio.emulate.model import Dataset, Fault, Snapshot, World
 from zrepl_trio.emulate.stream import (
     BadStream,
     Decoder,
     Entry,
+    begin_package,
     begin_stream,
     body,
     body_size,
@@ -23,16 +24,19 @@ from zrepl_trio.emulate.stream import (
     data_record_size,
     decode_entry,
     decode_fields,
+    end_package,
     end_stream,
 )
 from zrepl_trio.errors import ZfsError
-from zrepl_trio.zfs.model import ReceiveArgs
+from zrepl_trio.zfs import argv
+from zrepl_trio.zfs.model import ReceiveArgs, SendArgs
 
 __all__ = [
     "Files",
     "MemoryReceive",
     "MemorySend",
     "files_of",
+    "outgoing_of",
     "read_file",
     "wanted_changes",
 ]
@@ -53,10 +57,30 @@ def _manifest(content: object) -> dict[str, Entry]:
     return {path: Entry("f", 0o644, 0, len(data), data) for path, data in files_of(content).items()}
 
 
-def wanted_changes(out: transfer.Outgoing) -> list[tuple[str, Entry | None]]:
+def wanted_changes(out: sending.Outgoing) -> list[tuple[str, Entry | None]]:
     """What the stream has to carry."""
     base = _manifest(out.base.content) if out.base is not None else None
     return changes(base, _manifest(out.to.content))
+
+
+def outgoing_of(world: World, args: SendArgs) -> list[sending.Outgoing]:
+    """The streams that such a send makes, one for each snapshot; a Fault in zfs's words."""
+    if args.token is not None:
+        return [sending.resuming(world, args.token)]
+    flags = {
+        "rawok": args.flags.raw or args.flags.encrypted,
+        "compressok": args.flags.compressed,
+        "embedok": args.flags.embedded_data,
+        "largeblockok": args.flags.large_blocks,
+        "savedok": args.flags.saved,
+    }
+    to = args.to.full(args.dataset)
+    properties = args.flags.properties
+    if args.packed and args.from_ is not None:
+        source = args.from_.full(args.dataset)
+        return sending.packed(world, to, source, flags=flags, properties=properties)
+    base = args.from_.full(args.dataset) if args.from_ else None
+    return [sending.sending(world, to, base, flags=flags, properties=properties)]
 
 
 def read_file(_path: str, entry: Entry, position: int, count: int) -> bytes:
@@ -70,9 +94,10 @@ class MemorySend(trio.abc.ReceiveStream):
 
     def __init__(
         self,
-        outgoing: Callable[[], transfer.Outgoing],
+        outgoing: Callable[[], list[sending.Outgoing]],
         error_of: Callable[[Fault], ZfsError],
         *,
+        packed: bool,
         limit: int | None,
     ) -> None:
         self._error_of = error_of
@@ -81,16 +106,16 @@ class MemorySend(trio.abc.ReceiveStream):
         self._left = limit
         self._eof = False
         self._ended = False
-        self.snapshot: Snapshot | None = None
+        self.snapshots: list[Snapshot] = []
         self._pieces: Iterator[bytes] = iter(())
         # As with the real command, what is wrong shows at finish(); the stream is just empty.
         try:
-            out = outgoing()
+            streams = outgoing()
         except Fault as fault:
             self._fault = fault
         else:
-            self.snapshot = out.to
-            self._pieces = _pieces(out)
+            self.snapshots = [out.to for out in streams]
+            self._pieces = _pieces(streams[0]) if not packed else _package(streams)
 
     @property
     def reader(self) -> trio.abc.ReceiveStream:
@@ -133,9 +158,16 @@ class MemorySend(trio.abc.ReceiveStream):
         self._ended = True
 
 
-def _pieces(out: transfer.Outgoing) -> Iterator[bytes]:
+def _package(streams: list[sending.Outgoing]) -> Iterator[bytes]:
+    yield begin_package()
+    for out in streams:
+        yield from _pieces(out, packed=True)
+    yield end_package()
+
+
+def _pieces(out: sending.Outgoing, *, packed: bool = False) -> Iterator[bytes]:
     wanted = wanted_changes(out)
-    yield begin_stream(out.begin)
+    yield begin_stream(out.begin, packed=packed)
     yield from body(wanted, read_file, offset=out.offset)
     yield end_stream(body_size(wanted))
 
@@ -163,6 +195,8 @@ class MemoryReceive(trio.abc.SendStream):
         self._over = False
         self._closed = False
         self._nothing_came = False
+        self._packed = False
+        self._ended = False
         self.offset = 0
         self.received = 0
 
@@ -207,13 +241,19 @@ class MemoryReceive(trio.abc.SendStream):
     def token(self) -> str:
         """The resume token of what has arrived."""
         assert self._admission is not None
-        return transfer.resume_token(
+        return sending.resume_token(
             self._admission.begin, offset=self.offset, received=self.received
         )
 
     def _take(self, kind: bytes, payload: bytes) -> None:
         if kind == b"B":
             self._begin(decode_fields(payload))
+            return
+        if kind == b"C" and self._admission is None:
+            self._packed = True
+            return
+        if kind == b"Z" and self._packed and self._complete:
+            self._ended = True
             return
         admission = self._admission
         if admission is None or self._complete:
@@ -244,14 +284,16 @@ class MemoryReceive(trio.abc.SendStream):
     def _begin(self, begin: dict[str, str]) -> None:
         args = self._args
         if self._admission is not None:
-            raise BadStream("two begin records")
+            if not (self._packed and self._complete) or self._ended:
+                raise BadStream("two begin records")
+            self._start_over()
         transfer.check_override(begin, args.override)
         existing = self._world.get(args.dataset)
         kept = existing.partial.content if existing and existing.partial else None
         running = existing is not None and existing.key in self._receiving
         admission = transfer.admit(
             self._world,
-            f"{args.dataset}@{args.snapshot}",
+            argv.receive(args)[-1] + ("@" + _name(begin) if args.packed else ""),
             begin,
             force=args.force,
             partial_offset=kept.offset if isinstance(kept, MemoryReceive) and not running else None,
@@ -271,6 +313,16 @@ class MemoryReceive(trio.abc.SendStream):
         transfer.keep(admission, resumable=args.resumable)
         assert admission.dataset.partial is not None
         admission.dataset.partial.content = self
+
+    def _start_over(self) -> None:
+        """The package's next stream."""
+        if not self._args.packed:
+            target = argv.receive(self._args)[-1]
+            raise Fault(f"cannot restore to {target}: destination already exists")
+        self._admission = None
+        self.files, self.open_file = {}, None
+        self.offset = self.received = 0
+        self._complete = False
 
     def _check_room(self, admission: transfer.Admission, count: int) -> None:
         left, quota_of = self._world.room(admission.dataset.name)
@@ -313,7 +365,9 @@ class MemoryReceive(trio.abc.SendStream):
         if self._over:
             return
         self._over = True
-        if self._fault is None and not self._complete:
+        if self._fault is None and self._packed and self._complete and not self._ended:
+            self._fault = Fault("cannot receive: failed to read from stream")
+        elif self._fault is None and not self._complete:
             self._fail(self._stopped("incomplete stream"))
 
     def _stopped(self, reason: str) -> Fault:
@@ -343,6 +397,10 @@ class MemoryReceive(trio.abc.SendStream):
             dataset.partial = None
             if partial.created:
                 transfer.drop_created(self._world, dataset)
+
+
+def _name(begin: Mapping[str, str]) -> str:
+    return begin["toname"].partition("@")[2]
 
 
 def _unchanged_since(dataset: Dataset, snap: Snapshot) -> bool:

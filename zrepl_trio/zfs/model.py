@@ -148,18 +148,21 @@ class SendFlags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendArgs:
-    """One `zfs send`. With `token` nothing else reaches the command line."""
+    """One `zfs send`. With `token` nothing else reaches the command line. `packed`: with all
+    snapshots between the snapshots `from_` and `to`, one after the other."""
 
     dataset: DatasetPath
     to: FilesystemVersion
     from_: FilesystemVersion | None = None
     token: str | None = None
+    packed: bool = False
     flags: SendFlags = field(default_factory=SendFlags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiveArgs:
-    """One `zfs recv` into `dataset@snapshot`.
+    """One `zfs recv` into `dataset@snapshot`; of a `packed` stream, whose snapshots keep the names
+    that they have in it, and of which `snapshot` is the last.
 
     `force` is `-F` (over placeholders only), `resumable` `-s`, `unmounted` `-u`; `exclude`
     becomes `-x NAME`, `override` `-o NAME=VALUE`.
@@ -167,6 +170,7 @@ class ReceiveArgs:
 
     dataset: DatasetPath
     snapshot: str
+    packed: bool = False
     force: bool = False
     resumable: bool = True
     unmounted: bool = True

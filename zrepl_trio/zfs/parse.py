@@ -32,6 +32,7 @@ __all__ = [
     "Rows",
     "Unexpected",
     "VersionRows",
+    "parse_packed_sizes",
     "parse_resume_token",
     "parse_send_size",
     "parse_zfs_version",
@@ -253,6 +254,14 @@ def parse_send_size(output: str) -> int | None:
     size = int(found[1]) if found[1] is not None else 0
     # 0, and sizes that only an underflow in the estimate gives, mean that zfs doesn't know.
     return size if 0 < size <= _LARGEST_SIZE else None
+
+
+_PACKED_SIZE = re.compile(r"^incremental\t([^\t\n]*)\t[^@\t\n]+@([^\t\n]+)\t(\d+)$", re.MULTILINE)
+
+
+def parse_packed_sizes(output: str) -> dict[str, int]:
+    """Snapshot to the size of its part, in `zfs send -nvP -I`'s output (stdout and stderr)."""
+    return {m[2]: int(m[3]) for m in _PACKED_SIZE.finditer(output) if int(m[3]) <= _LARGEST_SIZE}
 
 
 _TOKEN_START = re.compile(r"resume token contents:\nnvlist version: 0\n")

@@ -136,6 +136,10 @@ class Zfs(Protocol):
     async def send_size(self, args: SendArgs) -> int | None:
         """Bytes that the send will produce, by a dry run; None when zfs cannot say."""
 
+    async def packed_sizes(self, args: SendArgs) -> dict[str, int]:
+        """Snapshot to the bytes that a packed send will take for it, by one dry run. What zfs
+        cannot say is absent."""
+
     async def decode_token(self, token: str) -> ResumeToken:
         """What a resume token says; BadResumeToken when it is corrupt."""
 
