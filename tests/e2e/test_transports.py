@@ -18,6 +18,7 @@ from tests.interop.scenarios import (
     full_and_incremental,
     full_incremental_and_resumed,
     killed_in_mid_transfer,
+    range_cut_and_resumed,
     same,
     write,
 )
@@ -149,6 +150,22 @@ def test_replicas_go_where_the_receivers_target_says(
             assert f"the place of {pair.dataset} would be the root itself" in str(attempts)
             for place in ("a", "a/b", "vm", "hosts/web"):
                 assert snapshot in world.snapshots(f"{root}/{place}")
+
+
+@with_a_line
+def test_several_snapshots_go_in_one_stream_that_may_be_cut(pair: Pair) -> None:
+    range_cut_and_resumed(pair)
+
+
+@pytest.mark.parametrize("victim", ["zfs send", "zfs recv", "passive", "active"])
+@pytest.mark.parametrize(
+    "pair",
+    [("ssh", False), ("tcp", True)],
+    ids=["pull over ssh", "push"],
+    indirect=True,
+)
+def test_a_range_killed_in_mid_transfer_converges(pair: Pair, victim: str) -> None:
+    killed_in_mid_transfer(pair, victim, in_range=True)
 
 
 @pytest.mark.parametrize("victim", ["zfs send", "zfs recv", "passive", "active"])

@@ -251,3 +251,30 @@ def test_never_drops_what_the_step_needs_or_somebody_elses(data: st.DataObject) 
         there = {v.name for v in bookmarks} - set(changes.destroy)
         made = {b.name for b in changes.bookmark}
         assert tentative(to).name in there | made
+
+
+@pytest.mark.parametrize(
+    ("kind", "held"),
+    [(RESUMABILITY, ("a", "c", "b")), (INCREMENTAL, ("b",)), (NOTHING, ())],
+)
+def test_all_of_a_range_is_protected(kind: GuaranteeKind, held: tuple[str, ...]) -> None:
+    changes = before_send(
+        dataset=FS, job=JOB, kind=kind, from_=A, between=[B], to=C, versions=[A, B, C], holds=[]
+    )
+    assert changes.hold == held
+    marked = [bookmark.snapshot for bookmark in changes.bookmark]
+    assert marked == ([A, C] if kind is INCREMENTAL else [])
+
+
+def test_what_comes_after_a_range_that_ended_early_stays_held() -> None:
+    changes = after_confirmation(
+        dataset=FS,
+        job=JOB,
+        kind=RESUMABILITY,
+        to=B,
+        versions=[cursor(A), A, B, C],
+        holds=[hold("a"), hold("b"), hold("c")],
+    )
+    assert changes.bookmark == (Bookmark(B, cursor_name(FS, B.guid, JOB)),)
+    assert changes.release == ("a", "b")
+    assert changes.destroy == (cursor(A).name,)

@@ -90,6 +90,7 @@ class FakeEndpoint:
         self.asked: list[object] = []
         self.open_sends = 0
         self.cursor: int | None = None
+        self.sizes: list[int | None] = []
 
     async def _asked(self, *what: object) -> None:
         self.asked.append(what[0] if len(what) == 1 else what)
@@ -108,6 +109,14 @@ class FakeEndpoint:
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         await self._asked(filesystem)
         return self.versions[filesystem]
+
+    @property
+    def moves_ranges(self) -> bool:
+        return True
+
+    async def range_sizes(self, request: SendRequest) -> list[int | None]:
+        await self._asked(request)
+        return self.sizes
 
     async def send_dry(self, request: SendRequest) -> int | None:
         await self._asked(request)

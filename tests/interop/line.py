@@ -1,7 +1,7 @@
 """What a line under test does: it counts what is transferred, can be cut, and can stand still.
 
-All by files in its directory, since it is its own process: it appends the number of bytes of each
-ended connection to `received`. If `cut` holds a number, the first connection that has brought that many
+All by files in its directory, since it is its own process: it appends when each connection began, and
+the number of its bytes, to `received` at its end. If `cut` holds a number, the first connection that has brought that many
 bytes takes the file away and ends at once. `stall`, likewise a number, makes it stop there instead,
 until the file `stalled` is taken away. While a connection is open, a file `open.PID.THREAD` says so.
 """
@@ -25,7 +25,7 @@ def _limit(path: Path) -> float:
 
 def carry(directory: Path, source: int, target: int, cut: Callable[[], None]) -> None:
     """Move all of fd `source` into fd `target` as the files say; `cut` ends the line."""
-    total = 0
+    total, began = 0, time.monotonic_ns()
     is_open = directory / f"open.{os.getpid()}.{threading.get_native_id()}"
     is_open.touch()
     try:
@@ -44,7 +44,7 @@ def carry(directory: Path, source: int, target: int, cut: Callable[[], None]) ->
                 return
     finally:
         with (directory / "received").open("a") as file:
-            file.write(f"{total}\n")
+            file.write(f"{began} {total}\n")
         is_open.unlink()
 
 
@@ -62,8 +62,9 @@ def _lives(pid: int) -> bool:
 
 
 def received(directory: Path) -> list[int]:
-    """What each ended connection brought, in bytes, in the order of their ends."""
+    """What each ended connection brought, in bytes, in the order in which they began."""
     try:
-        return [int(line) for line in (directory / "received").read_text().split()]
+        lines = (directory / "received").read_text().splitlines()
     except FileNotFoundError:
         return []
+    return [count for _, count in sorted(tuple(map(int, line.split())) for line in lines)]

@@ -85,14 +85,48 @@ def an_initial_send_is_resumed(pair: Pair) -> None:
     same(pair)
 
 
-def killed_in_mid_transfer(pair: Pair, victim: str) -> None:
+def series(pair: Pair, count: int) -> list[str]:
+    """A first snapshot, replicated, and then that many of 1 MiB each; their names."""
+    write(pair, "one", 1)
+    pair.world.run("zfs", "snapshot", f"{pair.dataset}@0")
+    done(pair.replicate())
+    for number in range(1, count + 1):
+        write(pair, f"mib{number}", 1)
+        pair.world.run("zfs", "snapshot", f"{pair.dataset}@{number}")
+    return [str(number) for number in range(count + 1)]
+
+
+def range_cut_and_resumed(pair: Pair) -> None:
+    """Several snapshots in one stream, which is cut: what came whole stays, the rest follows."""
+    names = series(pair, 12)
+    before = sum(pair.received())
+    pair.cut_at(6 * MIB)
+    pair.replicate()
+    assert not pair.cut_is_due
+    done(pair.replicate())
+    assert list(pair.world.snapshots(pair.replica)) == names
+    bulk = [count for count in pair.received() if count > MIB // 4]
+    # one connection for all of them, but for the one in which it was cut
+    assert len(bulk) <= 4
+    assert 12 * MIB < sum(pair.received()) - before < 15 * MIB
+    bookmarks = pair.world.run("zfs", "list", "-H", "-t", "bookmark", "-o", "name", pair.dataset)
+    assert len(bookmarks.split()) == 1
+    same(pair)
+
+
+def killed_in_mid_transfer(pair: Pair, victim: str, *, in_range: bool = False) -> None:
     """One of the processes gets kill -9; the next run converges and resumes.
 
-    `victim`: `zfs send`, `zfs recv`, or the daemon `passive` or `active`.
+    `victim`: `zfs send`, `zfs recv`, or the daemon `passive` or `active`. The transfer is of one
+    snapshot, or of a range.
     """
     # far more than ssh's window and all pipes hold, so that the send still runs at the kill
-    write(pair, "big", WHOLE)
-    pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
+    names = ["1"]
+    if in_range:
+        names = series(pair, WHOLE)
+    else:
+        write(pair, "big", WHOLE)
+        pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
     with pair.stalled_at(STALL_AT * MIB):
         sender, receiver = pair.passive, pair.active
         if pair.pushes:
@@ -118,8 +152,8 @@ def killed_in_mid_transfer(pair: Pair, victim: str) -> None:
     # Again comes only what zfs had not yet taken: some MiB were in pipes and in ssh. (What the
     # killed transfer brought is no measure: its count may be lost with it, or what it drains added.)
     resumed = [count for count in pair.received() if count > MIB][-1]
-    assert MIB < resumed < (WHOLE - STALL_AT + 14) * MIB
-    assert list(pair.world.snapshots(pair.replica)) == ["1"]
+    assert MIB < resumed < (WHOLE - STALL_AT + 14) * MIB, pair.received()
+    assert list(pair.world.snapshots(pair.replica)) == names
     same(pair)
 
 

@@ -14,6 +14,8 @@ from tests.interop.pools import World
 from tests.interop.scenarios import (
     full_and_incremental,
     full_incremental_and_resumed,
+    killed_in_mid_transfer,
+    range_cut_and_resumed,
     same,
 )
 from tests.interop.sshd import Sshd
@@ -46,3 +48,26 @@ def test_full_incremental_and_resumed(
         scenario = full_and_incremental if transport == "local" else full_incremental_and_resumed
         scenario(pair)
         same(pair)  # last: to look at a replica mounts it, and that modifies it
+
+
+def test_several_snapshots_go_in_one_stream_that_may_be_cut(
+    world: World, sshd: Sshd, tmp_path: Path
+) -> None:
+    us = ours()
+    pair: Pair
+    with joined(
+        world, sshd, tmp_path, next(_names), passive=us, proxy=us, active=us, transport="tcp"
+    ) as pair:
+        range_cut_and_resumed(pair)
+
+
+@pytest.mark.parametrize("victim", ["zfs recv", "active"])
+def test_a_range_killed_in_mid_transfer_converges(
+    victim: str, world: World, sshd: Sshd, tmp_path: Path
+) -> None:
+    us = ours()
+    pair: Pair
+    with joined(
+        world, sshd, tmp_path, next(_names), passive=us, proxy=us, active=us, pushes=True
+    ) as pair:
+        killed_in_mid_transfer(pair, victim, in_range=True)

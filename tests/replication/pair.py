@@ -48,7 +48,8 @@ class Cable:
     """An endpoint at the other end of a link that can be cut; errors lose their classes on it.
 
     `cut_after` bytes of the next stream the link breaks, once. While `down`, nothing gets
-    through. `lose` names calls that are carried out but whose answer is lost, once each.
+    through. `lose` names calls that are carried out but whose answer is lost, once each. It moves
+    ranges if `moves_ranges` is set, as one between two of ours does.
     """
 
     def __init__(self, end: Endpoint) -> None:
@@ -59,6 +60,7 @@ class Cable:
         self.calls: list[str] = []
         self.moved = 0
         self._then: tuple[int, Callable[[], None]] | None = None
+        self.moves_ranges = False
 
     def at(self, moved: int, action: Callable[[], None]) -> None:
         """Do `action` once, when `moved` bytes have gone through in all."""
@@ -102,6 +104,10 @@ class Cable:
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         async with self._over("list_versions", filesystem):
             return await self.end.list_versions(filesystem)
+
+    async def range_sizes(self, request: SendRequest) -> list[int | None]:
+        async with self._over("range_sizes", request.filesystem):
+            return await self.end.range_sizes(request)
 
     async def send_dry(self, request: SendRequest) -> int | None:
         async with self._over("send_dry", request.filesystem):

@@ -36,7 +36,8 @@ async def planned(
         options=ReplicationOptions(),
         decode_token=pair.target.decode_token,
     )
-    return preview(plan, {(DatasetPath.parse("tank/a"), 0): 1000}, protection)
+    sizes = {(DatasetPath.parse("tank/a"), 0): 1000}
+    return preview(plan, lambda path, index: sizes.get((path, index)), protection)
 
 
 def text(previews: list[FilesystemPreview]) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import trio
 import trio.testing
 
@@ -28,7 +30,7 @@ async def test_what_moved_before_a_stall_is_shown_soon(
     nursery.start_soon(progress.keep_fresh)
     progress.begin_attempt()
     progress.planned([plan])
-    progress.step_started(TANK)
+    progress.range_started(TANK, 1)
     for _ in range(1000):
         progress.moved(TANK, 10)
     assert reports[-1].replicated < 10_000
@@ -38,3 +40,30 @@ async def test_what_moved_before_a_stall_is_shown_soon(
     await trio.sleep(1000)
     assert len(reports) == count + 1
     nursery.cancel_scope.cancel()
+
+
+async def test_the_bytes_of_a_range_fill_its_steps_in_their_order() -> None:
+    progress = Progress(clock=FollowingClock(), publish=lambda _: None, monotonic=lambda: 0.0)
+    versions = [
+        FilesystemVersion(kind=VersionKind.SNAPSHOT, name=str(n), guid=n, createtxg=n, creation=n)
+        for n in range(1, 6)
+    ]
+    steps = tuple(Step(from_=a, to=b) for a, b in pairwise(versions))
+    progress.begin_attempt()
+    progress.planned(
+        [FilesystemPlan(filesystem=Filesystem(path=TANK), steps=steps, exists=True, present=True)]
+    )
+    for index, size in enumerate([100, 200, 50]):
+        progress.expected(TANK, index, size)
+    progress.range_started(TANK, 3)
+    progress.moved(TANK, 120)
+    progress.steps_done(TANK, 1)
+    assert [step.replicated for step in progress.filesystem(TANK).steps] == [100, 20, 0, 0]
+    progress.range_started(TANK, 2)
+    progress.moved(TANK, 300)
+    progress.steps_done(TANK, 2)
+    shown = progress.filesystem(TANK)
+    assert [step.replicated for step in shown.steps] == [100, 200, 120, 0]
+    assert shown.current == 3
+    assert shown.times is not None
+    assert shown.times.replicated == 4

@@ -111,7 +111,7 @@ async def test_planning_knows_places_and_parents_there(pair: Pair) -> None:
         "backup/sink/a/b": ("tank/data/a",),
         "backup/sink/hosts/web": (),
     }
-    previews = preview(planned, {}, Protection())
+    previews = preview(planned, lambda _path, _index: None, Protection())
     assert {str(each.path): each.place for each in previews} == dict.fromkeys(NAMES) | PLACES
     shown = [str(line) for line in plan_lines("p", "pull", "peer", previews)]
     assert "    goes to backup/sink/hosts/web" in shown

@@ -12,6 +12,7 @@ from tests.support.resources import cancelled_after
 from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.rpc import handshake, label
 from zrepl_trio.rpc.client import RemoteEndpoint, open_remote
+from zrepl_trio.rpc.greeting import OUR_BANNER
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.transport.base import Connection
@@ -198,7 +199,7 @@ async def greet(connection: Connection, purpose: Label = Label.DATA) -> None:
     """A client's greeting, written back to back; leaves the server's banner read."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.send_all, handshake.render() + label.render(purpose))
-        assert await receive_exactly(connection, 67) == handshake.render()
+        assert await receive_exactly(connection, len(OUR_BANNER)) == OUR_BANNER
 
 
 async def receive_exactly(connection: Connection, count: int) -> bytes:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.fakes.endpoint import BytesSink, FakeEndpoint, FakeSource
 from tests.rpc.pairs import remote
 from tests.rpc.test_messages import FULL_SEND, POOL_A, RECEIVE, RESUMED_SEND, V1, V2
 from zrepl_trio.endpoint.protocol import Endpoint, Filesystem, NotSupported, StreamSource
-from zrepl_trio.errors import RemoteError, SourceFailed
+from zrepl_trio.errors import RemoteError, RemoteProtocolError, SourceFailed, TransportError
+from zrepl_trio.rpc import handshake
 from zrepl_trio.rpc.client import RemoteEndpoint
 from zrepl_trio.rpc.streams import InboundStream
 from zrepl_trio.zfs.model import DestroyResult
@@ -46,6 +49,44 @@ async def test_every_call_goes_through_the_whole_wire() -> None:
         (POOL_A, [V1]),
         (POOL_A, []),
     ]
+
+
+M1, M2 = replace(V1, name="m1", guid=11), replace(V1, name="m2", guid=12)
+RANGE = replace(FULL_SEND, from_=V1, between=(M1, M2))
+
+
+async def test_a_range_goes_through_the_whole_wire() -> None:
+    endpoint = FakeEndpoint()
+    endpoint.sizes = [1, None, 3]
+    into = replace(RECEIVE, between=RANGE.between)
+    async with remote(endpoint) as far:
+        before = far.moves_ranges  # as long as nothing is known of the peer
+        await far.ping("hi")
+        assert (before, far.moves_ranges) == (False, True)
+        assert await far.range_sizes(RANGE) == [1, None, 3]
+        await far.send_completed(RANGE)
+        async with far.send(RANGE) as reply:
+            assert await reply.stream.copy_into(BytesSink()) == 0
+        await far.receive(into, FakeSource.of(b"x"))
+        endpoint.sizes = [1, 2]
+        with pytest.raises(RemoteProtocolError, match="sizes of 2 snapshots came, and 3"):
+            await far.range_sizes(RANGE)
+    assert endpoint.asked == ["hi", RANGE, RANGE, RANGE, into, RANGE]
+
+
+async def test_a_peer_without_ranges_is_never_sent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zrepl would take a range for one step, and leave out what is between."""
+    monkeypatch.setattr("zrepl_trio.rpc.greeting.OUR_BANNER", handshake.render())
+    endpoint = FakeEndpoint()
+    async with remote(endpoint) as far:
+        await far.ping("hi")
+        assert not far.moves_ranges
+        with pytest.raises(TransportError, match="moves no ranges"):
+            async with far.send(RANGE):
+                pass
+        with pytest.raises(TransportError, match="moves no ranges"):
+            await far.receive(replace(RECEIVE, between=(V1,)), FakeSource.of(b"x"))
+    assert endpoint.asked == ["hi"]
 
 
 @pytest.mark.parametrize("size", [0, 1, 524_288, 1_500_000])

@@ -42,6 +42,7 @@ from zrepl_trio.rpc import handshake, messages, serve_control
 from zrepl_trio.rpc import pdu_pb2 as pdu
 from zrepl_trio.rpc.client import RemoteEndpoint, open_remote
 from zrepl_trio.rpc.control import _Session
+from zrepl_trio.rpc.greeting import OUR_BANNER
 from zrepl_trio.rpc.grpc import Failure, Status
 from zrepl_trio.rpc.grpc_client import CallDone, GrpcClient
 from zrepl_trio.rpc.grpc_server import Call, GrpcServer
@@ -232,7 +233,7 @@ def saying(data: bytes, *, leave: bool = True) -> object:
 
     async def serve(connection: Connection) -> None:
         await connection.send_all(handshake.render())
-        await receive_exactly(connection, 67 + LABEL_BYTES + len(PREFACE))
+        await receive_exactly(connection, len(OUR_BANNER) + LABEL_BYTES + len(PREFACE))
         await connection.send_all(data)
         if leave:
             await connection.send_eof()
@@ -390,7 +391,7 @@ async def test_a_server_that_falls_silent_is_given_up(
 async def test_a_leaving_servers_last_answer_counts_and_new_calls_dial_again() -> None:
     async def leaving(connection: Connection) -> None:
         await connection.send_all(handshake.render())
-        await receive_exactly(connection, 67 + LABEL_BYTES)
+        await receive_exactly(connection, len(OUR_BANNER) + LABEL_BYTES)
         machine = GrpcServer(0)
         while data := await connection.receive_some(65_536):
             for event in machine.receive_data(bytes(data), 0):
@@ -425,7 +426,7 @@ async def test_statuses_become_errors_by_what_can_be_done(
 ) -> None:
     async def refusing(connection: Connection) -> None:
         await connection.send_all(handshake.render())
-        await receive_exactly(connection, 67 + LABEL_BYTES)
+        await receive_exactly(connection, len(OUR_BANNER) + LABEL_BYTES)
         machine = GrpcServer(0)
         while data := await connection.receive_some(65_536):
             for event in machine.receive_data(bytes(data), 0):

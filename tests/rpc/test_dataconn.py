@@ -38,6 +38,7 @@ from zrepl_trio.pace import Pace
 from zrepl_trio.rpc import handshake, payload
 from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
+from zrepl_trio.rpc.greeting import OUR_BANNER
 from zrepl_trio.rpc.machine import Role
 from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.rpc.streams import InboundStream, send_stream
@@ -486,7 +487,7 @@ async def test_an_early_answer_ends_our_sending(
     # the link is full and nobody takes the stream, but for the server's shutdown
     async def serve(connection: Connection) -> None:
         await connection.send_all(handshake.render())
-        await receive_exactly(connection, 67 + 64 + 1000)
+        await receive_exactly(connection, len(OUR_BANNER) + 64 + 1000)
         await connection.send_all(said)
         await connection.send_eof()
         await trio.sleep(1)
@@ -503,7 +504,7 @@ async def test_an_early_good_answer_is_enough(autojump_clock: trio.testing.MockC
     # `zfs recv` stops reading at the end record, before our frames have ended
     async def serve(connection: Connection) -> None:
         await connection.send_all(handshake.render())
-        await receive_exactly(connection, 67 + 64 + 1000)
+        await receive_exactly(connection, len(OUR_BANNER) + 64 + 1000)
         await connection.send_all(vectors.SEND_ANSWER)
         await connection.aclose()
 
@@ -516,7 +517,7 @@ async def test_a_peer_that_takes_nothing_is_a_timeout(
 ) -> None:
     async def serve(connection: Connection) -> None:
         await connection.send_all(handshake.render())
-        await receive_exactly(connection, 67 + 64 + 1000)
+        await receive_exactly(connection, len(OUR_BANNER) + 64 + 1000)
         await trio.sleep(100)
         await connection.aclose()
 

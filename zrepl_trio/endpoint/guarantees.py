@@ -77,20 +77,25 @@ def before_send(
     to: FilesystemVersion,
     versions: Sequence[FilesystemVersion],
     holds: Sequence[Hold],
+    between: Sequence[FilesystemVersion] = (),
     in_use: Collection[FilesystemVersion] = (),
 ) -> Changes:
     """What must be there before `zfs send` starts, and what earlier steps left behind.
 
+    The receiver of a range may end up with any snapshot of it: those `between` are held, too,
+    unless nothing is promised. Bookmarks of them would cost a command each.
     `in_use` are the versions of the job's other running sends of this dataset: theirs stay.
     """
     step = [v for v in (from_, to) if v is not None]
+    inner = [v.name for v in between]
     hold: list[str] = []
     bookmark: list[Bookmark] = []
     match kind:
         case GuaranteeKind.RESUMABILITY:
             # a bookmark can't be held, and needs not be: nothing but us destroys it
-            hold = [v.name for v in step if v.is_snapshot]
+            hold = [*(v.name for v in step if v.is_snapshot), *inner]
         case GuaranteeKind.INCREMENTAL:
+            hold = inner
             # a `from` that is a bookmark can't be bookmarked by every zfs; it serves as it is
             bookmark = [
                 Bookmark(v, tentative_name(dataset, v.guid, job)) for v in step if v.is_snapshot
@@ -131,12 +136,15 @@ def after_confirmation(
 ) -> Changes:
     """What the sender does once the receiver has `to`: the cursor moves, the rest goes.
 
-    With NOTHING no cursor is made and existing ones are dropped too, as zrepl does.
+    Holds on later snapshots stay: of a range that ended at `to` they are what a resume starts from,
+    and its next step drops them. With NOTHING no cursor is made and existing ones are dropped too,
+    as zrepl does.
     """
     bookmark: tuple[Bookmark, ...] = ()
     if kind is not GuaranteeKind.NOTHING:
         bookmark = (Bookmark(to, cursor_name(dataset, to.guid, job)),)
-    keep_held = {v.name for v in in_use if v.is_snapshot}
+    later = (v for v in versions if v.createtxg > to.createtxg)
+    keep_held = {v.name for v in (*in_use, *later) if v.is_snapshot}
     keep_bookmarks = {
         *(b.name for b in bookmark),
         *(v.name for v in in_use if not v.is_snapshot),

@@ -52,18 +52,24 @@ class Filesystem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendRequest:
-    """One step: from `from_` (None: full) to `to`, or what `resume_token` still lacks of it."""
+    """One step: from `from_` (None: full) to `to`, or what `resume_token` still lacks of it.
+
+    A range has in `between` all snapshots after the snapshot `from_` and before `to`, oldest first:
+    they go in the same stream, each as a step of its own would send it. Only a side that
+    `moves_ranges` is asked for one.
+    """
 
     filesystem: DatasetPath
     to: FilesystemVersion
     from_: FilesystemVersion | None = None
+    between: tuple[FilesystemVersion, ...] = ()
     resume_token: str | None = None
     protection: Protection = Protection()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiveRequest:
-    """The receiver's half of that step.
+    """The receiver's half of that step or range.
 
     `source_guid` is the sender's dataset guid, `raw` whether the stream is one of an encrypted
     dataset that stays so; None where unknown, since neither crosses zrepl's wire.
@@ -72,6 +78,7 @@ class ReceiveRequest:
     filesystem: DatasetPath
     to: FilesystemVersion
     clear_resume_token: bool
+    between: tuple[FilesystemVersion, ...] = ()
     protection: Protection = Protection()
     source_guid: int | None = None
     raw: bool | None = None

@@ -91,6 +91,10 @@ class SendReply:
 class Endpoint(Protocol):
     """All that the other side may ask. Errors are ZreplErrors; a text crosses the wire."""
 
+    @property
+    def moves_ranges(self) -> bool:
+        """Whether it knows ranges; of a peer that is known once it has answered a call."""
+
     async def ping(self, message: str) -> str:
         """The same message."""
 
@@ -102,6 +106,9 @@ class Endpoint(Protocol):
 
     async def send_dry(self, request: SendRequest) -> int | None:
         """Bytes the step would send, None = unknown (Sender only)."""
+
+    async def range_sizes(self, request: SendRequest) -> list[int | None]:
+        """Bytes that each snapshot of the range would take, None = unknown (Sender only)."""
 
     def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
         """Protect the versions, start the stream (Sender only). Leaving the block ends it."""

@@ -15,6 +15,7 @@ from zrepl_trio.endpoint.guarantees import after_receive, kind_for
 from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.endpoint.model import (
     Filesystem,
+    GuaranteeKind,
     ReceiveRequest,
     ResolveRequest,
     SendRequest,
@@ -132,6 +133,13 @@ class Receiver:
         passages = self._confined.targets.without_place()
         return [Filesystem(path=wire, is_placeholder=True) for wire in passages] + listed
 
+    @property
+    def moves_ranges(self) -> bool:
+        return True
+
+    async def range_sizes(self, request: SendRequest) -> list[int | None]:
+        raise NotSupported("receiver does not implement SendDry()")
+
     def place(self, filesystem: DatasetPath) -> DatasetPath:
         return self._confined.local(filesystem)
 
@@ -177,6 +185,8 @@ class Receiver:
         if not request.to.is_snapshot:
             raise Refused(f"cannot receive {request.to.name!r}: it is not a snapshot")
         path = self._confined.local_snapshot(request.filesystem, request.to.name)
+        for version in request.between:
+            self._confined.local_snapshot(request.filesystem, version.name)
         self._remembered.forget(path)
         target = await self._prepared(path, clear=request.clear_resume_token)
         resuming = target is not None and target.resume_token is not None
@@ -186,6 +196,7 @@ class Receiver:
         args = ReceiveArgs(
             dataset=path,
             snapshot=request.to.name,
+            packed=bool(request.between),
             # zfs wants -F for the rest of a stream, too, that began over an existing filesystem
             force=over_placeholder,
             resumable=(await self._zfs.features()).resumable_receive,
@@ -194,8 +205,15 @@ class Receiver:
             override=self._local_properties(request, over_placeholder=over_placeholder),
         )
         stream.pace.keep_to(self._throttle)
-        await self._take(args, stream)
-        received, versions = await self._verified(path, request.to)
+        kind = kind_for(request.protection, initial=target is None)
+        try:
+            await self._take(args, stream)
+        except ZreplError:
+            if request.between:
+                await self._hold_part(path, request, kind)
+            raise
+        versions = await self._zfs.versions(path)
+        received = self._verified(path, request, versions)
         await self._settle(
             path,
             Received(
@@ -206,13 +224,37 @@ class Receiver:
                 raw=request.raw,
             ),
         )
+        await self._hold(path, kind, received, versions)
+
+    async def _hold(
+        self,
+        path: DatasetPath,
+        kind: GuaranteeKind,
+        received: FilesystemVersion,
+        versions: list[FilesystemVersion],
+    ) -> None:
+        """The hold on what was last received moves to `received`."""
         changes = after_receive(
             job=self._job,
-            kind=kind_for(request.protection, initial=target is None),
+            kind=kind,
             received=received,
             holds=await holds_on(self._zfs, path, versions),
         )
         await carry_out(self._zfs, path, changes)
+
+    async def _hold_part(
+        self, path: DatasetPath, request: ReceiveRequest, kind: GuaranteeKind
+    ) -> None:
+        """The same, as far as a range came that failed. What goes wrong here is only logged: there is
+        a better error to raise."""
+        guids = {version.guid for version in request.between}
+        try:
+            versions = await self._zfs.versions(path)
+            came = [v for v in versions if v.is_snapshot and v.guid in guids]
+            if came:
+                await self._hold(path, kind, came[-1], versions)
+        except ZfsError as error:
+            log.warning("cannot hold what was received", filesystem=str(path), err=str(error))
 
     async def _prepared(self, path: DatasetPath, *, clear: bool) -> Dataset | None:
         """The target as it is once its parents exist and unwanted partial state is gone."""
@@ -328,20 +370,26 @@ class Receiver:
         if why is not None:
             raise why
 
-    async def _verified(
-        self, path: DatasetPath, to: FilesystemVersion
-    ) -> tuple[FilesystemVersion, list[FilesystemVersion]]:
+    def _verified(
+        self,
+        path: DatasetPath,
+        request: ReceiveRequest,
+        versions: Sequence[FilesystemVersion],
+    ) -> FilesystemVersion:
         """What was really received, read back: a peer may have sent something else."""
-        versions = await self._zfs.versions(path)
-        for version in versions:
-            if version.is_snapshot and version.name == to.name:
-                if version.guid == to.guid:
-                    return version, versions
+        to = request.to
+        there = {version.name: version for version in versions if version.is_snapshot}
+        for announced in (*request.between, to):
+            # one between may have been destroyed on the sender just before zfs sent it
+            found = there.get(announced.name)
+            if found is not None and found.guid != announced.guid:
                 raise ZfsError(
-                    f"{path}@{to.name} was received with guid {version.guid:#x}, but the sender "
-                    f"announced {to.guid:#x}; it is left as it is: look at both sides",
+                    f"{path}@{found.name} was received with guid {found.guid:#x}, but the sender "
+                    f"announced {announced.guid:#x}; it is left as it is: look at both sides",
                     dataset=path,
                 )
+        if to.name in there:
+            return there[to.name]
         raise ZfsError(
             f"{path}@{to.name} does not exist although `zfs recv` succeeded: "
             "the stream held another snapshot",

@@ -18,6 +18,7 @@ __all__ = [
     "MAX_TOKEN_CHARS",
     "check_encryption",
     "check_features",
+    "check_range",
     "check_token",
     "check_token_text",
     "find_version",
@@ -45,6 +46,27 @@ def find_version(
         f"{wanted.full(dataset)} does not exist (any more); the next run plans without it",
         dataset=dataset,
     )
+
+
+def check_range(
+    dataset: DatasetPath,
+    *,
+    from_: FilesystemVersion | None,
+    between: Sequence[FilesystemVersion],
+    to: FilesystemVersion,
+    versions: Sequence[FilesystemVersion],
+) -> None:
+    """Refuse unless `between` are all snapshots there are between the snapshots `from_` and `to`:
+    zfs sends them all, named or not. The versions are our own records."""
+    if from_ is None or not from_.is_snapshot:
+        raise Refused(f"{dataset}: a range starts at a snapshot; zfs can send none from a bookmark")
+    there = [v for v in versions if v.is_snapshot and from_.createtxg < v.createtxg < to.createtxg]
+    if [v.guid for v in there] != [v.guid for v in between]:
+        raise Refused(
+            f"{dataset}: the range from {from_.relative} to {to.relative} names {len(between)} "
+            f"snapshots between them, but there are {len(there)}: they changed since they were "
+            "listed, and the next run plans anew"
+        )
 
 
 def check_encryption(dataset: DatasetPath, flags: SendFlags, *, encrypted: bool) -> None:

@@ -16,6 +16,7 @@ from zrepl_trio.endpoint.remembered import RememberedVersions
 from zrepl_trio.endpoint.requests import (
     check_encryption,
     check_features,
+    check_range,
     check_token,
     check_token_text,
     find_version,
@@ -87,15 +88,28 @@ class Sender:
             self._check_access(filesystem)
         return await versions_of(self._zfs, filesystems, self._filter.roots)
 
+    @property
+    def moves_ranges(self) -> bool:
+        return True
+
+    async def range_sizes(self, request: SendRequest) -> list[int | None]:
+        args = await self._dry(request)
+        sizes = await self._zfs.packed_sizes(args)
+        return [sizes.get(version.name) for version in (*request.between, request.to)]
+
     async def send_dry(self, request: SendRequest) -> int | None:
+        args = await self._dry(request)
+        if args.from_ is not None and not args.from_.is_snapshot and args.token is None:
+            return None  # zfs cannot estimate from a bookmark on all supported versions
+        return await self._zfs.send_size(args)
+
+    async def _dry(self, request: SendRequest) -> SendArgs:
         try:
             args, _ = await self._validated(request)
         except ZfsError:
             self._remembered.forget(request.filesystem)
             raise
-        if args.from_ is not None and not args.from_.is_snapshot and args.token is None:
-            return None  # zfs cannot estimate from a bookmark on all supported versions
-        return await self._zfs.send_size(args)
+        return args
 
     @asynccontextmanager
     async def send(self, request: SendRequest) -> AsyncGenerator[SendReply]:
@@ -109,6 +123,7 @@ class Sender:
                 kind=kind_for(request.protection, initial=args.from_ is None),
                 from_=args.from_,
                 to=args.to,
+                between=request.between,
                 versions=versions,
                 holds=holds,
                 in_use=self._used_by_others(request),
@@ -178,6 +193,11 @@ class Sender:
         if not to.is_snapshot:
             raise Refused(f"{to.full(path)} is a bookmark; only a snapshot can be sent")
         from_ = None if request.from_ is None else find_version(path, request.from_, versions)
+        if request.between:
+            if request.resume_token is not None:
+                raise Refused(f"{path}: a range cannot be resumed, only one snapshot of it")
+            between = [find_version(path, each, versions) for each in request.between]
+            check_range(path, from_=from_, between=between, to=to, versions=versions)
         check_encryption(path, self._flags, encrypted=dataset.encrypted)
         check_features(
             self._flags, await self._zfs.features(), resuming=request.resume_token is not None
@@ -193,7 +213,12 @@ class Sender:
                 encrypted=dataset.encrypted,
             )
         args = SendArgs(
-            dataset=path, to=to, from_=from_, token=request.resume_token, flags=self._flags
+            dataset=path,
+            to=to,
+            from_=from_,
+            token=request.resume_token,
+            packed=bool(request.between),
+            flags=self._flags,
         )
         return args, versions
 
@@ -210,6 +235,6 @@ class Sender:
             version
             for other in self._in_use
             if other is not request and other.filesystem == request.filesystem
-            for version in (other.from_, other.to)
+            for version in (other.from_, *other.between, other.to)
             if version is not None
         ]

@@ -11,7 +11,7 @@ from zrepl_trio.errors import ConnectFailed, ZreplError, with_notes
 from zrepl_trio.jobs.active import Result
 from zrepl_trio.jobs.base import Outcome
 from zrepl_trio.replication.attempts import replicate
-from zrepl_trio.replication.estimates import estimate_sizes
+from zrepl_trio.replication.estimates import Sizes
 from zrepl_trio.replication.link import link_error
 from zrepl_trio.replication.plan import FilesystemPlan
 from zrepl_trio.replication.planning import DecodeToken, plan_all
@@ -19,11 +19,9 @@ from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides, ReplicationOp
 from zrepl_trio.replication.preview import FilesystemPreview, preview
 from zrepl_trio.replication.report import Outcome as RunOutcome
 from zrepl_trio.replication.report import Report
-from zrepl_trio.replication.step import send_request
 from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.transport.base import Connecter
-from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["Replicating"]
 
@@ -62,19 +60,14 @@ class Replicating:
                 options=replace(self.options, overrides=overrides),
                 decode_token=self.decode_token,
             )
-            sizes: dict[tuple[DatasetPath, int], int] = {}
-            requests = [
-                (
-                    (plan.filesystem.path, index),
-                    send_request(plan.filesystem, step, self.options.protection),
-                )
+            plans = {
+                plan.filesystem.path: plan
                 for plan in planned.plans
                 if isinstance(plan, FilesystemPlan)
-                for index, step in enumerate(plan.steps)
-            ]
-            at_once = self.options.size_estimates
-            await estimate_sizes(sender, requests, at_once=at_once, tell=sizes.__setitem__)
-        return preview(planned, sizes, self.options.protection)
+            }
+            sizes = Sizes(sender, plans, self.options.protection)
+            await sizes.ask_all(at_once=self.options.size_estimates)
+        return preview(planned, sizes.of, self.options.protection)
 
     def _sides(self, peer: Endpoint) -> tuple[Endpoint, Endpoint]:
         return (peer, self.here) if self.pulls else (self.here, peer)

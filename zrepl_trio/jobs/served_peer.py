@@ -39,6 +39,10 @@ class ServedPeer:
             if times.newest is not None
         )
 
+    @property
+    def moves_ranges(self) -> bool:
+        return self._sender.moves_ranges
+
     async def ping(self, message: str) -> str:
         return await self._sender.ping(message)
 
@@ -61,6 +65,9 @@ class ServedPeer:
 
     async def send_dry(self, request: SendRequest) -> int | None:
         return await self._sender.send_dry(request)
+
+    async def range_sizes(self, request: SendRequest) -> list[int | None]:
+        return await self._sender.range_sizes(request)
 
     def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
         return self._sender.send(request)

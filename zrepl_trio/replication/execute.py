@@ -7,7 +7,6 @@ begun.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -22,13 +21,14 @@ from zrepl_trio.replication.classify import (
     main_error,
     spoils_token,
 )
-from zrepl_trio.replication.estimates import estimate_sizes
+from zrepl_trio.replication.estimates import Sizes
 from zrepl_trio.replication.link import link_error
 from zrepl_trio.replication.plan import FilesystemPlan, limited_to
 from zrepl_trio.replication.planning import DecodeToken, plan_all
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.progress import Progress
 from zrepl_trio.replication.queue import Entry, StepQueue
+from zrepl_trio.replication.ranges import FIRST_BUDGET, Budget, joinable, next_budget, reach
 from zrepl_trio.replication.report import BlockedOn
 from zrepl_trio.replication.step import receive_step, send_request
 from zrepl_trio.zfs.names import DatasetPath
@@ -68,7 +68,10 @@ class AttemptResult:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
+    """A stream of so many `steps` has ended; with an error, so many of them arrived."""
+
     path: DatasetPath
+    steps: int
     error: ZreplError | None
 
 
@@ -92,6 +95,8 @@ class Attempt:
         self._progress = progress
         self._decode_token = decode_token
         self._plans: dict[DatasetPath, FilesystemPlan] = {}
+        self._sizes = Sizes(sender, self._plans, options.protection, tell=progress.expected)
+        self._budgets: dict[DatasetPath, Budget] = {}
         self._classes: set[ErrorClass] = set()
         self._link = ""
 
@@ -214,9 +219,10 @@ class Attempt:
             if not queue.running:
                 break
             result = await ended.receive()
+            if result.steps:
+                self._progress.steps_done(result.path, result.steps)
             if result.error is None:
-                self._progress.step_done(result.path)
-                freed = queue.done(result.path)
+                freed = queue.done(result.path, result.steps)
             else:
                 self._failed(result.path, result.error)
                 freed = queue.failed(result.path)
@@ -242,9 +248,12 @@ class Attempt:
 
     async def _run_step(self, path: DatasetPath, tell: trio.MemorySendChannel[_Ended]) -> None:
         plan = self._plans[path]
-        step = plan.steps[self._progress.filesystem(path).current]
-        request = send_request(plan.filesystem, step, self._options.protection)
+        index = self._progress.filesystem(path).current
+        reached = await self._reach(path, index)
+        steps = plan.steps[index : index + reached]
+        request = send_request(plan.filesystem, steps, self._options.protection)
         moved = 0
+        began = trio.current_time()
 
         def count(size: int) -> None:
             nonlocal moved
@@ -252,7 +261,7 @@ class Attempt:
             self._progress.moved(path, size)
 
         error: ZreplError | None = None
-        self._progress.step_started(path)
+        self._progress.range_started(path, reached)
         try:
             await receive_step(
                 self._sender,
@@ -264,9 +273,51 @@ class Attempt:
             await self._confirm(request)
         except* ZreplError as group:
             error = main_error(leaves(group))
-        if error is not None and step.resume_token and not moved and spoils_token(error):
-            self._memory.spoiled.add(path)
-        await tell.send(_Ended(path, error))
+        if error is None:
+            self._budgets[path] = next_budget(
+                self._budgets.get(path, FIRST_BUDGET),
+                steps=reached,
+                size=moved,
+                seconds=trio.current_time() - began,
+            )
+        else:
+            if request.resume_token and not moved and spoils_token(error):
+                self._memory.spoiled.add(path)
+            told = path not in self._memory.unconfirmed
+            reached = await self._arrived(request) if told else 0
+        await tell.send(_Ended(path, reached, error))
+
+    async def _reach(self, path: DatasetPath, index: int) -> int:
+        """How many steps from that one on go in the next stream."""
+        count = joinable(self._plans[path].steps, index)
+        if count == 1 or not (self._sender.moves_ranges and self._receiver.moves_ranges):
+            return 1
+        budget = self._budgets.get(path, FIRST_BUDGET)
+        await self._sizes.ask(path, index)
+        return reach([self._sizes.of(path, index + n) for n in range(count)], budget)
+
+    async def _arrived(self, request: SendRequest) -> int:
+        """After a range that failed: how many of its snapshots the receiver has nonetheless. The
+        sender's cursor follows there, since the next increment will start from it."""
+        if not request.between:
+            return 0
+        arrived = 0
+        try:
+            there = await self._receiver.list_versions(request.filesystem)
+            guids = {version.guid for version in there if version.is_snapshot}
+            count = sum(version.guid in guids for version in request.between)
+            # were one missing before another, planning would have to look
+            if count and request.between[count - 1].guid in guids:
+                *between, to = request.between[:count]
+                await self._confirm(replace(request, between=tuple(between), to=to))
+                arrived = count
+        except* ZreplError as group:
+            log.warning(
+                "what arrived of several snapshots is seen to in the next attempt",
+                filesystem=str(request.filesystem),
+                err=str(main_error(leaves(group))),
+            )
+        return arrived
 
     def _failed(self, path: DatasetPath, error: ZreplError, what: str = "") -> None:
         if path in self._memory.unconfirmed:
@@ -280,22 +331,14 @@ class Attempt:
         log.error("step failed", filesystem=str(path), err=text)
 
     async def _estimate_sizes(self) -> None:
-        """Ask what the steps will take, beside the steps themselves, which never wait for it."""
+        """Ask what the steps will take, beside the steps themselves, of which only ranges wait for
+        it."""
 
-        def told(key: tuple[DatasetPath, int], size: int) -> None:
-            self._progress.expected(*key, size)
+        def wanted(path: DatasetPath, index: int) -> bool:
+            shown = self._progress.filesystem(path)
+            return shown.current <= index and shown.error is None
 
-        await estimate_sizes(
-            self._sender, self._unmeasured(), at_once=self._options.size_estimates, tell=told
-        )
-
-    def _unmeasured(self) -> Iterator[tuple[tuple[DatasetPath, int], SendRequest]]:
-        for path, plan in self._plans.items():
-            for index, step in enumerate(plan.steps):
-                shown = self._progress.filesystem(path)
-                if shown.current <= index and shown.error is None:
-                    request = send_request(plan.filesystem, step, self._options.protection)
-                    yield (path, index), request
+        await self._sizes.ask_all(at_once=self._options.size_estimates, wanted=wanted)
 
 
 _UNCONFIRMED = "the receiver has it, but the sender could not be told: "

@@ -6,8 +6,9 @@ job, which the other side does not know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.replication.diff import Conflict, Diverged, NoCommonAncestor
@@ -25,7 +26,7 @@ __all__ = [
     "total",
 ]
 
-Sizes = Mapping[tuple[DatasetPath, int], int]
+SizeOf: TypeAlias = Callable[[DatasetPath, int], int | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +124,12 @@ class FilesystemPreview:
         }
 
 
-def preview(plan: RunPlan, sizes: Sizes, protection: Protection) -> list[FilesystemPreview]:
-    """Each filesystem of the plan, parents first; `sizes` by path and index of the step."""
+def preview(plan: RunPlan, size_of: SizeOf, protection: Protection) -> list[FilesystemPreview]:
+    """Each filesystem of the plan, parents first; `size_of` tells of the step with that index."""
     there = set(plan.received)
     found = []
     for each in plan.plans:
-        found.append(_filesystem(each, there, sizes, protection))
+        found.append(_filesystem(each, there, size_of, protection))
         if isinstance(each, FilesystemPlan) and each.steps:
             there |= {each.filesystem.path, *found[-1].placeholders}
     return found
@@ -155,7 +156,7 @@ def resolutions_of(conflict: Conflict) -> tuple[Resolution, ...]:
 
 
 def _filesystem(
-    plan: Plan, there: set[DatasetPath], sizes: Sizes, protection: Protection
+    plan: Plan, there: set[DatasetPath], size_of: SizeOf, protection: Protection
 ) -> FilesystemPreview:
     path = plan.filesystem.path
     if isinstance(plan, Refusal):
@@ -167,7 +168,7 @@ def _filesystem(
             resolutions=resolutions_of(plan.conflict) if plan.conflict is not None else (),
         )
     steps = tuple(
-        _step(step, sizes.get((path, index)), protection) for index, step in enumerate(plan.steps)
+        _step(step, size_of(path, index), protection) for index, step in enumerate(plan.steps)
     )
     missing = tuple(parent for parent in plan.parents if parent not in there)
     resolution = None

@@ -52,6 +52,7 @@ class Progress:
         self._report = Report(start=clock.now())
         self._filesystems: dict[DatasetPath, FilesystemReport] = {}
         self._moved: dict[DatasetPath, int] = {}
+        self._running: dict[DatasetPath, int] = {}
         self._unpublished = trio.Event()
 
     @property
@@ -75,6 +76,7 @@ class Progress:
     def begin_attempt(self) -> None:
         self._filesystems = {}
         self._moved = {}
+        self._running = {}
         attempt = AttemptReport(state=AttemptState.PLANNING, start=self._clock.now())
         self._set(
             replace(
@@ -131,15 +133,18 @@ class Progress:
             if self._moved:
                 self._refresh(at_once=True)
 
-    def step_started(self, path: DatasetPath) -> None:
+    def range_started(self, path: DatasetPath, steps: int) -> None:
+        """The next steps run, that many in one stream."""
+        self._running[path] = steps
         self.blocked(path, BlockedOn.NOTHING)
         self._refresh(at_once=True)
 
-    def step_done(self, path: DatasetPath) -> None:
+    def steps_done(self, path: DatasetPath, steps: int) -> None:
+        """So many of the running ones have succeeded; of the rest nothing is known yet."""
         self._count_moved()
         filesystem = self._filesystems[path]
-        arrived = filesystem.steps[filesystem.current].taken
-        current = filesystem.current + 1
+        current = filesystem.current + steps
+        arrived = filesystem.steps[current - 1].taken
         self._filesystems[path] = replace(
             filesystem,
             current=current,
@@ -225,10 +230,17 @@ class Progress:
     def _count_moved(self) -> None:
         for path, count in self._moved.items():
             filesystem = self._filesystems[path]
-            step = filesystem.steps[filesystem.current]
-            self._set_step(
-                path, filesystem.current, replace(step, replicated=step.replicated + count)
-            )
+            steps = list(filesystem.steps)
+            last = filesystem.current + self._running.get(path, 1) - 1
+            # Where in a range the stream is, only zfs knows: its steps are filled up in their order.
+            for index in range(filesystem.current, last + 1):
+                step = steps[index]
+                room = max(step.expected - step.replicated, 0) if index < last else count
+                steps[index] = replace(step, replicated=step.replicated + min(room, count))
+                count -= min(room, count)
+                if not count:
+                    break
+            self._filesystems[path] = replace(filesystem, steps=tuple(steps))
         self._moved.clear()
 
     def _set_attempt(self, attempt: AttemptReport) -> None:

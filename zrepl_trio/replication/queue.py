@@ -77,10 +77,10 @@ class StepQueue:
         self._running.add(path)
         return path
 
-    def done(self, path: DatasetPath) -> list[DatasetPath]:
-        """The step of `path` succeeded; gives the children that need to wait no longer."""
+    def done(self, path: DatasetPath, steps: int = 1) -> list[DatasetPath]:
+        """So many steps of `path` succeeded; gives the children that need to wait no longer."""
         self._running.remove(path)
-        self._next[path] += 1
+        self._next[path] += steps
         freed = self._settle(path)
         self._push(path)
         return freed

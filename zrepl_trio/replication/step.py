@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from zrepl_trio.endpoint.model import Filesystem, Protection, ReceiveRequest, SendRequest
 from zrepl_trio.endpoint.protocol import Endpoint
@@ -11,13 +11,17 @@ from zrepl_trio.replication.plan import Step
 __all__ = ["receive_step", "send_request"]
 
 
-def send_request(filesystem: Filesystem, step: Step, protection: Protection) -> SendRequest:
-    """The step as the sender is asked for it, the same in send, dry run and confirmation."""
+def send_request(
+    filesystem: Filesystem, steps: Sequence[Step], protection: Protection
+) -> SendRequest:
+    """The step, or the steps that go in one stream, as the sender is asked for it, the same in send,
+    dry run and confirmation."""
     return SendRequest(
         filesystem=filesystem.path,
-        from_=step.from_,
-        to=step.to,
-        resume_token=step.resume_token,
+        from_=steps[0].from_,
+        between=tuple(step.to for step in steps[:-1]),
+        to=steps[-1].to,
+        resume_token=steps[0].resume_token,
         protection=protection,
     )
 
@@ -42,6 +46,7 @@ async def receive_step(
             ReceiveRequest(
                 filesystem=request.filesystem,
                 to=request.to,
+                between=request.between,
                 clear_resume_token=not reply.used_resume_token,
                 protection=request.protection,
                 source_guid=source_guid,

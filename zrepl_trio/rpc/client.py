@@ -28,6 +28,7 @@ from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S, ControlClient
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
 from zrepl_trio.rpc.greeting import greet_server
+from zrepl_trio.rpc.handshake import RANGES
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.machine import PING, RECV, SEND, Role
 from zrepl_trio.rpc.streams import InboundStream, send_stream
@@ -94,6 +95,16 @@ class RemoteEndpoint:
         answer = await self._control.call("SendDry", messages.encode_send(request))
         return messages.decode_send_result(answer)[1]
 
+    @property
+    def moves_ranges(self) -> bool:
+        """See Endpoint."""
+        return RANGES in self._control.extensions
+
+    async def range_sizes(self, request: SendRequest) -> list[int | None]:
+        """See Endpoint."""
+        answer = await self._control.call("SendDry", messages.encode_send(request))
+        return messages.decode_range_sizes(answer, request)
+
     async def send_completed(self, request: SendRequest) -> None:
         """See Endpoint."""
         encoded = messages.encode_send_completed(request)
@@ -131,7 +142,7 @@ class RemoteEndpoint:
 
     @asynccontextmanager
     async def _send(self, request: SendRequest) -> AsyncIterator[SendReply]:
-        async with self._open_data() as data:
+        async with self._open_data(ranges=bool(request.between)) as data:
             await data.send_request(SEND, messages.encode_send(request))
             answer = messages.decode_send_result(await data.receive_answer())
             used_resume_token, expected_size = answer
@@ -143,7 +154,7 @@ class RemoteEndpoint:
 
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
         """See Endpoint. The peer may answer before it has taken all of the stream."""
-        async with self._open_data() as data:
+        async with self._open_data(ranges=bool(request.between)) as data:
             await data.send_request(RECV, messages.encode_receive(request))
             sending_error = await self._send_until_answered(data, stream)
             if sending_error is not None:
@@ -178,8 +189,11 @@ class RemoteEndpoint:
         return sending_error
 
     @asynccontextmanager
-    async def _open_data(self) -> AsyncIterator[DataConn]:
+    async def _open_data(self, *, ranges: bool = False) -> AsyncIterator[DataConn]:
         async with self._connecter.connect() as connection:
-            await greet_server(connection, Label.DATA)
+            extensions = await greet_server(connection, Label.DATA)
+            if ranges and RANGES not in extensions:
+                # it would take the range for one step, and leave out what is between
+                raise TransportError("the peer was replaced by one that moves no ranges")
             async with open_dataconn(connection, Role.CLIENT) as data:
                 yield data

@@ -44,6 +44,8 @@ class ControlClient:
         self._session: _Session | None = None
         self._attempt: _Attempt | None = None
         self._wanted = trio.Event()
+        self.extensions: tuple[str, ...] = ()
+        """The peer's, as it last said; none before the first connection."""
 
     async def run(self) -> None:
         """Dial when a call wants it, for ever."""
@@ -85,7 +87,7 @@ class ControlClient:
         dialling = trio.CancelScope(deadline=trio.current_time() + self._connect_limit_s)
         with dialling:
             async with self._connecter.connect() as connection:
-                await greet_server(connection, Label.CONTROL)
+                self.extensions = await greet_server(connection, Label.CONTROL)
                 # the limit was for getting here: the scope goes on holding the connection
                 dialling.deadline = math.inf
                 session = _Session(connection)

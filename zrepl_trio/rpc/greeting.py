@@ -15,17 +15,22 @@ from zrepl_trio.rpc import handshake, label
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.transport.base import Connection
 
-__all__ = ["STEP_LIMIT_S", "greet_client", "greet_server"]
+__all__ = ["OUR_BANNER", "STEP_LIMIT_S", "greet_client", "greet_server"]
+
+OUR_BANNER = handshake.render(extensions=[handshake.RANGES])
+"""What both parts say first."""
 
 STEP_LIMIT_S = 10.0
 """zrepl's limit for the version handshake, and again for the label."""
 
 
-async def greet_server(connection: Connection, purpose: Label) -> None:
-    """The client's part. Raises HandshakeFailed, or PeerTimeout and TransportError for the link."""
+async def greet_server(connection: Connection, purpose: Label) -> tuple[str, ...]:
+    """The client's part; gives the server's extensions. Raises HandshakeFailed, or PeerTimeout and
+    TransportError for the link."""
     with _step("the version handshake"):
-        await _exchange_versions(connection)
+        extensions = await _exchange_versions(connection)
         await connection.send_all(label.render(purpose))
+    return extensions
 
 
 async def greet_client(connection: Connection) -> Label:
@@ -36,12 +41,14 @@ async def greet_client(connection: Connection) -> Label:
         return label.parse(await _receive_exactly(connection, label.LABEL_BYTES))
 
 
-async def _exchange_versions(connection: Connection) -> None:
+async def _exchange_versions(connection: Connection) -> tuple[str, ...]:
     # both sides write first: the banner fits any buffer
-    await connection.send_all(handshake.render())
+    await connection.send_all(OUR_BANNER)
     prefix = await _receive_exactly(connection, handshake.PREFIX_BYTES)
     body = await _receive_exactly(connection, handshake.body_length(prefix))
-    handshake.check_version(handshake.parse_body(body))
+    banner = handshake.parse_body(body)
+    handshake.check_version(banner)
+    return banner.extensions
 
 
 async def _receive_exactly(connection: Connection, count: int) -> bytes:

@@ -18,6 +18,7 @@ __all__ = [
     "MAX_BODY_BYTES",
     "PREFIX_BYTES",
     "PROTOCOL_VERSION",
+    "RANGES",
     "Banner",
     "body_length",
     "check_version",
@@ -27,6 +28,10 @@ __all__ = [
 
 PROTOCOL_VERSION = 7
 """What zrepl 0.6 and 0.7 speak, and we with them."""
+
+RANGES = "zrepl-trio ranges 1"
+"""The extension of a side that takes `Between` in SendDry, Send, SendCompleted and Receive. zrepl 0.7
+reads the names of extensions and does nothing about them."""
 
 PREFIX_BYTES = 11
 """Ten digits and a space."""

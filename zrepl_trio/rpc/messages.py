@@ -17,7 +17,7 @@ from zrepl_trio.endpoint.model import (
     ReceiveRequest,
     SendRequest,
 )
-from zrepl_trio.errors import LocalProtocolError
+from zrepl_trio.errors import LocalProtocolError, RemoteProtocolError
 from zrepl_trio.rpc import pdu_pb2 as pdu
 from zrepl_trio.rpc.elements import (
     InvalidContent,
@@ -43,6 +43,7 @@ __all__ = [
     "decode_filesystems",
     "decode_ping",
     "decode_ping_echo",
+    "decode_range_sizes",
     "decode_receive",
     "decode_send",
     "decode_send_completed",
@@ -226,12 +227,16 @@ def decode_send_completed(data: bytes) -> SendRequest:
     return _send(message.OriginalReq, needs_config=True)
 
 
-def encode_send_result(*, used_resume_token: bool, expected_size: int | None) -> bytes:
-    """Answer of Send and SendDry; 0 bytes expected stands for unknown."""
+def encode_send_result(
+    *, used_resume_token: bool, expected_size: int | None, sizes: Sequence[int | None] = ()
+) -> bytes:
+    """Answer of Send and SendDry; 0 bytes expected stands for unknown. `sizes` are those of the
+    snapshots of a range."""
     return serialize(
         pdu.SendRes(
             UsedResumeToken=used_resume_token,
             ExpectedSize=uint64(expected_size or 0, "expected size"),
+            Sizes=[uint64(size or 0, "size of a snapshot") for size in sizes],
         )
     )
 
@@ -242,6 +247,17 @@ def decode_send_result(data: bytes) -> tuple[bool, int | None]:
     return answer.UsedResumeToken, answer.ExpectedSize or None
 
 
+def decode_range_sizes(data: bytes, asked: SendRequest) -> list[int | None]:
+    """Answer of SendDry for a range; RemoteProtocolError unless each of its snapshots has one."""
+    sizes = parse_message(pdu.SendRes(), data).Sizes
+    if len(sizes) != len(asked.between) + 1:
+        raise RemoteProtocolError(
+            f"{asked.filesystem}: sizes of {len(sizes)} snapshots came, and {len(asked.between) + 1} "
+            "were asked for"
+        )
+    return [size or None for size in sizes]
+
+
 def encode_receive(request: ReceiveRequest) -> bytes:
     """Request of Receive."""
     return serialize(
@@ -250,6 +266,7 @@ def encode_receive(request: ReceiveRequest) -> bytes:
             To=version_pdu(request.to),
             ClearResumeToken=request.clear_resume_token,
             Config=_config_pdu(request.protection),
+            Between=[version_pdu(version) for version in request.between],
         )
     )
 
@@ -267,6 +284,7 @@ def decode_receive(data: bytes) -> ReceiveRequest:
         filesystem=filesystem,
         to=to,
         clear_resume_token=message.ClearResumeToken,
+        between=_between(filesystem, message),
         protection=_protection(message),
     )
 
@@ -309,6 +327,7 @@ def _send_pdu(request: SendRequest) -> pdu.SendReq:
         To=version_pdu(request.to),
         ResumeToken=request.resume_token or "",
         Config=_config_pdu(request.protection),
+        Between=[version_pdu(version) for version in request.between],
     )
 
 
@@ -320,11 +339,22 @@ def _send(message: pdu.SendReq, *, needs_config: bool) -> SendRequest:
         filesystem=filesystem,
         to=version_of(filesystem, message.To),
         from_=version_of(filesystem, message.From) if message.HasField("From") else None,
+        between=_between(filesystem, message),
         resume_token=_token(message.ResumeToken),
         protection=_protection(message)
         if needs_config or message.HasField("Config")
         else Protection(),
     )
+
+
+def _between(
+    filesystem: DatasetPath, message: pdu.SendReq | pdu.ReceiveReq
+) -> tuple[FilesystemVersion, ...]:
+    between = tuple(version_of(filesystem, version) for version in message.Between)
+    for version in between:
+        if not version.is_snapshot:
+            raise InvalidContent(f"a range with {version.full(filesystem)}: not a snapshot")
+    return between
 
 
 def _config_pdu(protection: Protection) -> pdu.ReplicationConfig:

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\tpdu.proto\x12\x0ezrepl_trio.pdu\"\x13\n\x11ListFilesystemReq\"D\n\x11ListFilesystemRes\x12/\n\x0b\x46ilesystems\x18\x01 \x03(\x0b\x32\x1a.zrepl_trio.pdu.Filesystem\"q\n\nFilesystem\x12\x0c\n\x04Path\x18\x01 \x01(\t\x12\x13\n\x0bResumeToken\x18\x02 \x01(\t\x12\x15\n\rIsPlaceholder\x18\x03 \x01(\x08\x12\x19\n\x0b\x44\x61tasetGuid\x18\xe8\x07 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_DatasetGuid\"/\n\x19ListFilesystemVersionsReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\"P\n\x19ListFilesystemVersionsRes\x12\x33\n\x08Versions\x18\x01 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"\xbc\x01\n\x11\x46ilesystemVersion\x12;\n\x04Type\x18\x01 \x01(\x0e\x32-.zrepl_trio.pdu.FilesystemVersion.VersionType\x12\x0c\n\x04Name\x18\x02 \x01(\t\x12\x0c\n\x04Guid\x18\x03 \x01(\x04\x12\x11\n\tCreateTXG\x18\x04 \x01(\x04\x12\x10\n\x08\x43reation\x18\x05 \x01(\t\")\n\x0bVersionType\x12\x0c\n\x08Snapshot\x10\x00\x12\x0c\n\x08\x42ookmark\x10\x01\"\xc5\x01\n\x07SendReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12/\n\x04\x46rom\x18\x02 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12-\n\x02To\x18\x03 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\x13\n\x0bResumeToken\x18\x04 \x01(\t\x12\x31\n\x06\x43onfig\x18\x06 \x01(\x0b\x32!.zrepl_trio.pdu.ReplicationConfig\"T\n\x11ReplicationConfig\x12?\n\nprotection\x18\x01 \x01(\x0b\x32+.zrepl_trio.pdu.ReplicationConfigProtection\"\x97\x01\n\x1bReplicationConfigProtection\x12\x39\n\x07Initial\x18\x01 \x01(\x0e\x32(.zrepl_trio.pdu.ReplicationGuaranteeKind\x12=\n\x0bIncremental\x18\x02 \x01(\x0e\x32(.zrepl_trio.pdu.ReplicationGuaranteeKind\"8\n\x07SendRes\x12\x17\n\x0fUsedResumeToken\x18\x01 \x01(\x08\x12\x14\n\x0c\x45xpectedSize\x18\x02 \x01(\x04\"@\n\x10SendCompletedReq\x12,\n\x0bOriginalReq\x18\x02 \x01(\x0b\x32\x17.zrepl_trio.pdu.SendReq\"\x12\n\x10SendCompletedRes\"\x9c\x01\n\nReceiveReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12-\n\x02To\x18\x02 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\x18\n\x10\x43learResumeToken\x18\x03 \x01(\x08\x12\x31\n\x06\x43onfig\x18\x04 \x01(\x0b\x32!.zrepl_trio.pdu.ReplicationConfig\"\x0c\n\nReceiveRes\"_\n\x13\x44\x65stroySnapshotsReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12\x34\n\tSnapshots\x18\x02 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"X\n\x12\x44\x65stroySnapshotRes\x12\x33\n\x08Snapshot\x18\x01 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\r\n\x05\x45rror\x18\x02 \x01(\t\"J\n\x13\x44\x65stroySnapshotsRes\x12\x33\n\x07Results\x18\x01 \x03(\x0b\x32\".zrepl_trio.pdu.DestroySnapshotRes\"*\n\x14ReplicationCursorReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\"D\n\x14ReplicationCursorRes\x12\x0e\n\x04Guid\x18\x01 \x01(\x04H\x00\x12\x12\n\x08Notexist\x18\x02 \x01(\x08H\x00\x42\x08\n\x06Result\"\x1a\n\x07PingReq\x12\x0f\n\x07Message\x18\x01 \x01(\t\"\x17\n\x07PingRes\x12\x0c\n\x04\x45\x63ho\x18\x01 \x01(\t\"\xa0\x01\n\nResolveReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12\x0b\n\x03Way\x18\x02 \x01(\t\x12\x33\n\x08\x45xpected\x18\x03 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12-\n\x02To\x18\x04 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\r\n\x05Stamp\x18\x05 \x01(\t\"\x1a\n\nResolveRes\x12\x0c\n\x04\x44one\x18\x01 \x01(\t*\x86\x01\n\x18ReplicationGuaranteeKind\x12\x14\n\x10GuaranteeInvalid\x10\x00\x12\x19\n\x15GuaranteeResumability\x10\x01\x12#\n\x1fGuaranteeIncrementalReplication\x10\x02\x12\x14\n\x10GuaranteeNothing\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\tpdu.proto\x12\x0ezrepl_trio.pdu\"\x13\n\x11ListFilesystemReq\"D\n\x11ListFilesystemRes\x12/\n\x0b\x46ilesystems\x18\x01 \x03(\x0b\x32\x1a.zrepl_trio.pdu.Filesystem\"q\n\nFilesystem\x12\x0c\n\x04Path\x18\x01 \x01(\t\x12\x13\n\x0bResumeToken\x18\x02 \x01(\t\x12\x15\n\rIsPlaceholder\x18\x03 \x01(\x08\x12\x19\n\x0b\x44\x61tasetGuid\x18\xe8\x07 \x01(\x04H\x00\x88\x01\x01\x42\x0e\n\x0c_DatasetGuid\"/\n\x19ListFilesystemVersionsReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\"P\n\x19ListFilesystemVersionsRes\x12\x33\n\x08Versions\x18\x01 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"\xbc\x01\n\x11\x46ilesystemVersion\x12;\n\x04Type\x18\x01 \x01(\x0e\x32-.zrepl_trio.pdu.FilesystemVersion.VersionType\x12\x0c\n\x04Name\x18\x02 \x01(\t\x12\x0c\n\x04Guid\x18\x03 \x01(\x04\x12\x11\n\tCreateTXG\x18\x04 \x01(\x04\x12\x10\n\x08\x43reation\x18\x05 \x01(\t\")\n\x0bVersionType\x12\x0c\n\x08Snapshot\x10\x00\x12\x0c\n\x08\x42ookmark\x10\x01\"\xfa\x01\n\x07SendReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12/\n\x04\x46rom\x18\x02 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12-\n\x02To\x18\x03 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\x13\n\x0bResumeToken\x18\x04 \x01(\t\x12\x31\n\x06\x43onfig\x18\x06 \x01(\x0b\x32!.zrepl_trio.pdu.ReplicationConfig\x12\x33\n\x07\x42\x65tween\x18\xe8\x07 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"T\n\x11ReplicationConfig\x12?\n\nprotection\x18\x01 \x01(\x0b\x32+.zrepl_trio.pdu.ReplicationConfigProtection\"\x97\x01\n\x1bReplicationConfigProtection\x12\x39\n\x07Initial\x18\x01 \x01(\x0e\x32(.zrepl_trio.pdu.ReplicationGuaranteeKind\x12=\n\x0bIncremental\x18\x02 \x01(\x0e\x32(.zrepl_trio.pdu.ReplicationGuaranteeKind\"H\n\x07SendRes\x12\x17\n\x0fUsedResumeToken\x18\x01 \x01(\x08\x12\x14\n\x0c\x45xpectedSize\x18\x02 \x01(\x04\x12\x0e\n\x05Sizes\x18\xe8\x07 \x03(\x04\"@\n\x10SendCompletedReq\x12,\n\x0bOriginalReq\x18\x02 \x01(\x0b\x32\x17.zrepl_trio.pdu.SendReq\"\x12\n\x10SendCompletedRes\"\xd1\x01\n\nReceiveReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12-\n\x02To\x18\x02 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\x18\n\x10\x43learResumeToken\x18\x03 \x01(\x08\x12\x31\n\x06\x43onfig\x18\x04 \x01(\x0b\x32!.zrepl_trio.pdu.ReplicationConfig\x12\x33\n\x07\x42\x65tween\x18\xe8\x07 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"\x0c\n\nReceiveRes\"_\n\x13\x44\x65stroySnapshotsReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12\x34\n\tSnapshots\x18\x02 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"X\n\x12\x44\x65stroySnapshotRes\x12\x33\n\x08Snapshot\x18\x01 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\r\n\x05\x45rror\x18\x02 \x01(\t\"J\n\x13\x44\x65stroySnapshotsRes\x12\x33\n\x07Results\x18\x01 \x03(\x0b\x32\".zrepl_trio.pdu.DestroySnapshotRes\"*\n\x14ReplicationCursorReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\"D\n\x14ReplicationCursorRes\x12\x0e\n\x04Guid\x18\x01 \x01(\x04H\x00\x12\x12\n\x08Notexist\x18\x02 \x01(\x08H\x00\x42\x08\n\x06Result\"\x1a\n\x07PingReq\x12\x0f\n\x07Message\x18\x01 \x01(\t\"\x17\n\x07PingRes\x12\x0c\n\x04\x45\x63ho\x18\x01 \x01(\t\"\xa0\x01\n\nResolveReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12\x0b\n\x03Way\x18\x02 \x01(\t\x12\x33\n\x08\x45xpected\x18\x03 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12-\n\x02To\x18\x04 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\r\n\x05Stamp\x18\x05 \x01(\t\"\x1a\n\nResolveRes\x12\x0c\n\x04\x44one\x18\x01 \x01(\t*\x86\x01\n\x18ReplicationGuaranteeKind\x12\x14\n\x10GuaranteeInvalid\x10\x00\x12\x19\n\x15GuaranteeResumability\x10\x01\x12#\n\x1fGuaranteeIncrementalReplication\x10\x02\x12\x14\n\x10GuaranteeNothing\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pdu_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPLICATIONGUARANTEEKIND']._serialized_start=1936
-  _globals['_REPLICATIONGUARANTEEKIND']._serialized_end=2070
+  _globals['_REPLICATIONGUARANTEEKIND']._serialized_start=2058
+  _globals['_REPLICATIONGUARANTEEKIND']._serialized_end=2192
   _globals['_LISTFILESYSTEMREQ']._serialized_start=29
   _globals['_LISTFILESYSTEMREQ']._serialized_end=48
   _globals['_LISTFILESYSTEMRES']._serialized_start=50
@@ -48,37 +48,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FILESYSTEMVERSION_VERSIONTYPE']._serialized_start=514
   _globals['_FILESYSTEMVERSION_VERSIONTYPE']._serialized_end=555
   _globals['_SENDREQ']._serialized_start=558
-  _globals['_SENDREQ']._serialized_end=755
-  _globals['_REPLICATIONCONFIG']._serialized_start=757
-  _globals['_REPLICATIONCONFIG']._serialized_end=841
-  _globals['_REPLICATIONCONFIGPROTECTION']._serialized_start=844
-  _globals['_REPLICATIONCONFIGPROTECTION']._serialized_end=995
-  _globals['_SENDRES']._serialized_start=997
-  _globals['_SENDRES']._serialized_end=1053
-  _globals['_SENDCOMPLETEDREQ']._serialized_start=1055
-  _globals['_SENDCOMPLETEDREQ']._serialized_end=1119
-  _globals['_SENDCOMPLETEDRES']._serialized_start=1121
-  _globals['_SENDCOMPLETEDRES']._serialized_end=1139
-  _globals['_RECEIVEREQ']._serialized_start=1142
-  _globals['_RECEIVEREQ']._serialized_end=1298
-  _globals['_RECEIVERES']._serialized_start=1300
-  _globals['_RECEIVERES']._serialized_end=1312
-  _globals['_DESTROYSNAPSHOTSREQ']._serialized_start=1314
-  _globals['_DESTROYSNAPSHOTSREQ']._serialized_end=1409
-  _globals['_DESTROYSNAPSHOTRES']._serialized_start=1411
-  _globals['_DESTROYSNAPSHOTRES']._serialized_end=1499
-  _globals['_DESTROYSNAPSHOTSRES']._serialized_start=1501
-  _globals['_DESTROYSNAPSHOTSRES']._serialized_end=1575
-  _globals['_REPLICATIONCURSORREQ']._serialized_start=1577
-  _globals['_REPLICATIONCURSORREQ']._serialized_end=1619
-  _globals['_REPLICATIONCURSORRES']._serialized_start=1621
-  _globals['_REPLICATIONCURSORRES']._serialized_end=1689
-  _globals['_PINGREQ']._serialized_start=1691
-  _globals['_PINGREQ']._serialized_end=1717
-  _globals['_PINGRES']._serialized_start=1719
-  _globals['_PINGRES']._serialized_end=1742
-  _globals['_RESOLVEREQ']._serialized_start=1745
-  _globals['_RESOLVEREQ']._serialized_end=1905
-  _globals['_RESOLVERES']._serialized_start=1907
-  _globals['_RESOLVERES']._serialized_end=1933
+  _globals['_SENDREQ']._serialized_end=808
+  _globals['_REPLICATIONCONFIG']._serialized_start=810
+  _globals['_REPLICATIONCONFIG']._serialized_end=894
+  _globals['_REPLICATIONCONFIGPROTECTION']._serialized_start=897
+  _globals['_REPLICATIONCONFIGPROTECTION']._serialized_end=1048
+  _globals['_SENDRES']._serialized_start=1050
+  _globals['_SENDRES']._serialized_end=1122
+  _globals['_SENDCOMPLETEDREQ']._serialized_start=1124
+  _globals['_SENDCOMPLETEDREQ']._serialized_end=1188
+  _globals['_SENDCOMPLETEDRES']._serialized_start=1190
+  _globals['_SENDCOMPLETEDRES']._serialized_end=1208
+  _globals['_RECEIVEREQ']._serialized_start=1211
+  _globals['_RECEIVEREQ']._serialized_end=1420
+  _globals['_RECEIVERES']._serialized_start=1422
+  _globals['_RECEIVERES']._serialized_end=1434
+  _globals['_DESTROYSNAPSHOTSREQ']._serialized_start=1436
+  _globals['_DESTROYSNAPSHOTSREQ']._serialized_end=1531
+  _globals['_DESTROYSNAPSHOTRES']._serialized_start=1533
+  _globals['_DESTROYSNAPSHOTRES']._serialized_end=1621
+  _globals['_DESTROYSNAPSHOTSRES']._serialized_start=1623
+  _globals['_DESTROYSNAPSHOTSRES']._serialized_end=1697
+  _globals['_REPLICATIONCURSORREQ']._serialized_start=1699
+  _globals['_REPLICATIONCURSORREQ']._serialized_end=1741
+  _globals['_REPLICATIONCURSORRES']._serialized_start=1743
+  _globals['_REPLICATIONCURSORRES']._serialized_end=1811
+  _globals['_PINGREQ']._serialized_start=1813
+  _globals['_PINGREQ']._serialized_end=1839
+  _globals['_PINGRES']._serialized_start=1841
+  _globals['_PINGRES']._serialized_end=1864
+  _globals['_RESOLVEREQ']._serialized_start=1867
+  _globals['_RESOLVEREQ']._serialized_end=2027
+  _globals['_RESOLVERES']._serialized_start=2029
+  _globals['_RESOLVERES']._serialized_end=2055
 # @@protoc_insertion_point(module_scope)

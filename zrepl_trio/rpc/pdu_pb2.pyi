@@ -72,18 +72,20 @@ class FilesystemVersion(_message.Message):
     def __init__(self, Type: _Optional[_Union[FilesystemVersion.VersionType, str]] = ..., Name: _Optional[str] = ..., Guid: _Optional[int] = ..., CreateTXG: _Optional[int] = ..., Creation: _Optional[str] = ...) -> None: ...
 
 class SendReq(_message.Message):
-    __slots__ = ("Filesystem", "From", "To", "ResumeToken", "Config")
+    __slots__ = ("Filesystem", "From", "To", "ResumeToken", "Config", "Between")
     FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
     FROM_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
     RESUMETOKEN_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
+    BETWEEN_FIELD_NUMBER: _ClassVar[int]
     Filesystem: str
     From: FilesystemVersion
     To: FilesystemVersion
     ResumeToken: str
     Config: ReplicationConfig
-    def __init__(self, Filesystem: _Optional[str] = ..., From: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., ResumeToken: _Optional[str] = ..., Config: _Optional[_Union[ReplicationConfig, _Mapping]] = ...) -> None: ...
+    Between: _containers.RepeatedCompositeFieldContainer[FilesystemVersion]
+    def __init__(self, Filesystem: _Optional[str] = ..., From: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., ResumeToken: _Optional[str] = ..., Config: _Optional[_Union[ReplicationConfig, _Mapping]] = ..., Between: _Optional[_Iterable[_Union[FilesystemVersion, _Mapping]]] = ...) -> None: ...
 
 class ReplicationConfig(_message.Message):
     __slots__ = ("protection",)
@@ -100,12 +102,14 @@ class ReplicationConfigProtection(_message.Message):
     def __init__(self, Initial: _Optional[_Union[ReplicationGuaranteeKind, str]] = ..., Incremental: _Optional[_Union[ReplicationGuaranteeKind, str]] = ...) -> None: ...
 
 class SendRes(_message.Message):
-    __slots__ = ("UsedResumeToken", "ExpectedSize")
+    __slots__ = ("UsedResumeToken", "ExpectedSize", "Sizes")
     USEDRESUMETOKEN_FIELD_NUMBER: _ClassVar[int]
     EXPECTEDSIZE_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
     UsedResumeToken: bool
     ExpectedSize: int
-    def __init__(self, UsedResumeToken: bool = ..., ExpectedSize: _Optional[int] = ...) -> None: ...
+    Sizes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, UsedResumeToken: bool = ..., ExpectedSize: _Optional[int] = ..., Sizes: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SendCompletedReq(_message.Message):
     __slots__ = ("OriginalReq",)
@@ -118,16 +122,18 @@ class SendCompletedRes(_message.Message):
     def __init__(self) -> None: ...
 
 class ReceiveReq(_message.Message):
-    __slots__ = ("Filesystem", "To", "ClearResumeToken", "Config")
+    __slots__ = ("Filesystem", "To", "ClearResumeToken", "Config", "Between")
     FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
     CLEARRESUMETOKEN_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
+    BETWEEN_FIELD_NUMBER: _ClassVar[int]
     Filesystem: str
     To: FilesystemVersion
     ClearResumeToken: bool
     Config: ReplicationConfig
-    def __init__(self, Filesystem: _Optional[str] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., ClearResumeToken: bool = ..., Config: _Optional[_Union[ReplicationConfig, _Mapping]] = ...) -> None: ...
+    Between: _containers.RepeatedCompositeFieldContainer[FilesystemVersion]
+    def __init__(self, Filesystem: _Optional[str] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., ClearResumeToken: bool = ..., Config: _Optional[_Union[ReplicationConfig, _Mapping]] = ..., Between: _Optional[_Iterable[_Union[FilesystemVersion, _Mapping]]] = ...) -> None: ...
 
 class ReceiveRes(_message.Message):
     __slots__ = ()

@@ -133,6 +133,12 @@ async def _replication_cursor(endpoint: Endpoint, message: bytes) -> bytes:
 
 async def _send_dry(endpoint: Endpoint, message: bytes) -> bytes:
     request = messages.decode_send(message, dry=True)
+    if request.between:
+        sizes = await endpoint.range_sizes(request)
+        total = None if None in sizes else sum(size or 0 for size in sizes)
+        return messages.encode_send_result(
+            used_resume_token=False, expected_size=total, sizes=sizes
+        )
     return messages.encode_send_result(
         used_resume_token=request.resume_token is not None,
         expected_size=await endpoint.send_dry(request),
