@@ -16,6 +16,7 @@ from zrepl_trio.control.client import ControlClient, open_control_client
 from zrepl_trio.process import Child, Processes
 
 IDENTITY = "puller"
+FAKE_ZFS = Path(__file__).with_name("fakezfs.sh").resolve()
 
 _GLOBAL = """\
 global:
@@ -43,16 +44,23 @@ def installed_command() -> str:
 
 @asynccontextmanager
 async def running_daemon(
-    processes: Processes, command: str, home: Path, side: str, jobs: str, size: int = 0
+    processes: Processes,
+    command: str,
+    home: Path,
+    side: str,
+    jobs: str,
+    size: int = 0,
+    *,
+    zfs: Path = FAKE_ZFS,
 ) -> AsyncIterator[Child]:
-    """`zrepl-trio run` with those jobs on `fakezfs.sh`, in `home/side`; `size` bytes a send."""
+    """`zrepl-trio run` with those jobs on `zfs`, in `home/side`; `size` bytes a send."""
     directory = home / side
     directory.mkdir(mode=0o700)
     programs, state = home / "bin", home / "state"
     for made in (programs, state):
         made.mkdir(exist_ok=True)
     with suppress(FileExistsError):
-        (programs / "zfs").symlink_to(Path(__file__).with_name("fakezfs.sh").resolve())
+        (programs / "zfs").symlink_to(zfs)
     path = directory / "zrepl.yml"
     path.write_text(_GLOBAL.format(directory=directory) + jobs)
     env = {
@@ -76,6 +84,12 @@ async def running_daemon(
         finally:
             if child.stderr_tail:
                 print(child.stderr_tail.decode(errors="replace"))
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of the process itself, its children not counted (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _some_job_starts(control: ControlClient) -> bool:

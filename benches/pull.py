@@ -7,7 +7,6 @@ Same sshd, same cipher, no compression.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from benches.daemons import IDENTITY, SOURCE_JOB, installed_command, running_daemon
+from benches.daemons import IDENTITY, SOURCE_JOB, cpu_s, installed_command, running_daemon
 from benches.measure import GIB, Figure
 from zrepl_trio.children import open_processes
 from zrepl_trio.control.client import ControlClient, open_control_client
@@ -25,7 +24,7 @@ from zrepl_trio.process import Child
 
 BYTES = 8 * GIB
 ROUNDS = 5
-_PULL = """\
+PULL_JOB = """\
 - name: pull
   type: pull
   root_fs: dst
@@ -72,7 +71,7 @@ async def _measure_in(home: Path) -> list[Figure]:
     ):
         plain_key = _second_key(home / "ssh", ssh)
         source = SOURCE_JOB.format(identity=IDENTITY)
-        pull = _PULL.format(login=ssh.login, options=[*ssh.login.options, "Compression=no"])
+        pull = PULL_JOB.format(login=ssh.login, options=[*ssh.login.options, "Compression=no"])
         async with (
             running_daemon(processes, command, home, "source", source, BYTES) as sender,
             running_daemon(processes, command, home, "puller", pull, BYTES) as puller,
@@ -125,12 +124,20 @@ def _second_key(directory: Path, ssh: OpenSsh) -> Path:
 async def _pull(control: ControlClient, home: Path) -> float:
     """Seconds of one run, by the daemon's own clock: to ask it often would be load of its own."""
     (home / "state" / "received").unlink(missing_ok=True)
+    seconds = await run_once(control)
+    if not (home / "state" / "received").exists():
+        raise RuntimeError("the pull ended well, but nothing was received")
+    return seconds
+
+
+async def run_once(control: ControlClient) -> float:
+    """Have the pull run, and give the seconds it took; raises RuntimeError unless it ends well."""
     await control.signal("pull", "wakeup")
     run = None
     while run is None or not run.outcome:
         await trio.sleep(0.3)
         run = (await control.status()).job("pull").invocation
-    if run.outcome != "done" or not (home / "state" / "received").exists():
+    if run.outcome != "done":
         raise RuntimeError(f"the pull ended with {run.outcome}: {run.error}")
     assert run.start_at is not None
     assert run.finish_at is not None
@@ -149,9 +156,9 @@ async def _compare_random(control: ControlClient, home: Path) -> None:
 async def _round(
     control: ControlClient, home: Path, login: SshLogin, key: Path, sender: Child, puller: Child
 ) -> _Round:
-    before = _cpu_s(sender.pid), _cpu_s(puller.pid)
+    before = cpu_s(sender.pid), cpu_s(puller.pid)
     pull_s = await _pull(control, home)
-    after = _cpu_s(sender.pid), _cpu_s(puller.pid)
+    after = cpu_s(sender.pid), cpu_s(puller.pid)
     plain_s = await trio.to_thread.run_sync(_plain, login, key)
     return _Round(pull_s, plain_s, after[0] - before[0], after[1] - before[1])
 
@@ -167,9 +174,3 @@ def _plain(login: SshLogin, key: Path) -> float:
     if plain.returncode:
         raise RuntimeError("the plain ssh failed")
     return time.perf_counter() - start
-
-
-def _cpu_s(pid: int) -> float:
-    """User and system time of the process itself, its children not counted (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -9,7 +9,7 @@ a role raises RemoteError-like text of zrepl ("receiver does not implement Send(
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -147,12 +147,17 @@ class Resolves(Protocol):
 
 @runtime_checkable
 class ListsInBulk(Protocol):
-    """A side that can list the versions of many filesystems at the price of a few."""
+    """A side that may list the versions of many filesystems at the price of a few."""
+
+    @property
+    def lists_in_bulk(self) -> bool:
+        """Whether it does; of a peer that is known once it has answered a call."""
 
     async def list_versions_of(
         self, filesystems: Collection[DatasetPath]
-    ) -> dict[DatasetPath, list[FilesystemVersion]]:
-        """The versions of each; one that does not exist is absent, one without any is empty."""
+    ) -> Mapping[DatasetPath, list[FilesystemVersion] | ZreplError]:
+        """The versions of each, or why there are none. One that does not exist may be absent; one
+        without any is empty."""
 
 
 @runtime_checkable

@@ -146,6 +146,10 @@ class Receiver:
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         return await self._remembered.of(self._confined.local(filesystem))
 
+    @property
+    def lists_in_bulk(self) -> bool:
+        return True
+
     async def list_versions_of(
         self, filesystems: Collection[DatasetPath]
     ) -> dict[DatasetPath, list[FilesystemVersion]]:

@@ -29,7 +29,7 @@ class RememberedVersions:
         """For `configured` see `listing_roots`."""
         self._zfs = zfs
         self._configured = configured
-        self._expected: frozenset[DatasetPath] = frozenset()
+        self._expected: set[DatasetPath] = set()
         self._known: dict[DatasetPath, list[FilesystemVersion]] = {}
         self._until = 0.0
         self._listing = trio.Lock()
@@ -37,14 +37,14 @@ class RememberedVersions:
     def expect(self, paths: Collection[DatasetPath]) -> None:
         """A peer was just told of these datasets, and will ask for each: nothing listed before this
         counts any more."""
-        self._expected = frozenset(paths)
+        self._expected = set(paths)
         self._known = {}
         self._until = 0.0
 
     def forget(self, path: DatasetPath) -> None:
         """Something of this dataset has changed, or is not as it was thought to be."""
         self._known.pop(path, None)
-        self._expected -= {path}
+        self._expected.discard(path)
 
     async def of(self, path: DatasetPath) -> list[FilesystemVersion]:
         """Its versions; raises as `Zfs.versions`."""
@@ -56,12 +56,12 @@ class RememberedVersions:
         return await self._zfs.versions(path)
 
     async def _list(self) -> None:
-        expected = self._expected
+        expected = frozenset(self._expected)
         try:
             listed = await versions_of(self._zfs, expected, self._configured)
         except ZfsError:
             # Perhaps one of them only, such as a dataset that a stuck child blocks: no listing for all.
-            self._expected = frozenset()
+            self._expected = set()
             return
         # what has changed meanwhile is not among the expected any more
         self._known = {path: listed[path] for path in listed if path in self._expected}

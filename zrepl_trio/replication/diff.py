@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.model import FilesystemVersion, VersionKind, in_order
 
 __all__ = [
     "AlreadyPresent",
@@ -89,7 +89,7 @@ Conflict: TypeAlias = AlreadyPresent | NoSenderSnapshots | NoCommonAncestor | Di
 
 def sorted_versions(versions: Iterable[FilesystemVersion]) -> Versions:
     """By createtxg, oldest first; a bookmark before the snapshot of the same transaction."""
-    return tuple(sorted(versions, key=lambda v: (v.createtxg, v.is_snapshot)))
+    return tuple(in_order(versions))
 
 
 def incremental_path(
@@ -100,7 +100,7 @@ def incremental_path(
     The receiver's bookmarks are ignored: nothing can be received on top of them.
     """
     theirs = sorted_versions(sender)
-    ours = sorted_versions(v for v in receiver if v.is_snapshot)
+    ours = sorted_versions([v for v in receiver if v.kind is VersionKind.SNAPSHOT])
     # Newest first, so that of a snapshot and a bookmark with one guid the snapshot is taken.
     newest_at: dict[int, int] = {}
     for index, version in enumerate(theirs):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from zrepl_trio.replication.report import AttemptState, Report, SnapshotTimes
-from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
 __all__ = ["DatasetFreshness", "after_report", "times_of"]
 
@@ -52,6 +52,10 @@ def after_report(known: Mapping[str, SnapshotTimes], report: Report) -> Mapping[
 
 
 def _newest(versions: Iterable[FilesystemVersion]) -> int | None:
-    snapshots = (version for version in versions if version.is_snapshot)
-    newest = max(snapshots, key=lambda version: version.createtxg, default=None)
+    newest: FilesystemVersion | None = None
+    for version in versions:
+        if version.kind is VersionKind.SNAPSHOT and (
+            newest is None or version.createtxg > newest.createtxg
+        ):
+            newest = version
     return None if newest is None else newest.creation

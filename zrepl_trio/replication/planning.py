@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TypeAlias
 
 import trio
@@ -71,6 +72,7 @@ async def plan_all(
     sender_versions = await _list(sender, senders)
     receiver_versions = await _list(receiver, receivers)
     plans: list[Plan] = []
+    place = _places_of(receiver)
     for ours, theirs in pairs:
         token: ResumeToken | UnusableToken | ZreplError | None = None
         if theirs is not None and theirs.resume_token and ours.path not in without_token:
@@ -78,7 +80,7 @@ async def plan_all(
         plan = _plan(ours, theirs, sender_versions, receiver_versions, token=token, options=options)
         if isinstance(plan, FilesystemPlan) and plan.steps and (old := old_names.get(ours.path)):
             plan = replace(plan, note=_RENAMED.format(old=old))
-        plans.append(_placed(plan, receiver))
+        plans.append(_placed(plan, place))
     return RunPlan(plans=tuple(plans), received=frozenset(each.path for each in received))
 
 
@@ -115,24 +117,40 @@ def _plan(
     return replace(plan, times=times_of(sent, received))
 
 
-def _placed(plan: Plan, receiver: Endpoint) -> Plan:
+PlaceOf: TypeAlias = Callable[[DatasetPath], DatasetPath | Refused]
+
+
+def _places_of(receiver: Endpoint) -> PlaceOf | None:
+    """Where it puts a filesystem, or why nowhere; None where only the other side knows."""
+    if not isinstance(receiver, Places):
+        return None
+    places: Places = receiver
+
+    @cache
+    def place(path: DatasetPath) -> DatasetPath | Refused:
+        try:
+            return places.place(path)
+        except Refused as error:
+            return error
+
+    return place
+
+
+def _placed(plan: Plan, place_of: PlaceOf | None) -> Plan:
     """The plan with its place, where the receiver can tell it."""
     filesystem = plan.filesystem
     # a placeholder is not sent, so it needs no place
-    if isinstance(plan, Refusal) or filesystem.is_placeholder or not isinstance(receiver, Places):
+    if isinstance(plan, Refusal) or filesystem.is_placeholder or place_of is None:
         return plan
     path = filesystem.path
-    try:
-        place = receiver.place(path)
-    except Refused as error:
-        return Refusal(filesystem=filesystem, text=f"{path}: {error}", times=plan.times)
+    place = place_of(path)
+    if isinstance(place, Refused):
+        return Refusal(filesystem=filesystem, text=f"{path}: {place}", times=plan.times)
     parents = []
     for ancestor in path.ancestors():
-        try:
-            if place.is_below(receiver.place(ancestor)):
-                parents.append(ancestor)
-        except Refused:
-            continue  # nothing is put there
+        above = place_of(ancestor)
+        if isinstance(above, DatasetPath) and place.is_below(above):
+            parents.append(ancestor)
     return replace(plan, place=Place(path=place, parents=tuple(parents)))
 
 
@@ -147,7 +165,7 @@ async def _decoded(token: str, decode: DecodeToken) -> ResumeToken | UnusableTok
 
 
 async def _list(endpoint: Endpoint, filesystems: Sequence[DatasetPath]) -> Listing:
-    if isinstance(endpoint, ListsInBulk):
+    if isinstance(endpoint, ListsInBulk) and endpoint.lists_in_bulk:
         try:
             listing: Listing = dict(await endpoint.list_versions_of(filesystems))
         except ZfsError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
@@ -23,12 +23,12 @@ from zrepl_trio.errors import (
     TransportError,
     ZreplError,
 )
-from zrepl_trio.rpc import extensions, messages
+from zrepl_trio.rpc import extensions, listings, messages
 from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S, ControlClient
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
 from zrepl_trio.rpc.greeting import greet_server
-from zrepl_trio.rpc.handshake import RANGES
+from zrepl_trio.rpc.handshake import LISTINGS, RANGES
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.machine import PING, RECV, SEND, Role
 from zrepl_trio.rpc.streams import InboundStream, send_stream
@@ -94,6 +94,35 @@ class RemoteEndpoint:
         """See Endpoint."""
         answer = await self._control.call("SendDry", messages.encode_send(request))
         return messages.decode_send_result(answer)[1]
+
+    @property
+    def lists_in_bulk(self) -> bool:
+        """See ListsInBulk."""
+        return LISTINGS in self._control.extensions
+
+    async def list_versions_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> dict[DatasetPath, list[FilesystemVersion] | ZreplError]:
+        """See ListsInBulk. Asked by parts: what the peer has of one may not fit into one message."""
+        found: dict[DatasetPath, list[FilesystemVersion] | ZreplError] = {}
+        left = list(filesystems)
+        so_far: list[FilesystemVersion] = []
+        while left:
+            asked = left[: listings.ASKED_AT_ONCE]
+            after = so_far[-1].createtxg if so_far else 0
+            request = listings.encode_request(asked, after=after)
+            answer = await self._control.call("ListVersions", request)
+            came = listings.decode_listed(answer, asked=len(asked))
+            for path, listed in zip(asked, came, strict=False):
+                so_far += listed.versions
+                if listed.more:
+                    if so_far[-1].createtxg <= after:
+                        raise RemoteProtocolError(f"{path}: the same part of a listing came again")
+                    break
+                found[path] = RemoteError(listed.error) if listed.error else so_far
+                so_far = []
+            left = [path for path in left if path not in found]
+        return found
 
     @property
     def moves_ranges(self) -> bool:

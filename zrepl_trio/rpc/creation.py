@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 __all__ = ["parse", "render"]
 
@@ -22,6 +23,7 @@ _RFC3339 = re.compile(
 )
 
 
+@lru_cache(maxsize=1 << 16)  # many filesystems have snapshots of the same time
 def render(seconds: int) -> str:
     """The time in UTC; one outside the years 1 to 9999 as the nearest second inside."""
     inside = min(max(seconds, _EARLIEST), _LATEST)
@@ -29,6 +31,7 @@ def render(seconds: int) -> str:
     return f"{text}Z"
 
 
+@lru_cache(maxsize=1 << 16)
 def parse(text: str) -> int:
     """Seconds since the epoch, fractions dropped; ValueError for what is not RFC 3339."""
     found = _RFC3339.fullmatch(text)

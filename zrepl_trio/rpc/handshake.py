@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from zrepl_trio.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = [
+    "LISTINGS",
     "MAX_BODY_BYTES",
     "PREFIX_BYTES",
     "PROTOCOL_VERSION",
@@ -32,6 +33,9 @@ PROTOCOL_VERSION = 7
 RANGES = "zrepl-trio ranges 1"
 """The extension of a side that takes `Between` in SendDry, Send, SendCompleted and Receive. zrepl 0.7
 reads the names of extensions and does nothing about them."""
+
+LISTINGS = "zrepl-trio listings 1"
+"""The extension of a side that knows the call `ListVersions`."""
 
 PREFIX_BYTES = 11
 """Ten digits and a space."""

@@ -206,3 +206,35 @@ class ResolveRes(_message.Message):
     DONE_FIELD_NUMBER: _ClassVar[int]
     Done: str
     def __init__(self, Done: _Optional[str] = ...) -> None: ...
+
+class ListVersionsReq(_message.Message):
+    __slots__ = ("Filesystems", "After")
+    FILESYSTEMS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    Filesystems: _containers.RepeatedScalarFieldContainer[str]
+    After: int
+    def __init__(self, Filesystems: _Optional[_Iterable[str]] = ..., After: _Optional[int] = ...) -> None: ...
+
+class VersionsOf(_message.Message):
+    __slots__ = ("Error", "Names", "Guids", "CreateTXGs", "Creations", "Bookmarks", "More")
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    GUIDS_FIELD_NUMBER: _ClassVar[int]
+    CREATETXGS_FIELD_NUMBER: _ClassVar[int]
+    CREATIONS_FIELD_NUMBER: _ClassVar[int]
+    BOOKMARKS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    Error: str
+    Names: str
+    Guids: _containers.RepeatedScalarFieldContainer[int]
+    CreateTXGs: _containers.RepeatedScalarFieldContainer[int]
+    Creations: _containers.RepeatedScalarFieldContainer[int]
+    Bookmarks: _containers.RepeatedScalarFieldContainer[int]
+    More: bool
+    def __init__(self, Error: _Optional[str] = ..., Names: _Optional[str] = ..., Guids: _Optional[_Iterable[int]] = ..., CreateTXGs: _Optional[_Iterable[int]] = ..., Creations: _Optional[_Iterable[int]] = ..., Bookmarks: _Optional[_Iterable[int]] = ..., More: bool = ...) -> None: ...
+
+class ListVersionsRes(_message.Message):
+    __slots__ = ("Listed",)
+    LISTED_FIELD_NUMBER: _ClassVar[int]
+    Listed: _containers.RepeatedCompositeFieldContainer[VersionsOf]
+    def __init__(self, Listed: _Optional[_Iterable[_Union[VersionsOf, _Mapping]]] = ...) -> None: ...

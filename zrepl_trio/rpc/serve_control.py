@@ -10,7 +10,7 @@ import trio
 
 from zrepl_trio.endpoint.protocol import Endpoint, NotSupported, Resolves
 from zrepl_trio.errors import RemoteProtocolError, TransportError, ZreplError
-from zrepl_trio.rpc import extensions, messages
+from zrepl_trio.rpc import extensions, listings, messages
 from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.elements import InvalidContent
 from zrepl_trio.rpc.grpc import Status
@@ -157,6 +157,22 @@ async def _resolve(endpoint: Endpoint, message: bytes) -> bytes:
     return extensions.encode_resolved(await endpoint.resolve(request))
 
 
+async def _list_versions_of(endpoint: Endpoint, message: bytes) -> bytes:
+    filesystems, after = listings.decode_request(message)
+    answer = listings.Answer(after=after)
+    for filesystem in filesystems:
+        try:
+            versions = await endpoint.list_versions(filesystem)
+        except TransportError:
+            raise
+        except ZreplError as error:
+            answer.fail(str(error))
+            continue
+        if not answer.add(versions):
+            break
+    return answer.encoded()
+
+
 METHODS: dict[str, Callable[[Endpoint, bytes], Awaitable[bytes]]] = {
     "Ping": _ping,
     "ListFilesystems": _list_filesystems,
@@ -166,5 +182,6 @@ METHODS: dict[str, Callable[[Endpoint, bytes], Awaitable[bytes]]] = {
     "SendDry": _send_dry,
     "SendCompleted": _send_completed,
     "Resolve": _resolve,
+    "ListVersions": _list_versions_of,
 }
-"""The calls of service `Replication`, by name; the last one is ours."""
+"""The calls of service `Replication`, by name; the last two are ours."""

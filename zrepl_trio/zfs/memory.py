@@ -51,9 +51,9 @@ from zrepl_trio.zfs.model import (
     ResumeToken,
     SendArgs,
     VersionKind,
+    in_order,
 )
 from zrepl_trio.zfs.names import DatasetPath
-from zrepl_trio.zfs.parse import version_order
 from zrepl_trio.zfs.placeholders import is_placeholder
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
 from zrepl_trio.zfs.same_version import check_existing_bookmark
@@ -442,4 +442,4 @@ def _versions(dataset: ModelDataset) -> list[FilesystemVersion]:
         )
         for s in dataset.snapshots.values()
     ]
-    return sorted(found, key=version_order)
+    return in_order(found)

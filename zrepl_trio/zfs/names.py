@@ -9,6 +9,7 @@ zrepl's stricter ones (no `%`, not `.` or `..`, ASCII).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NewType, Self
 
 __all__ = [
@@ -52,8 +53,10 @@ def check_identity(text: str) -> Identity:
     return Identity(check_component(text, "client identity"))
 
 
+@lru_cache(maxsize=1 << 16)
 def check_snapshot_name(text: str, what: str = "snapshot name") -> str:
-    """`text`, if it can stand behind `@` or `#`."""
+    """`text`, if it can stand behind `@` or `#`. Equal names are mostly one object, checked once: most
+    filesystems have snapshots of the same names."""
     return check_component(text, what)
 
 

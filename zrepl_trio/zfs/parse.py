@@ -20,6 +20,7 @@ from zrepl_trio.zfs.model import (
     PropertySource,
     ResumeToken,
     VersionKind,
+    in_order,
 )
 from zrepl_trio.zfs.names import DatasetPath, InvalidName, check_snapshot_name
 from zrepl_trio.zfs.placeholders import is_placeholder
@@ -36,13 +37,14 @@ __all__ = [
     "parse_resume_token",
     "parse_send_size",
     "parse_zfs_version",
-    "version_order",
 ]
 
 MAX_ROW_BYTES = 64 * 1024
 """Longest row taken: a property's value has at most 8 KiB (`ZAP_MAXVALUELEN`), a name 255 bytes."""
 
 _UINT64 = re.compile(r"[0-9]{1,20}", re.ASCII)
+_SNAPSHOT, _BOOKMARK = VersionKind
+_REMEMBERED = 1 << 16
 
 
 class Unexpected(ValueError):
@@ -58,14 +60,19 @@ class Rows(ABC):
     def feed(self, data: bytes | bytearray) -> None:
         """Take output as it comes."""
         self._pending += data
-        *rows, rest = self._pending.split(b"\n")
+        whole, newline, rest = self._pending.rpartition(b"\n")
         if len(rest) > MAX_ROW_BYTES:
             raise Unexpected(f"a row of more than {MAX_ROW_BYTES} bytes: {bytes(rest[:60])!r}…")
-        for row in rows:
-            if len(row) > MAX_ROW_BYTES:
-                raise Unexpected(f"a row of {len(row)} bytes: {bytes(row[:60])!r}…")
-            self.row(row.decode("utf-8", "surrogateescape"))
+        if newline:
+            self.rows(whole.decode("utf-8", "surrogateescape"))
         self._pending = rest
+
+    def rows(self, text: str) -> None:
+        """One or more rows, without the last one's newline."""
+        for row in text.split("\n"):
+            if len(row) > MAX_ROW_BYTES:
+                raise Unexpected(f"a row of {len(row)} bytes: {row[:60]!r}…")
+            self.row(row)
 
     def end(self) -> None:
         """The output has ended; raises when it ended inside a row."""
@@ -166,14 +173,79 @@ def source_guid(noted: Property) -> int | None:
     return int(noted.value)
 
 
+_VERSION_ROWS = re.compile(
+    r"^([^\t\n@#]+)([@#])([-_.: 0-9A-Za-z]{1,255})"
+    r"\t([0-9]{1,20})\t([0-9]{1,19})\t([0-9]{1,19})\t([0-9]{1,9}|-)$",
+    re.MULTILINE | re.ASCII,
+)
+
+
+class _Numbers(dict[str, int]):
+    """Text to number; bounded, since each may be another one."""
+
+    def __missing__(self, text: str) -> int:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        number = self[text] = int(text)
+        return number
+
+
+class _Names(dict[str, str]):
+    """Text to the same name, checked; bounded likewise."""
+
+    def __missing__(self, text: str) -> str:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        try:
+            name = self[text] = check_snapshot_name(text)
+        except InvalidName as error:
+            raise Unexpected(str(error)) from None
+        return name
+
+
 class VersionRows(Rows):
-    """`VERSION_COLUMNS` rows: the snapshots and bookmarks of each dataset."""
+    """`VERSION_COLUMNS` rows: the snapshots and bookmarks of each dataset.
+
+    There may be millions: rows of the usual look are taken apart all at once, and only where one has
+    another look, each by itself. Equal numbers are mostly one object, as equal names are.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.datasets: dict[DatasetPath, list[FilesystemVersion]] = {}
         # A dataset's rows need not be together, but it is checked once.
         self._of_name: dict[str, list[FilesystemVersion]] = {}
+        self._numbers = _Numbers()
+        self._names = _Names()
+
+    def rows(self, text: str) -> None:
+        found = _VERSION_ROWS.findall(text)
+        if len(found) != text.count("\n") + 1 or len(text) > MAX_ROW_BYTES * len(found):
+            super().rows(text)
+            return
+        names, numbers, last, versions = self._names, self._numbers, None, []
+        for path, sign, name, guid, createtxg, creation, userrefs in found:
+            if path != last:
+                last, versions = path, self._versions_of(path, path)
+            if (sign == "@") == (userrefs == "-"):
+                raise Unexpected(f"userrefs {userrefs!r} of {_quoted(path + sign + name)}")
+            versions.append(
+                FilesystemVersion(
+                    kind=_SNAPSHOT if sign == "@" else _BOOKMARK,
+                    name=names[name],
+                    guid=int(guid) if len(guid) < 20 else _uint64(guid, path),
+                    createtxg=numbers[createtxg],
+                    creation=numbers[creation],
+                    userrefs=None if userrefs == "-" else numbers[userrefs],
+                )
+            )
+
+    def _versions_of(self, path: str, row: str) -> list[FilesystemVersion]:
+        versions = self._of_name.get(path)
+        if versions is None:
+            versions = self.datasets.setdefault(_path(path, row), [])
+            self._of_name[path] = versions
+        return versions
 
     def row(self, text: str) -> None:
         fields = text.split("\t")
@@ -183,14 +255,9 @@ class VersionRows(Rows):
         at = max(full.rfind("@"), full.rfind("#"))
         if at < 0:
             raise Unexpected(f"neither snapshot nor bookmark: {_quoted(text)}")
-        kind = VersionKind(full[at])
-        try:
-            name = check_snapshot_name(full[at + 1 :])
-        except InvalidName as error:
-            raise Unexpected(f"{error}, in {_quoted(text)}") from None
         version = FilesystemVersion(
-            kind=kind,
-            name=name,
+            kind=VersionKind(full[at]),
+            name=self._names[full[at + 1 :]],
             guid=_uint64(guid, text),
             createtxg=_uint64(createtxg, text),
             creation=_uint64(creation, text),
@@ -198,22 +265,11 @@ class VersionRows(Rows):
         )
         if version.is_snapshot == (version.userrefs is None):
             raise Unexpected(f"userrefs {userrefs!r}, in {_quoted(text)}")
-        versions = self._of_name.get(full[:at])
-        if versions is None:
-            versions = self.datasets.setdefault(_path(full[:at], text), [])
-            self._of_name[full[:at]] = versions
-        versions.append(version)
+        self._versions_of(full[:at], text).append(version)
 
     def result(self) -> dict[DatasetPath, list[FilesystemVersion]]:
-        """Each dataset's versions in `version_order`."""
-        for versions in self.datasets.values():
-            versions.sort(key=version_order)
-        return self.datasets
-
-
-def version_order(version: FilesystemVersion) -> tuple[int, bool]:
-    """Sort key: by createtxg, a bookmark before a snapshot of the same (zfs has it after)."""
-    return version.createtxg, version.is_snapshot
+        """Each dataset's versions as `in_order` has them."""
+        return {path: in_order(versions) for path, versions in self.datasets.items()}
 
 
 class HoldRows(Rows):

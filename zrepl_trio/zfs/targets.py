@@ -77,6 +77,8 @@ class TargetRules:
 
     def place(self, wire: DatasetPath) -> DatasetPath:
         """Where `wire` lands, as a path below the root; raises NoPlace."""
+        if self.entries == _KEPT:
+            return wire
         there = self._forward(wire)
         if there is None:
             raise NoPlace("no entry of `recv.target` matches it")
@@ -101,6 +103,8 @@ class TargetRules:
 
     def wire(self, place: DatasetPath) -> DatasetPath | None:
         """The name whose place that is, None when no name's is: the inverse of `place`."""
+        if self.entries == _KEPT:
+            return place
         wire = self._back(place)
         if wire is None:
             return None
@@ -179,5 +183,7 @@ def _joined(head: str, tail: str) -> str:
     return "/".join(part for part in (head, tail) if part)
 
 
-WHOLE = TargetRules.of({"<": ""})
+_KEPT = (("<", ""),)
+
+WHOLE = TargetRules.of(dict(_KEPT))
 """zrepl's rule: names are kept whole, right below the root."""
