@@ -14,6 +14,7 @@ BENCHES = {
     "relay": "framed relay through two processes, against cat | cat",
     "pull": "the whole pull through sshd, against ssh | cat",
     "proxy": "start of the forced command",
+    "catchup": "many small snapshots to catch up",
     "scale": "many filesystems and nothing new",
     "setup": "connection set-up beside silent clients",
 }

@@ -18,7 +18,7 @@ import time
 
 from zrepl_trio.emulate import receiving, recovery, trees
 from zrepl_trio.emulate.fault import Fault
-from zrepl_trio.emulate.model import Bookmark, Dataset, Snapshot, World
+from zrepl_trio.emulate.model import Bookmark, Dataset, Pool, Snapshot, World
 from zrepl_trio.emulate.state import decode_pool, dumps, encode_pool, loads
 from zrepl_trio.emulate.stream import Entry
 from zrepl_trio.emulate.trees import Manifest
@@ -44,14 +44,17 @@ class Store:
         self.private = f"{self.directory}/{PRIVATE}"
         self._pools = f"{self.private}/pools"
         self.known_live: dict[str, Manifest] = {}
+        self._blobs_of: dict[str, frozenset[object]] = {}
+        self._saved: dict[str, tuple[tuple[int, ...], Pool]] = {}
         os.makedirs(self._pools, exist_ok=True)
         os.makedirs(f"{self.private}/data", exist_ok=True)
         os.makedirs(f"{self.private}/marks", exist_ok=True)
 
     # -- metadata --------------------------------------------------------------------------
 
-    def load(self) -> World:
-        """All pools as they are now."""
+    def load(self, *, to_change: bool = False) -> World:
+        """All pools as they are now. `to_change`, under the lock: as this object last saved them, as far as
+        nobody else has since."""
         world = World(bits=_bits, clock=lambda: int(time.time()))
         world.live_size = self.live_size
         world.altroot = self.directory
@@ -59,6 +62,9 @@ class Store:
             if name.startswith("."):
                 continue
             path = f"{self._pools}/{name}"
+            if to_change and name in self._saved and self._saved[name][0] == _identity(path):
+                world.pools[name] = self._saved[name][1]
+                continue
             try:
                 with open(path, "rb") as file:
                     data = file.read()
@@ -66,6 +72,10 @@ class Store:
                 continue
             world.pools[name] = decode_pool(data, path)
         return world
+
+    def forget(self) -> None:
+        """A change was given up half done."""
+        self._saved.clear()
 
     def change(self) -> Change:
         """`with store.change() as world:` alone; what was done is kept unless it raised."""
@@ -90,6 +100,7 @@ class Store:
             with open(temporary, "wb") as file:
                 file.write(encode_pool(pool))
             os.rename(temporary, path)
+            self._saved[name] = _identity(path), pool
         for name in os.listdir(self._pools):
             if name not in world.pools:
                 os.unlink(f"{self._pools}/{name}")
@@ -180,17 +191,23 @@ class Store:
         ]
         kept = {version.content for version in versions} | {dataset.head}
         alive = {snap.content for snap in dataset.snapshots.values()} | {dataset.head}
-        used = {
-            entry.blob
-            for name in alive
-            for entry in self.read_manifest(dataset, name).entries.values()
-        }
+        used: set[object] = set()
+        for name in alive:
+            used |= self._blobs(dataset, name)
         for name in os.listdir(f"{data}/b"):
             if name not in used:
                 os.unlink(f"{data}/b/{name}")
         for name in os.listdir(data):
             if name.startswith("m.") and name not in kept:
                 os.unlink(f"{data}/{name}")
+
+    def _blobs(self, dataset: Dataset, name: object) -> frozenset[object]:
+        """What a manifest refers to. One never changes, so a long receive reads each once."""
+        path = f"{self.data(dataset)}/{name}"
+        if path not in self._blobs_of:
+            entries = self.read_manifest(dataset, name).entries.values()
+            self._blobs_of[path] = frozenset([entry.blob for entry in entries])
+        return self._blobs_of[path]
 
     def sweep_destroyed(self, world: World) -> None:
         """Remove the data of datasets that are no more. Under the lock, after `save`."""
@@ -322,6 +339,15 @@ def _volume_manifest(path: str) -> Manifest:
     return manifest
 
 
+def _identity(path: str) -> tuple[int, ...]:
+    """What tells a pool's file from any other that was ever in its place."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 class Change:
     """The lock, and the world that it protects; see `Store.change`."""
 
@@ -336,10 +362,11 @@ class Change:
         self._lock = os.open(f"{self._store.private}/lock", flags, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-            self._world = self._store.load()
+            self._world = self._store.load(to_change=self._keep)
             if self._keep:
                 recovery.recover(self._store, self._world)
         except BaseException:
+            self._store.forget()
             os.close(self._lock)
             raise
         return self._world
@@ -357,6 +384,7 @@ class Change:
                 self._store.save(self._world)
                 recovery.finish(self._store, self._world)
             elif self._keep:
+                self._store.forget()
                 recovery.recover(self._store, self._store.load())
         finally:
             os.close(self._lock)
