@@ -350,7 +350,7 @@ async def test_one_command_reads_it_all_back(pair: Pair) -> None:
         for call in pair.target.calls
         if call.split()[0] in {"dataset", "datasets", "versions", "properties", "properties_of"}
     ]
-    assert reads == ["dataset", "versions", "properties_of"]
+    assert reads == ["dataset", "properties_of", "versions"]
 
 
 async def test_a_parent_made_by_another_is_read_for_the_next() -> None:

@@ -10,13 +10,17 @@ import trio.testing
 
 from tests.replication.notation import path
 from tests.replication.pair import SteppingClock
+from zrepl_trio.endpoint.guarantees import Bookmark, Changes
 from zrepl_trio.endpoint.listing import listing_roots
-from zrepl_trio.endpoint.remembered import REMEMBERED_S, RememberedVersions
+from zrepl_trio.endpoint.protect import carry_out
+from zrepl_trio.endpoint.remembered import REMEMBERED_S, Remembered
 from zrepl_trio.errors import DatasetNotFound
 from zrepl_trio.zfs.memory import MemoryZfs
+from zrepl_trio.zfs.model import Dataset
 from zrepl_trio.zfs.names import DatasetPath
 
 NAMES = [path(f"tank/f{number}") for number in range(20)]
+DATASETS = [Dataset(path=name, guid=number) for number, name in enumerate(NAMES)]
 
 
 @pytest.fixture
@@ -41,18 +45,18 @@ def calls(zfs: MemoryZfs) -> list[str]:
 
 
 @pytest.fixture
-def remembered(zfs: MemoryZfs) -> RememberedVersions:
-    made = RememberedVersions(zfs)
-    made.expect(NAMES)
+def remembered(zfs: MemoryZfs) -> Remembered:
+    made = Remembered(zfs)
+    made.expect(DATASETS)
     return made
 
 
-async def names(remembered: RememberedVersions, dataset: DatasetPath) -> list[str]:
+async def names(remembered: Remembered, dataset: DatasetPath) -> list[str]:
     return [version.name for version in await remembered.of(dataset)]
 
 
 async def test_all_are_answered_from_one_listing_also_when_asked_at_once(
-    remembered: RememberedVersions, calls: list[str]
+    remembered: Remembered, calls: list[str]
 ) -> None:
     async with trio.open_nursery() as nursery:
         for name in NAMES:
@@ -62,7 +66,7 @@ async def test_all_are_answered_from_one_listing_also_when_asked_at_once(
 
 
 async def test_what_changed_is_listed_anew_alone(
-    remembered: RememberedVersions, zfs: MemoryZfs, calls: list[str]
+    remembered: Remembered, zfs: MemoryZfs, calls: list[str]
 ) -> None:
     assert await names(remembered, NAMES[0]) == ["1"]
     await zfs.snapshot(NAMES[0], "2")
@@ -74,15 +78,15 @@ async def test_what_changed_is_listed_anew_alone(
     assert calls == ["versions"]
 
 
-async def test_each_planning_lists_anew(remembered: RememberedVersions, zfs: MemoryZfs) -> None:
+async def test_each_planning_lists_anew(remembered: Remembered, zfs: MemoryZfs) -> None:
     assert await names(remembered, NAMES[0]) == ["1"]
     await zfs.snapshot(NAMES[0], "2")
-    remembered.expect(NAMES)
+    remembered.expect(DATASETS)
     assert await names(remembered, NAMES[0]) == ["1", "2"]
 
 
 async def test_nothing_is_remembered_for_long(
-    remembered: RememberedVersions, zfs: MemoryZfs, autojump_clock: trio.testing.MockClock
+    remembered: Remembered, zfs: MemoryZfs, autojump_clock: trio.testing.MockClock
 ) -> None:
     assert await names(remembered, NAMES[0]) == ["1"]
     await zfs.snapshot(NAMES[0], "2")
@@ -90,9 +94,7 @@ async def test_nothing_is_remembered_for_long(
     assert await names(remembered, NAMES[0]) == ["1", "2"]
 
 
-async def test_what_nobody_was_told_of_is_asked_for(
-    remembered: RememberedVersions, zfs: MemoryZfs
-) -> None:
+async def test_what_nobody_was_told_of_is_asked_for(remembered: Remembered, zfs: MemoryZfs) -> None:
     zfs.add_filesystem("tank/other")
     assert await names(remembered, path("tank/other")) == []
     with pytest.raises(DatasetNotFound):
@@ -113,3 +115,48 @@ async def test_what_nobody_was_told_of_is_asked_for(
 def test_where_to_list_from(paths: str, configured: str, roots: str) -> None:
     found = listing_roots([path(p) for p in paths.split()], [path(p) for p in configured.split()])
     assert found == roots.split()
+
+
+async def test_holds_are_asked_for_once_for_all_that_can_have_any(
+    remembered: Remembered, zfs: MemoryZfs, calls: list[str]
+) -> None:
+    for name in NAMES[:5]:
+        await zfs.hold(name, ["1"], "tag")
+    calls.clear()
+    for name in NAMES:
+        versions, holds = await remembered.with_holds(name)
+        assert [version.name for version in versions] == ["1"]
+        assert [hold.tag for hold in holds] == ["tag"] * (name in NAMES[:5])
+    assert calls == ["versions_below", "holds_of"]
+
+
+async def test_a_snapshot_that_is_gone_is_the_business_of_its_own_dataset(
+    remembered: Remembered, zfs: MemoryZfs
+) -> None:
+    for name in NAMES[:2]:
+        await zfs.hold(name, ["1"], "tag")
+    await remembered.of(NAMES[0])
+    await zfs.release(NAMES[1], ["1"], "tag")
+    await zfs.destroy_snapshots(NAMES[1], ["1"])
+    _, holds = await remembered.with_holds(NAMES[0])
+    assert [hold.dataset for hold in holds] == [NAMES[0]]
+    with pytest.raises(DatasetNotFound):
+        await remembered.with_holds(NAMES[1])
+
+
+async def test_our_own_changes_are_kept_up_with(
+    remembered: Remembered, zfs: MemoryZfs, calls: list[str]
+) -> None:
+    name = NAMES[0]
+    versions, holds = await remembered.with_holds(name)
+    first = Changes(tag="tag", hold=("1",), bookmark=(Bookmark(versions[0], "mark"),))
+    second = Changes(tag="tag", release=("1",), destroy=("mark",))
+    calls.clear()
+    for changes in (first, second):
+        assert await carry_out(zfs, name, changes)
+        remembered.changed(name, changes, versions, holds)
+        seen = len(calls)
+        versions, holds = await remembered.with_holds(name)
+        assert len(calls) == seen
+        assert versions == await zfs.versions(name)
+        assert holds == await zfs.holds(name, ["1"])

@@ -172,7 +172,7 @@ class TestProtection:
             case GuaranteeKind.INCREMENTAL:
                 assert during == [
                     {tentative(one.guid)},
-                    {tentative(one.guid), tentative(two.guid), cursor(one.guid)},
+                    {tentative(two.guid), cursor(one.guid)},
                 ]
             case GuaranteeKind.NOTHING:
                 assert during == [set(), set()]
@@ -895,7 +895,7 @@ class TestCancel:
                 else:
                     assert await pair.marks(name) == {cursor(three.guid)}
                     assert await pair.kept(name) == {f"@3={LAST}"}
-        assert points > 20
+        assert points > 15  # calls of zfs in it
 
     async def test_at_every_checkpoint_of_a_first_replication(
         self, autojump_clock: trio.abc.Clock

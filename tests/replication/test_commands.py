@@ -14,6 +14,7 @@ from tests.replication.hosts import Hosts, open_hosts
 from tests.replication.notation import path
 from tests.replication.pair import MIB, the
 from tests.support.resources import nothing_left_behind
+from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.replication.policy import DivergencePolicy, ReplicationOptions
 from zrepl_trio.replication.report import Outcome
 from zrepl_trio.zfs.model import SendFlags
@@ -108,6 +109,35 @@ async def test_nothing_new_costs_four_processes_whatever_the_number(hosts: Hosts
     assert report.outcome is Outcome.DONE, report.error
     assert [fs.steps for fs in report.attempts[-1].filesystems] == [()] * 6
     assert len(hosts.commands) <= 4, hosts.commands
+
+
+@pytest.mark.parametrize(
+    ("kind", "each"),
+    [
+        # hold, send, bookmark, release, destroy; recv, get, hold, release
+        (GuaranteeKind.RESUMABILITY, 9),
+        # bookmark, send, bookmark, destroy, destroy; recv, get, hold, release
+        (GuaranteeKind.INCREMENTAL, 9),
+        # send; recv, get
+        (GuaranteeKind.NOTHING, 3),
+    ],
+)
+async def test_a_new_snapshot_costs_few_processes(
+    hosts: Hosts, kind: GuaranteeKind, each: int
+) -> None:
+    count = 8
+    options = ReplicationOptions(
+        protection=Protection(initial=kind, incremental=kind), size_estimates=0
+    )
+    for number in range(count):
+        await hosts.create(f"ztsrc/f{number}")
+    for name in ("1", "2"):
+        for number in range(count):
+            await hosts.snapshot(f"ztsrc/f{number}", name)
+        hosts.commands.clear()
+        report = await hosts.run(options)
+        assert report.outcome is Outcome.DONE, report.error
+    assert len(hosts.commands) <= each * count + 10, hosts.commands
 
 
 async def test_a_diverged_replica_is_rolled_back_or_set_aside(hosts: Hosts) -> None:

@@ -163,6 +163,54 @@ async def check_properties(host: Host) -> None:
     assert (got["readonly"].value, got["readonly"].source) == ("on", PropertySource.LOCAL)
 
 
+async def check_holds_of_several(host: Host) -> None:
+    zfs = host.zfs
+    one, two = await source(host, "one"), await source(host, "two")
+    for path in (one, two):
+        for name in ("1", "2"):
+            await zfs.snapshot(path, name)
+    await zfs.hold(one, ["1", "2"], "tag")
+    await zfs.hold(two, ["2"], "tag")
+    await zfs.hold(two, ["2"], "other")
+    found = await zfs.holds_of({one: ["1"], two: ["1", "2"]})
+    assert found[one] == await zfs.holds(one, ["1"])
+    assert {(hold.dataset, hold.snapshot, hold.tag) for hold in found[two]} == {
+        (two, "2", "tag"),
+        (two, "2", "other"),
+    }
+    with pytest.raises(DatasetNotFound):
+        await zfs.holds_of({one: ["1"], two: ["nosuch"]})
+    await zfs.release(one, ["1", "2"], "tag")
+    await zfs.release(two, ["2"], "tag")
+    await zfs.release(two, ["2"], "other")
+    assert await zfs.holds_of({one: ["1"], two: ["1", "2"]}) == {}
+
+
+async def check_properties_of_a_snapshot(host: Host) -> None:
+    path = await source(host)
+    taken = await snap(host, path, "1")
+    await host.zfs.hold(path, ["1"], "tag")
+    full = f"{path}@1"
+    names = [
+        "guid",
+        "createtxg",
+        "creation",
+        "userrefs",
+        "encryption",
+        "zrepl:placeholder",
+        "quota",
+    ]
+    got = await host.zfs.properties_of([path, full], names)
+    assert int(got[full]["guid"].value) == taken.guid
+    assert int(got[full]["createtxg"].value) == taken.createtxg
+    assert int(got[full]["creation"].value) == taken.creation
+    assert got[full]["userrefs"].value == "1"
+    assert got[path]["guid"].value != got[full]["guid"].value
+    await host.zfs.release(path, ["1"], "tag")
+    with pytest.raises(DatasetNotFound):
+        await host.zfs.properties_of([path, f"{path}@2"], ["guid"])
+
+
 async def check_properties_of_several(host: Host) -> None:
     zfs = host.zfs
     path = await source(host)

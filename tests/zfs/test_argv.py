@@ -56,7 +56,7 @@ LISTED = "guid,type,zrepl:placeholder,receive_resume_token,encryption,zrepl-trio
         (argv.destroy_bookmark(FS, "b"), "zfs destroy FS#b"),
         (argv.destroy_snapshots(FS, ["a", "b"]), "zfs destroy FS@a,b"),
         (argv.hold(FS, ["a", "b"], "tag"), "zfs hold tag FS@a FS@b"),
-        (argv.list_holds(FS, ["a", "b"]), "zfs holds -H FS@a FS@b"),
+        (argv.list_holds([f"{FS}@a", f"{FS}@b"]), "zfs holds -H FS@a FS@b"),
         (argv.release(FS, ["a", "b"], "tag"), "zfs release tag FS@a FS@b"),
         (argv.rollback(FS, "a"), "zfs rollback -r FS@a"),
         (argv.rename(FS, DatasetPath.parse("tank/b")), "zfs rename FS tank/b"),

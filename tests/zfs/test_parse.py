@@ -234,15 +234,18 @@ def test_unexpected_version_rows_are_refused(row: str) -> None:
 # -- holds -----------------------------------------------------------------------------------
 
 
+HELD = {f"tank/a@{name}": (TANK_A, name) for name in ("1", "2")}
+
+
 def test_holds_as_recorded() -> None:
-    rows = fed(HoldRows(TANK_A, ["1", "2"]), out("zfs.holds.two-snapshots"))
+    rows = fed(HoldRows(HELD), out("zfs.holds.two-snapshots"))
     assert set(rows.result()) == {Hold(TANK_A, "1", "zrepl_STEP_J_job"), Hold(TANK_A, "1", "other")}
 
 
 @pytest.mark.parametrize("row", ["tank/a@3\ttag\tdate", "tank/a@1\ttag", "tank/a@1\t\tdate", "x"])
 def test_unexpected_holds_are_refused(row: str) -> None:
     with pytest.raises(Unexpected):
-        fed(HoldRows(TANK_A, ["1"]), row + "\n")
+        fed(HoldRows({"tank/a@1": (TANK_A, "1")}), row + "\n")
 
 
 # -- any chunking ----------------------------------------------------------------------------
@@ -250,7 +253,7 @@ def test_unexpected_holds_are_refused(row: str) -> None:
 SAMPLES: list[tuple[Callable[[], Any], str]] = [
     (VersionRows, out("zfs.list.versions-bookmark,snapshot")),
     (DatasetRows, dataset_text("tank") + dataset_text("tank/b")),
-    (lambda: HoldRows(TANK_A, ["1", "2"]), out("zfs.holds.two")),
+    (lambda: HoldRows(HELD), out("zfs.holds.two")),
 ]
 
 

@@ -10,7 +10,7 @@ each command costs a process and often a pool sync.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zrepl_trio.endpoint.abstractions import (
     CursorKind,
@@ -22,12 +22,13 @@ from zrepl_trio.endpoint.abstractions import (
     tentative_name,
 )
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
-from zrepl_trio.zfs.model import FilesystemVersion, Hold
+from zrepl_trio.zfs.model import FilesystemVersion, Hold, VersionKind, in_order
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
     "Bookmark",
     "Changes",
+    "after_changes",
     "after_confirmation",
     "after_receive",
     "before_send",
@@ -97,8 +98,12 @@ def before_send(
         case GuaranteeKind.INCREMENTAL:
             hold = inner
             # a `from` that is a bookmark can't be bookmarked by every zfs; it serves as it is
+            # and one that has a cursor is protected by that
+            cursors = {v.guid for v in cursors_of(versions, job, [CursorKind.CURSOR])}
             bookmark = [
-                Bookmark(v, tentative_name(dataset, v.guid, job)) for v in step if v.is_snapshot
+                Bookmark(v, tentative_name(dataset, v.guid, job))
+                for v in step
+                if v.is_snapshot and (v is not from_ or v.guid not in cursors)
             ]
         case GuaranteeKind.NOTHING:
             pass
@@ -178,6 +183,30 @@ def after_receive(
         hold=tuple(name for name in hold if name not in held),
         release=tuple(name for name in held if name not in hold),
     )
+
+
+def after_changes(
+    dataset: DatasetPath,
+    changes: Changes,
+    versions: Sequence[FilesystemVersion],
+    holds: Sequence[Hold],
+) -> tuple[list[FilesystemVersion], list[Hold]]:
+    """What versions and holds are once all of the changes are made."""
+    more = dict.fromkeys(changes.hold, 1) | dict.fromkeys(changes.release, -1)
+    kept = [
+        replace(v, userrefs=(v.userrefs or 0) + more[v.name])
+        if v.is_snapshot and v.name in more
+        else v
+        for v in versions
+        if v.is_snapshot or v.name not in changes.destroy
+    ]
+    made = [
+        replace(b.snapshot, kind=VersionKind.BOOKMARK, name=b.name, userrefs=None)
+        for b in changes.bookmark
+    ]
+    still = [h for h in holds if h.tag != changes.tag or h.snapshot not in changes.release]
+    held = [Hold(dataset, name, changes.tag) for name in changes.hold]
+    return in_order([*made, *kept]), [*still, *held]
 
 
 def _missing(

@@ -21,12 +21,13 @@ async def holds_on(zfs: Zfs, dataset: DatasetPath, versions: list[FilesystemVers
     return await zfs.holds(dataset, snapshots) if snapshots else []
 
 
-async def carry_out(zfs: Zfs, dataset: DatasetPath, changes: Changes) -> None:
-    """Make what protects, then drop what is no longer needed.
+async def carry_out(zfs: Zfs, dataset: DatasetPath, changes: Changes) -> bool:
+    """Make what protects, then drop what is no longer needed; whether all was done.
 
     A ZfsError while making is raised and nothing is dropped. One while dropping is only
     logged: what stays does no harm but space, and the next step tries again.
     """
+    all_done = True
     if changes.hold:
         await zfs.hold(dataset, changes.hold, changes.tag)
     for bookmark in changes.bookmark:
@@ -35,6 +36,7 @@ async def carry_out(zfs: Zfs, dataset: DatasetPath, changes: Changes) -> None:
         try:
             await zfs.release(dataset, changes.release, changes.tag)
         except ZfsError as error:
+            all_done = False
             log.warning(
                 "cannot release old holds",
                 filesystem=str(dataset),
@@ -46,9 +48,11 @@ async def carry_out(zfs: Zfs, dataset: DatasetPath, changes: Changes) -> None:
         try:
             await zfs.destroy_bookmark(dataset, name)
         except ZfsError as error:
+            all_done = False
             log.warning(
                 "cannot destroy an old cursor",
                 filesystem=str(dataset),
                 bookmark=name,
                 err=str(error),
             )
+    return all_done

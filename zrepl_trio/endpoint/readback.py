@@ -11,20 +11,28 @@ from dataclasses import dataclass
 
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.received_properties import KEY_LOCATION, ReceivedProperties
-from zrepl_trio.errors import PolicyBreach
+from zrepl_trio.errors import PolicyBreach, ZfsError
 from zrepl_trio.zfs.argv import PLACEHOLDER, SOURCE_GUID
-from zrepl_trio.zfs.model import Property, PropertySource, ReceiveArgs
+from zrepl_trio.zfs.model import (
+    FilesystemVersion,
+    Property,
+    PropertySource,
+    ReceiveArgs,
+    VersionKind,
+)
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.placeholders import is_placeholder
 
 __all__ = [
     "ENCRYPTION",
     "ENCRYPTION_PROPERTIES",
+    "SNAPSHOT_PROPERTIES",
     "Received",
     "check_placeholder",
     "check_received",
     "is_encrypted",
     "properties_to_read",
+    "read_back",
 ]
 
 ENCRYPTION, _ROOT = "encryption", "encryptionroot"
@@ -77,6 +85,28 @@ def properties_to_read(args: ReceiveArgs) -> list[str]:
     return list(dict.fromkeys((*names, *args.exclude, *args.override)))
 
 
+SNAPSHOT_PROPERTIES = ("guid", "createtxg", "creation", "userrefs")
+"""What `read_back` takes."""
+
+
+def read_back(name: str, found: Properties) -> FilesystemVersion:
+    """A snapshot as its properties say; ZfsError when they make none."""
+    try:
+        guid, createtxg, creation, userrefs = (
+            int(found[each].value) for each in SNAPSHOT_PROPERTIES
+        )
+    except ValueError as error:
+        raise ZfsError(f"zfs does not tell of snapshot {name} what it is: {error}") from None
+    return FilesystemVersion(
+        kind=VersionKind.SNAPSHOT,
+        name=name,
+        guid=guid,
+        createtxg=createtxg,
+        creation=creation,
+        userrefs=userrefs,
+    )
+
+
 def is_encrypted(found: Properties) -> bool:
     """Whether the dataset is."""
     return found[ENCRYPTION].value not in {"off", "-"}
@@ -104,7 +134,7 @@ def check_placeholder(
 def check_received(
     path: DatasetPath,
     what: Received,
-    found: Mapping[DatasetPath, Properties],
+    found: Mapping[str, Properties],
     *,
     root: DatasetPath,
 ) -> None:
@@ -129,7 +159,7 @@ def check_received(
 
 
 def _check_clear_text(
-    path: DatasetPath, what: Received, found: Mapping[DatasetPath, Properties], root: DatasetPath
+    path: DatasetPath, what: Received, found: Mapping[str, Properties], root: DatasetPath
 ) -> None:
     """What lies in clear text must be meant to."""
     actual = found[path][ENCRYPTION]

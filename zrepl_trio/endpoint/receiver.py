@@ -12,7 +12,6 @@ from zrepl_trio.endpoint.blame import cause
 from zrepl_trio.endpoint.confine import Confinement
 from zrepl_trio.endpoint.destroy import destroy_listed
 from zrepl_trio.endpoint.guarantees import after_receive, kind_for
-from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.endpoint.model import (
     Filesystem,
     GuaranteeKind,
@@ -27,22 +26,24 @@ from zrepl_trio.endpoint.placeholders import (
     missing_parents,
     placeholder_properties,
 )
-from zrepl_trio.endpoint.protect import carry_out, holds_on
+from zrepl_trio.endpoint.protect import carry_out
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
 from zrepl_trio.endpoint.readback import (
     ENCRYPTION_PROPERTIES,
+    SNAPSHOT_PROPERTIES,
     Received,
     check_placeholder,
     check_received,
     is_encrypted,
     properties_to_read,
+    read_back,
 )
 from zrepl_trio.endpoint.received_properties import (
     HARMLESS_KEY_LOCATIONS,
     KEY_LOCATION,
     ReceivedProperties,
 )
-from zrepl_trio.endpoint.remembered import RememberedVersions
+from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.endpoint.resolving import roll_back, set_aside
 from zrepl_trio.errors import (
     DatasetBusy,
@@ -59,6 +60,7 @@ from zrepl_trio.zfs.model import (
     Dataset,
     DestroyResult,
     FilesystemVersion,
+    Hold,
     Property,
     PropertySource,
     ReceiveArgs,
@@ -102,7 +104,7 @@ class Receiver:
         self._unmounted = unmounted
         self._throttle = throttle
         self._creating = trio.Lock()
-        self._remembered = RememberedVersions(zfs, [self._confined.client_root])
+        self._remembered = Remembered(zfs, [self._confined.client_root])
 
     async def ping(self, message: str) -> str:
         return message
@@ -118,6 +120,8 @@ class Receiver:
                     "its pool"
                 ) from None
             datasets = []
+        placed = [(dataset, self._confined.wire(dataset.path)) for dataset in datasets]
+        self._remembered.expect([dataset for dataset, wire in placed if wire is not None])
         listed = [
             Filesystem(
                 path=wire,
@@ -125,10 +129,9 @@ class Receiver:
                 is_placeholder=dataset.is_placeholder,
                 dataset_guid=dataset.source_guid,
             )
-            for dataset in datasets
-            if (wire := self._confined.wire(dataset.path)) is not None
+            for dataset, wire in placed
+            if wire is not None
         ]
-        self._remembered.expect([self._confined.local(each.path) for each in listed])
         # Passages: a sender so goes on below what has no place itself.
         passages = self._confined.targets.without_place()
         return [Filesystem(path=wire, is_placeholder=True) for wire in passages] + listed
@@ -154,7 +157,7 @@ class Receiver:
         self, filesystems: Collection[DatasetPath]
     ) -> dict[DatasetPath, list[FilesystemVersion]]:
         local = {self._confined.local(wire): wire for wire in filesystems}
-        listed = await versions_of(self._zfs, local, [self._confined.client_root])
+        listed = await self._remembered.all_of(local)
         return {local[path]: versions for path, versions in listed.items()}
 
     async def send_dry(self, request: SendRequest) -> int | None:
@@ -191,8 +194,20 @@ class Receiver:
         path = self._confined.local_snapshot(request.filesystem, request.to.name)
         for version in request.between:
             self._confined.local_snapshot(request.filesystem, version.name)
-        self._remembered.forget(path)
-        target = await self._prepared(path, clear=request.clear_resume_token)
+        try:
+            await self._receive(path, request, stream)
+        except BaseException:
+            # after an error, and after a cancel in the middle of it, nothing is sure any more
+            self._remembered.forget(path)
+            raise
+
+    async def _receive(
+        self, path: DatasetPath, request: ReceiveRequest, stream: StreamSource
+    ) -> None:
+        target = self._remembered.dataset(path)
+        if target is None or target.is_placeholder or target.resume_token is not None:
+            self._remembered.forget(path)
+            target = await self._prepared(path, clear=request.clear_resume_token)
         resuming = target is not None and target.resume_token is not None
         over_placeholder = target is not None and target.is_placeholder
         if over_placeholder and not resuming:
@@ -216,10 +231,13 @@ class Receiver:
             if request.between:
                 await self._hold_part(path, request, kind)
             raise
-        versions = await self._zfs.versions(path)
-        received = self._verified(path, request, versions)
-        await self._settle(
+        if request.between:
+            # which of them came is not known before zfs is asked
+            self._remembered.forget(path)
+            self._check_guids(path, request, await self._zfs.versions(path))
+        received = await self._settle(
             path,
+            request.to,
             Received(
                 args=args,
                 rules=self._properties,
@@ -228,23 +246,25 @@ class Receiver:
                 raw=request.raw,
             ),
         )
-        await self._hold(path, kind, received, versions)
+        versions, holds = await self._remembered.with_holds(path)
+        if all(version.guid != received.guid for version in versions):
+            versions = [*versions, received]
+        await self._hold(path, kind, received, versions, holds)
 
     async def _hold(
         self,
         path: DatasetPath,
         kind: GuaranteeKind,
         received: FilesystemVersion,
-        versions: list[FilesystemVersion],
+        versions: Sequence[FilesystemVersion],
+        holds: Sequence[Hold],
     ) -> None:
         """The hold on what was last received moves to `received`."""
-        changes = after_receive(
-            job=self._job,
-            kind=kind,
-            received=received,
-            holds=await holds_on(self._zfs, path, versions),
-        )
-        await carry_out(self._zfs, path, changes)
+        changes = after_receive(job=self._job, kind=kind, received=received, holds=holds)
+        if await carry_out(self._zfs, path, changes):
+            self._remembered.changed(path, changes, versions, holds)
+        else:
+            self._remembered.forget(path)
 
     async def _hold_part(
         self, path: DatasetPath, request: ReceiveRequest, kind: GuaranteeKind
@@ -252,11 +272,12 @@ class Receiver:
         """The same, as far as a range came that failed. What goes wrong here is only logged: there is
         a better error to raise."""
         guids = {version.guid for version in request.between}
+        self._remembered.forget(path)
         try:
-            versions = await self._zfs.versions(path)
+            versions, holds = await self._remembered.with_holds(path)
             came = [v for v in versions if v.is_snapshot and v.guid in guids]
             if came:
-                await self._hold(path, kind, came[-1], versions)
+                await self._hold(path, kind, came[-1], versions, holds)
         except ZfsError as error:
             log.warning("cannot hold what was received", filesystem=str(path), err=str(error))
 
@@ -374,38 +395,36 @@ class Receiver:
         if why is not None:
             raise why
 
-    def _verified(
-        self,
-        path: DatasetPath,
-        request: ReceiveRequest,
-        versions: Sequence[FilesystemVersion],
-    ) -> FilesystemVersion:
-        """What was really received, read back: a peer may have sent something else."""
-        to = request.to
+    def _check_guids(
+        self, path: DatasetPath, request: ReceiveRequest, versions: Sequence[FilesystemVersion]
+    ) -> None:
+        """What came of a range, read back; of the last one, `_settle` reads it."""
         there = {version.name: version for version in versions if version.is_snapshot}
-        for announced in (*request.between, to):
-            # one between may have been destroyed on the sender just before zfs sent it
-            found = there.get(announced.name)
-            if found is not None and found.guid != announced.guid:
-                raise ZfsError(
-                    f"{path}@{found.name} was received with guid {found.guid:#x}, but the sender "
-                    f"announced {announced.guid:#x}; it is left as it is: look at both sides",
-                    dataset=path,
-                )
-        if to.name in there:
-            return there[to.name]
-        raise ZfsError(
-            f"{path}@{to.name} does not exist although `zfs recv` succeeded: "
-            "the stream held another snapshot",
-            dataset=path,
-        )
+        for announced in request.between:
+            # one may have been destroyed on the sender just before zfs sent it
+            if announced.name in there:
+                _check_guid(path, there[announced.name], announced)
 
-    async def _settle(self, path: DatasetPath, what: Received) -> None:
+    async def _settle(
+        self, path: DatasetPath, to: FilesystemVersion, what: Received
+    ) -> FilesystemVersion:
         """Read back what is there, by one command; set what of our own `zfs recv -o` left undone,
-        and raise PolicyBreach unless all else is as the job and the stream demand."""
+        and raise unless the snapshot is the announced one (a peer may have sent something else) and
+        all else is as the job and the stream demand (PolicyBreach). Gives the snapshot."""
         root = self._confined.root
-        paths = dict.fromkeys((path, path.ancestors()[-1], root))
-        found = await self._zfs.properties_of(list(paths), properties_to_read(what.args))
+        snapshot = f"{path}@{to.name}"
+        paths = dict.fromkeys((path, path.ancestors()[-1], root, snapshot))
+        names = dict.fromkeys((*properties_to_read(what.args), *SNAPSHOT_PROPERTIES))
+        try:
+            found = await self._zfs.properties_of(list(paths), list(names))
+        except DatasetNotFound as error:
+            raise ZfsError(
+                f"{snapshot} does not exist although `zfs recv` succeeded: the stream held another "
+                f"snapshot ({error})",
+                dataset=path,
+            ) from error
+        received = read_back(to.name, found[snapshot])
+        _check_guid(path, received, to)
         ours = found[path]
         missing: dict[str, str] = {}
         guid = what.args.override.get(SOURCE_GUID)
@@ -423,3 +442,15 @@ class Receiver:
         if missing:
             await self._zfs.set_properties(path, missing)
         check_received(path, what, found, root=root)
+        return received
+
+
+def _check_guid(
+    path: DatasetPath, received: FilesystemVersion, announced: FilesystemVersion
+) -> None:
+    if received.guid != announced.guid:
+        raise ZfsError(
+            f"{path}@{received.name} was received with guid {received.guid:#x}, but the sender "
+            f"announced {announced.guid:#x}; it is left as it is: look at both sides",
+            dataset=path,
+        )

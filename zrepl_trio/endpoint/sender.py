@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 from zrepl_trio.endpoint.abstractions import newest_cursor
 from zrepl_trio.endpoint.destroy import destroy_listed
 from zrepl_trio.endpoint.guarantees import after_confirmation, before_send, kind_for
-from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
-from zrepl_trio.endpoint.protect import carry_out, holds_on
+from zrepl_trio.endpoint.protect import carry_out
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
-from zrepl_trio.endpoint.remembered import RememberedVersions
+from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.endpoint.requests import (
     check_encryption,
     check_features,
@@ -25,7 +24,7 @@ from zrepl_trio.endpoint.source import ZfsSource
 from zrepl_trio.errors import DatasetNotFound, Refused, ZfsError
 from zrepl_trio.pace import Throttle
 from zrepl_trio.zfs.filter import FilesystemFilter
-from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, SendArgs, SendFlags
+from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, Hold, SendArgs, SendFlags
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
 from zrepl_trio.zfs.port import Zfs
 
@@ -58,7 +57,7 @@ class Sender:
         self._on_unmatched = on_unmatched
         self._throttle = throttle
         self._in_use: list[SendRequest] = []
-        self._remembered = RememberedVersions(zfs, filesystems.roots)
+        self._remembered = Remembered(zfs, filesystems.roots)
 
     async def ping(self, message: str) -> str:
         return message
@@ -66,17 +65,16 @@ class Sender:
     async def list_filesystems(self) -> list[Filesystem]:
         datasets = await self._zfs.datasets()
         self._on_unmatched(len(self._filter.unmatched(dataset.path for dataset in datasets)))
-        admitted = [
+        admitted = [dataset for dataset in datasets if self._filter.admits(dataset.path)]
+        self._remembered.expect(admitted)
+        return [
             Filesystem(
                 path=dataset.path,
                 is_placeholder=dataset.is_placeholder,
                 dataset_guid=dataset.guid,
             )
-            for dataset in datasets
-            if self._filter.admits(dataset.path)
+            for dataset in admitted
         ]
-        self._remembered.expect([each.path for each in admitted])
-        return admitted
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         return await self._remembered.of(self._check_access(filesystem))
@@ -90,7 +88,7 @@ class Sender:
     ) -> dict[DatasetPath, list[FilesystemVersion]]:
         for filesystem in filesystems:
             self._check_access(filesystem)
-        return await versions_of(self._zfs, filesystems, self._filter.roots)
+        return await self._remembered.all_of(filesystems)
 
     @property
     def moves_ranges(self) -> bool:
@@ -109,7 +107,7 @@ class Sender:
 
     async def _dry(self, request: SendRequest) -> SendArgs:
         try:
-            args, _ = await self._validated(request)
+            args, _, _ = await self._validated(request)
         except ZfsError:
             self._remembered.forget(request.filesystem)
             raise
@@ -117,10 +115,8 @@ class Sender:
 
     @asynccontextmanager
     async def send(self, request: SendRequest) -> AsyncGenerator[SendReply]:
-        self._remembered.forget(request.filesystem)
-        with self._using(request):
-            args, versions = await self._validated(request)
-            holds = await holds_on(self._zfs, args.dataset, versions)
+        with self._using(request), self._forgotten_if_it_fails(request):
+            args, versions, holds = await self._validated(request)
             changes = before_send(
                 dataset=args.dataset,
                 job=self._job,
@@ -132,7 +128,10 @@ class Sender:
                 holds=holds,
                 in_use=self._used_by_others(request),
             )
-            await carry_out(self._zfs, args.dataset, changes)
+            if await carry_out(self._zfs, args.dataset, changes):
+                self._remembered.changed(args.dataset, changes, versions, holds)
+            else:
+                self._remembered.forget(args.dataset)
             async with self._zfs.open_send(args) as send:
                 yield SendReply(
                     used_resume_token=args.token is not None,
@@ -143,11 +142,13 @@ class Sender:
 
     async def send_completed(self, request: SendRequest) -> None:
         dataset = self._check_access(request.filesystem)
-        self._remembered.forget(dataset)
-        versions = await self._zfs.versions(dataset)
+        with self._forgotten_if_it_fails(request):
+            await self._completed(dataset, request)
+
+    async def _completed(self, dataset: DatasetPath, request: SendRequest) -> None:
+        versions, holds = await self._remembered.with_holds(dataset)
         # `from_` is not looked for: the first, unheard answer to this may have dropped it
         to = find_version(dataset, request.to, versions)
-        holds = await holds_on(self._zfs, dataset, versions)
         changes = after_confirmation(
             dataset=dataset,
             job=self._job,
@@ -157,7 +158,10 @@ class Sender:
             holds=holds,
             in_use=self._used_by_others(request),
         )
-        await carry_out(self._zfs, dataset, changes)
+        if await carry_out(self._zfs, dataset, changes):
+            self._remembered.changed(dataset, changes, versions, holds)
+        else:
+            self._remembered.forget(dataset)
 
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
         raise NotSupported("sender does not implement Receive()")
@@ -186,13 +190,19 @@ class Sender:
             )
         return dataset
 
-    async def _validated(self, request: SendRequest) -> tuple[SendArgs, list[FilesystemVersion]]:
-        """The request as our own records have it, and all versions of the dataset."""
+    async def _validated(
+        self, request: SendRequest
+    ) -> tuple[SendArgs, list[FilesystemVersion], list[Hold]]:
+        """The request as our own records have it, and all versions of the dataset with their holds."""
         path = self._check_access(request.filesystem)
-        dataset = await self._zfs.dataset(path)
+        if request.from_ is None:
+            # An increment of what has another guid by now, the receiver's zfs does not take; of
+            # a full stream it would take anything.
+            self._remembered.forget(path)
+        dataset = self._remembered.dataset(path) or await self._zfs.dataset(path)
         if dataset is None:
             raise DatasetNotFound(f"dataset {path} does not exist", dataset=path)
-        versions = await self._zfs.versions(path)
+        versions, holds = await self._remembered.with_holds(path)
         to = find_version(path, request.to, versions)
         if not to.is_snapshot:
             raise Refused(f"{to.full(path)} is a bookmark; only a snapshot can be sent")
@@ -224,7 +234,16 @@ class Sender:
             packed=bool(request.between),
             flags=self._flags,
         )
-        return args, versions
+        return args, versions, holds
+
+    @contextmanager
+    def _forgotten_if_it_fails(self, request: SendRequest) -> Generator[None]:
+        """After an error, and after a cancel in the middle of it, nothing is sure any more."""
+        try:
+            yield
+        except BaseException:
+            self._remembered.forget(request.filesystem)
+            raise
 
     @contextmanager
     def _using(self, request: SendRequest) -> Generator[None]:

@@ -99,8 +99,8 @@ def list_versions_below(root: DatasetPath) -> Argv:
     )
 
 
-def get_properties(paths: Sequence[DatasetPath], names: Sequence[str]) -> Argv:
-    """Those properties of each dataset."""
+def get_properties(paths: Sequence[str], names: Sequence[str]) -> Argv:
+    """Those properties of each dataset or snapshot."""
     return ("zfs", "get", "-Hp", "-o", _GET_COLUMNS, ",".join(names), *paths)
 
 
@@ -142,8 +142,9 @@ def hold(path: DatasetPath, snapshots: Iterable[str], tag: str) -> Argv:
     return ("zfs", "hold", tag, *(f"{path}@{name}" for name in snapshots))
 
 
-def list_holds(path: DatasetPath, snapshots: Iterable[str]) -> Argv:
-    return ("zfs", "holds", "-H", *(f"{path}@{name}" for name in snapshots))
+def list_holds(snapshots: Iterable[str]) -> Argv:
+    """The holds on these, each with its dataset."""
+    return ("zfs", "holds", "-H", *snapshots)
 
 
 def release(path: DatasetPath, snapshots: Iterable[str], tag: str) -> Argv:

@@ -127,8 +127,8 @@ class CliZfs:
         return (await self.properties_of([path], names))[path]
 
     async def properties_of(
-        self, paths: Sequence[DatasetPath], names: Sequence[str]
-    ) -> dict[DatasetPath, dict[str, Property]]:
+        self, paths: Sequence[str], names: Sequence[str]
+    ) -> dict[str, dict[str, Property]]:
         rows = PropertyRows(names)
         words = argv.get_properties(paths, names)
         self._check_not_blocked(paths[0])
@@ -231,11 +231,19 @@ class CliZfs:
 
     async def holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
         self._check_not_blocked(path)
-        found: list[Hold] = []
-        for batch in chunked(list(snapshots), len(path) + 1):
-            rows = HoldRows(path, batch)
-            words = argv.list_holds(path, batch)
-            found += await self._stream(words, rows, rows.result, dataset=path)
+        return (await self.holds_of({path: snapshots})).get(path, [])
+
+    async def holds_of(
+        self, snapshots: Mapping[DatasetPath, Collection[str]]
+    ) -> dict[DatasetPath, list[Hold]]:
+        wanted = {f"{path}@{name}": (path, name) for path, of in snapshots.items() for name in of}
+        one = next(iter(snapshots), "") if len(snapshots) == 1 else ""
+        found: dict[DatasetPath, list[Hold]] = {}
+        for batch in chunked(list(wanted), 0):
+            rows = HoldRows(wanted)
+            words = argv.list_holds(batch)
+            for hold in await self._stream(words, rows, rows.result, dataset=one):
+                found.setdefault(hold.dataset, []).append(hold)
         return found
 
     async def hold(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:

@@ -177,15 +177,23 @@ class MemoryZfs:
         return {name: self._property(dataset, name) for name in names}
 
     async def properties_of(
-        self, paths: Sequence[DatasetPath], names: Sequence[str]
-    ) -> dict[DatasetPath, dict[str, Property]]:
+        self, paths: Sequence[str], names: Sequence[str]
+    ) -> dict[str, dict[str, Property]]:
         await self._enter("properties_of", paths[0])
+        found = {}
         with self._words(argv.get_properties(paths, names), paths[0]):
-            found = {path: self.world.open(path) for path in paths}
-        return {
-            path: {name: self._property(dataset, name) for name in names}
-            for path, dataset in found.items()
-        }
+            for path in paths:
+                name, _, snapshot = path.partition("@")
+                dataset = self.world.open(name)
+                if snapshot and snapshot not in dataset.snapshots:
+                    raise Fault(f"cannot open '{path}': dataset does not exist")
+                found[path] = {
+                    each: _of_snapshot(dataset.snapshots[snapshot], each)
+                    if snapshot
+                    else self._property(dataset, each)
+                    for each in names
+                }
+        return found
 
     async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
         await self._enter("set_properties", path)
@@ -258,13 +266,25 @@ class MemoryZfs:
         if not snapshots:
             return []
         found = []
-        with self._words(argv.list_holds(path, snapshots), path):
+        with self._words(argv.list_holds([f"{path}@{name}" for name in snapshots]), path):
             dataset = self.world.open(path)
             for name in snapshots:
                 if name not in dataset.snapshots:
                     raise Fault(f"cannot open '{path}@{name}': dataset does not exist")
                 found += [Hold(path, name, tag) for tag in dataset.snapshots[name].holds]
         return found
+
+    async def holds_of(
+        self, snapshots: Mapping[DatasetPath, Collection[str]]
+    ) -> dict[DatasetPath, list[Hold]]:
+        await self._enter("holds_of", "")
+        before, self.before, calls = self.before, None, len(self.calls)
+        try:
+            found = {path: await self.holds(path, names) for path, names in snapshots.items()}
+            return {path: holds for path, holds in found.items() if holds}
+        finally:
+            self.before = before
+            del self.calls[calls:]
 
     async def hold(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
         await self._enter("hold", path)
@@ -418,6 +438,16 @@ class MemoryZfs:
             else None,
             encrypted=bool(dataset.local.get("encryption")),
         )
+
+
+def _of_snapshot(snapshot: Snapshot, name: str) -> Property:
+    known = {
+        "guid": snapshot.guid,
+        "createtxg": snapshot.createtxg,
+        "creation": snapshot.creation,
+        "userrefs": len(snapshot.holds),
+    }
+    return Property(str(known.get(name, "-")), PropertySource.NONE)
 
 
 def _versions(dataset: ModelDataset) -> list[FilesystemVersion]:

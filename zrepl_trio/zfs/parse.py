@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 from zrepl_trio.zfs.argv import DATASET_PROPERTIES, PLACEHOLDER, SOURCE_GUID
 from zrepl_trio.zfs.model import (
@@ -273,12 +273,11 @@ class VersionRows(Rows):
 
 
 class HoldRows(Rows):
-    """`zfs holds -H` rows of snapshots of one dataset."""
+    """`zfs holds -H` rows of `wanted` snapshots, by their full names."""
 
-    def __init__(self, path: DatasetPath, snapshots: Collection[str]) -> None:
+    def __init__(self, wanted: Mapping[str, tuple[DatasetPath, str]]) -> None:
         super().__init__()
-        self._path = path
-        self._wanted = {f"{path}@{name}": name for name in snapshots}
+        self._wanted = wanted
         self._holds: list[Hold] = []
 
     def row(self, text: str) -> None:
@@ -286,7 +285,7 @@ class HoldRows(Rows):
         tag, sep, _ = rest.rpartition("\t")
         if full not in self._wanted or not sep or not tag:
             raise Unexpected(f"not a hold on one of the snapshots asked for: {_quoted(text)}")
-        self._holds.append(Hold(self._path, self._wanted[full], tag))
+        self._holds.append(Hold(*self._wanted[full], tag))
 
     def result(self) -> list[Hold]:
         """The holds in zfs's order."""

@@ -81,9 +81,9 @@ class Zfs(Protocol):
         """Those properties of one dataset; unset user properties have value `-`."""
 
     async def properties_of(
-        self, paths: Sequence[DatasetPath], names: Sequence[str]
-    ) -> dict[DatasetPath, dict[str, Property]]:
-        """The same of several datasets, in one command."""
+        self, paths: Sequence[str], names: Sequence[str]
+    ) -> dict[str, dict[str, Property]]:
+        """The same of several datasets and snapshots, in one command."""
 
     async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
         """Set them locally, in one command."""
@@ -120,6 +120,11 @@ class Zfs(Protocol):
 
     async def holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
         """Holds on those snapshots, one command for all."""
+
+    async def holds_of(
+        self, snapshots: Mapping[DatasetPath, Collection[str]]
+    ) -> dict[DatasetPath, list[Hold]]:
+        """The same of several datasets, one command for all; one without holds is absent."""
 
     async def hold(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
         """Put `tag` on each. Idempotent."""
