@@ -28,6 +28,7 @@ from tests.rpc.pairs import (
 from tests.rpc.test_grpc import EMPTY_SETTINGS, GO_SERVER_START, PREFACE, goaway
 from tests.rpc.test_messages import POOL_A, V1
 from tests.rpc.test_server import Client
+from zrepl_trio.endpoint.model import Filesystem
 from zrepl_trio.errors import (
     ConnectFailed,
     HandshakeFailed,
@@ -50,6 +51,7 @@ from zrepl_trio.rpc.label import LABEL_BYTES, Label
 from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.transport.base import Connection
 from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
 
 
 class Slow(FakeEndpoint):
@@ -122,8 +124,13 @@ async def test_an_answer_over_four_mebibytes_is_a_clear_error() -> None:
     long = FilesystemVersion(kind=V1.kind, name="x" * 240, guid=1, createtxg=1, creation=1)
     endpoint.versions = {POOL_A: [long] * 16_000}
     async with remote(endpoint) as far:
-        with pytest.raises(RemoteProtocolError, match=r"ListFilesystemVersions: .*over gRPC"):
+        with pytest.raises(RemoteError, match=r"pool/a with 16000 snapshots .*gRPC takes 4194304"):
             await far.list_versions(POOL_A)
+        endpoint.filesystems = [
+            Filesystem(path=DatasetPath(f"pool/{'x' * 200}{number}")) for number in range(20_000)
+        ]
+        with pytest.raises(RemoteError, match=r"20000 filesystems: .*gRPC takes 4194304"):
+            await far.list_filesystems()
         assert await far.ping("still here") == "still here"
 
 

@@ -9,11 +9,11 @@ import structlog
 import trio
 
 from zrepl_trio.endpoint.protocol import Endpoint, NotSupported, Resolves
-from zrepl_trio.errors import RemoteProtocolError, TransportError, ZreplError
+from zrepl_trio.errors import LocalProtocolError, RemoteProtocolError, TransportError, ZreplError
 from zrepl_trio.rpc import extensions, listings, messages
 from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.elements import InvalidContent
-from zrepl_trio.rpc.grpc import Status
+from zrepl_trio.rpc.grpc import MAX_MESSAGE_BYTES, Status
 from zrepl_trio.rpc.grpc_server import Call, CallCancelled, GrpcServer
 from zrepl_trio.rpc.h2conn import MAX_STREAMS
 from zrepl_trio.rpc.link import Link
@@ -112,12 +112,26 @@ async def _ping(endpoint: Endpoint, message: bytes) -> bytes:
 
 async def _list_filesystems(endpoint: Endpoint, message: bytes) -> bytes:
     messages.decode_empty(message)
-    return messages.encode_filesystems(await endpoint.list_filesystems())
+    filesystems = await endpoint.list_filesystems()
+    return _of_legal_size(
+        messages.encode_filesystems(filesystems), f"{len(filesystems)} filesystems"
+    )
 
 
 async def _list_versions(endpoint: Endpoint, message: bytes) -> bytes:
     filesystem = messages.decode_filesystem(message)
-    return messages.encode_versions(await endpoint.list_versions(filesystem))
+    versions = await endpoint.list_versions(filesystem)
+    what = f"{filesystem} with {len(versions)} snapshots and bookmarks"
+    return _of_legal_size(messages.encode_versions(versions), what)
+
+
+def _of_legal_size(answer: bytes, what: str) -> bytes:
+    if len(answer) > MAX_MESSAGE_BYTES:
+        raise LocalProtocolError(
+            f"{what}: the listing has {len(answer)} bytes, and gRPC takes {MAX_MESSAGE_BYTES}: prune, "
+            "split it among jobs, or have zrepl-trio on both sides, which lists snapshots in parts"
+        )
+    return answer
 
 
 async def _destroy_snapshots(endpoint: Endpoint, message: bytes) -> bytes:
