@@ -246,10 +246,12 @@ def strip(pair: Pair, name: str) -> None:
     [(PlaceholderEncryption.INHERIT, True), (PlaceholderEncryption.OFF, False)],
 )
 async def test_placeholders_and_replicas_are_as_the_mode_says(
-    pair: Pair, mode: PlaceholderEncryption, encrypted: bool
+    mode: PlaceholderEncryption, encrypted: bool
 ) -> None:
+    pair = Pair(placeholder=mode)
+    pair.fill("tank/a", 1000)
+    await pair.snapshot("tank/a", "1")
     seal(pair, ROOT)
-    pair.receiver._placeholder_encryption = mode
     await receive(pair)
     for name in (LOCAL.ancestors()[-1], LOCAL):
         dataset = await pair.target.dataset(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import structlog
@@ -20,19 +20,16 @@ from zrepl_trio.endpoint.model import (
     SendRequest,
     Way,
 )
+from zrepl_trio.endpoint.parents import Parents
 from zrepl_trio.endpoint.placeholders import (
     NO_LONGER,
     PlaceholderEncryption,
-    missing_parents,
-    placeholder_properties,
 )
 from zrepl_trio.endpoint.protect import carry_out
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
 from zrepl_trio.endpoint.readback import (
-    ENCRYPTION_PROPERTIES,
     SNAPSHOT_PROPERTIES,
     Received,
-    check_placeholder,
     check_received,
     is_encrypted,
     properties_to_read,
@@ -47,9 +44,7 @@ from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.endpoint.resolving import roll_back, set_aside
 from zrepl_trio.errors import (
     DatasetBusy,
-    DatasetExists,
     DatasetNotFound,
-    PolicyBreach,
     Refused,
     ZfsError,
     ZreplError,
@@ -99,11 +94,11 @@ class Receiver:
         self._zfs = zfs
         self._job = job
         self._confined = Confinement(root, identity, targets)
+        self._parents = Parents(zfs, self._confined, placeholder_encryption)
         self._placeholder_encryption = placeholder_encryption
         self._properties = properties
         self._unmounted = unmounted
         self._throttle = throttle
-        self._creating = trio.Lock()
         self._remembered = Remembered(zfs, [self._confined.client_root])
 
     async def ping(self, message: str) -> str:
@@ -285,60 +280,13 @@ class Receiver:
         """The target as it is once its parents exist and unwanted partial state is gone."""
         target = await self._zfs.dataset(path)
         if target is None:
-            await self._create_parents(path)
+            await self._parents.create(path)
         elif clear and target.resume_token is not None:
             log.info("partly received state is dropped", filesystem=str(path))
             await self._zfs.abort_receive(path)
             # a replica that was never received whole goes away with its state
             target = await self._zfs.dataset(path)
         return target
-
-    async def _create_parents(self, path: DatasetPath) -> None:
-        async with self._creating:
-            known: dict[DatasetPath, Dataset] = {}
-            # upwards to the first that exists: mostly that is the parent itself
-            for ancestor in reversed(path.ancestors()):
-                dataset = await self._zfs.dataset(ancestor)
-                if dataset is not None:
-                    known[ancestor] = dataset
-                    break
-            existing = {a for top in known for a in (*top.ancestors(), top)}
-            above: Mapping[str, Property] | None = None
-            for parent in missing_parents(root=self._confined.root, target=path, existing=existing):
-                properties = placeholder_properties(
-                    parent,
-                    client_root=self._confined.client_root,
-                    encryption=self._placeholder_encryption,
-                )
-                if above is None:
-                    above = await self._zfs.properties(
-                        parent.ancestors()[-1], ENCRYPTION_PROPERTIES
-                    )
-                log.info("placeholder is created", filesystem=str(parent))
-                try:
-                    await self._zfs.create_filesystem(parent, properties)
-                except DatasetExists:
-                    above = None  # somebody else was faster; it is there, which is what we need
-                    continue
-                above = await self._read_back(parent, properties, above)
-
-    async def _read_back(
-        self, path: DatasetPath, wanted: Mapping[str, str], above: Mapping[str, Property]
-    ) -> Mapping[str, Property]:
-        """The new placeholder's properties; one that is not as it should be is removed again, so
-        that nothing is ever received below it."""
-        names = list(dict.fromkeys((*ENCRYPTION_PROPERTIES, *wanted)))
-        found = await self._zfs.properties(path, names)
-        try:
-            check_placeholder(path, found, wanted=wanted, parent=above)
-        except PolicyBreach as breach:
-            try:
-                # zfs refuses it when there are snapshots or children, and no file can be in it
-                await self._zfs.destroy_filesystem(path)
-            except ZfsError as error:
-                breach.add_note(f"it is still there: {error}")
-            raise
-        return found
 
     async def _empty(self, path: DatasetPath) -> None:
         """Remove a placeholder's snapshots (of a recursive snapshot, say): `zfs recv -F` of a
