@@ -55,6 +55,7 @@ async def receive(
     wanted = replace(wanted, **changes)  # type: ignore[arg-type]
     async with pair.sender.send(request) as reply:
         await pair.receiver.receive(wanted, wrap(reply.stream))
+    await pair.receiver.settle()
 
 
 class Broken:

@@ -258,10 +258,12 @@ class TestSend:
                 held = {f"@{n}={STEP}" for n in "123"}
                 assert await pair.marks("tank/a") == held
             await pair.sender.send_completed(quick)
+            await pair.sender.settle()
             marks = await pair.marks("tank/a")
             assert {f"@1={STEP}", f"@2={STEP}"} < marks
             assert f"@3={STEP}" not in marks
         await pair.sender.send_completed(slow)
+        await pair.sender.settle()
         assert STEP not in str(await pair.marks("tank/a"))
 
     async def test_the_size_of_a_step_from_a_bookmark_is_unknown(self, pair: Pair) -> None:

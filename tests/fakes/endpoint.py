@@ -91,6 +91,7 @@ class FakeEndpoint:
         self.open_sends = 0
         self.cursor: int | None = None
         self.sizes: list[int | None] = []
+        self.settled = 0
 
     async def _asked(self, *what: object) -> None:
         self.asked.append(what[0] if len(what) == 1 else what)
@@ -143,6 +144,10 @@ class FakeEndpoint:
 
     async def send_completed(self, request: SendRequest) -> None:
         await self._asked(request)
+
+    async def settle(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.settled += 1
 
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
         await self._asked(request)

@@ -125,6 +125,10 @@ class Cable:
         async with self._over("send_completed", request.filesystem):
             await self.end.send_completed(request)
 
+    async def settle(self) -> None:
+        async with self._over("settle"):
+            await self.end.settle()
+
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
         async with self._over("receive", request.filesystem):
             await self.end.receive(request, stream)

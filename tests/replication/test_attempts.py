@@ -687,7 +687,7 @@ class TestLink:
         await pair.snapshot("tank/a", "2", 100)
 
         async def down(call: str, _dataset: str) -> None:
-            if call == "hold":
+            if call == "properties_of":
                 pair.cable.down = True
 
         pair.target.before = down

@@ -74,6 +74,31 @@ async def test_a_range_goes_through_the_whole_wire() -> None:
     assert endpoint.asked == ["hi", RANGE, RANGE, RANGE, into, RANGE]
 
 
+async def test_a_client_of_ours_says_when_to_settle() -> None:
+    endpoint = FakeEndpoint()
+    async with remote(endpoint) as far:
+        await far.settle()  # nothing was asked yet, so nothing can be put off
+        assert endpoint.settled == 0
+        await far.send_completed(RESUMED_SEND)
+        await far.receive(RECEIVE, FakeSource.of(b"x"))
+        assert endpoint.settled == 0
+        await far.settle()
+        assert endpoint.settled == 1
+    assert endpoint.settled == 2  # and once more when it has left
+
+
+async def test_for_a_zrepl_nothing_is_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zrepl_trio.rpc.greeting.OUR_BANNER", handshake.render())
+    endpoint = FakeEndpoint()
+    async with remote(endpoint) as far:
+        await far.send_completed(RESUMED_SEND)
+        assert endpoint.settled == 1
+        await far.receive(RECEIVE, FakeSource.of(b"x"))
+        assert endpoint.settled == 2
+        await far.settle()
+        assert endpoint.settled == 2
+
+
 async def test_a_peer_without_ranges_is_never_sent_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A zrepl would take a range for one step, and leave out what is between."""
     monkeypatch.setattr("zrepl_trio.rpc.greeting.OUR_BANNER", handshake.render())

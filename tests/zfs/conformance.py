@@ -169,9 +169,11 @@ async def check_holds_of_several(host: Host) -> None:
     for path in (one, two):
         for name in ("1", "2"):
             await zfs.snapshot(path, name)
-    await zfs.hold(one, ["1", "2"], "tag")
-    await zfs.hold(two, ["2"], "tag")
+    await zfs.hold_of({one: ["1"], two: ["2"]}, "tag")
+    await zfs.hold_of({one: ["1", "2"], two: ["2"]}, "tag")  # some are there already
     await zfs.hold(two, ["2"], "other")
+    with pytest.raises(DatasetNotFound):
+        await zfs.hold_of({one: ["1"], two: ["nosuch"]}, "tag")
     found = await zfs.holds_of({one: ["1"], two: ["1", "2"]})
     assert found[one] == await zfs.holds(one, ["1"])
     assert {(hold.dataset, hold.snapshot, hold.tag) for hold in found[two]} == {
@@ -180,9 +182,8 @@ async def check_holds_of_several(host: Host) -> None:
     }
     with pytest.raises(DatasetNotFound):
         await zfs.holds_of({one: ["1"], two: ["nosuch"]})
-    await zfs.release(one, ["1", "2"], "tag")
-    await zfs.release(two, ["2"], "tag")
-    await zfs.release(two, ["2"], "other")
+    await zfs.release_of({one: ["1", "2"], two: ["2"]}, "tag")
+    await zfs.release_of({one: ["1"], two: ["2"]}, "other")
     assert await zfs.holds_of({one: ["1"], two: ["1", "2"]}) == {}
 
 

@@ -116,6 +116,10 @@ class Endpoint(Protocol):
     async def send_completed(self, request: SendRequest) -> None:
         """The receiver has confirmed that step: move the cursor, drop step holds."""
 
+    async def settle(self) -> None:
+        """Do what was put off: holds to move or to drop, for many filesystems at once. To be called at
+        the end of a run, and now and then in one."""
+
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
         """Take the stream to its end, verify, hold (Receiver only)."""
 

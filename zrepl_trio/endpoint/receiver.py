@@ -11,7 +11,8 @@ import trio
 from zrepl_trio.endpoint.blame import cause
 from zrepl_trio.endpoint.confine import Confinement
 from zrepl_trio.endpoint.destroy import destroy_listed
-from zrepl_trio.endpoint.guarantees import after_receive, kind_for
+from zrepl_trio.endpoint.guarantees import Changes, after_receive, kind_for
+from zrepl_trio.endpoint.later import Later
 from zrepl_trio.endpoint.model import (
     Filesystem,
     GuaranteeKind,
@@ -25,7 +26,6 @@ from zrepl_trio.endpoint.placeholders import (
     NO_LONGER,
     PlaceholderEncryption,
 )
-from zrepl_trio.endpoint.protect import carry_out
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
 from zrepl_trio.endpoint.readback import (
     SNAPSHOT_PROPERTIES,
@@ -100,11 +100,13 @@ class Receiver:
         self._unmounted = unmounted
         self._throttle = throttle
         self._remembered = Remembered(zfs, [self._confined.client_root])
+        self._later = Later(zfs, self._remembered)
 
     async def ping(self, message: str) -> str:
         return message
 
     async def list_filesystems(self) -> list[Filesystem]:
+        await self._later.settle()
         root, client_root = self._confined.root, self._confined.client_root
         try:
             datasets = await self._zfs.datasets([client_root])
@@ -171,17 +173,22 @@ class Receiver:
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
         path = self._confined.local(filesystem)
+        await self._later.settle()
         self._remembered.forget(path)
         return await destroy_listed(self._zfs, path, snapshots)
 
     async def resolve(self, request: ResolveRequest) -> str:
         path = self._confined.local(request.filesystem)
+        await self._later.settle()
         self._remembered.forget(path)
         match request.way:
             case Way.ROLLBACK:
                 return await roll_back(self._zfs, path, self._job, request)
             case Way.KEEP_COPY:
                 return await set_aside(self._zfs, path, request)
+
+    async def settle(self) -> None:
+        await self._later.settle()
 
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
         if not request.to.is_snapshot:
@@ -241,10 +248,11 @@ class Receiver:
                 raw=request.raw,
             ),
         )
-        versions, holds = await self._remembered.with_holds(path)
-        if all(version.guid != received.guid for version in versions):
-            versions = [*versions, received]
-        await self._hold(path, kind, received, versions, holds)
+        async with self._later.deciding(path):
+            versions, holds = await self._remembered.with_holds(path)
+            if all(version.guid != received.guid for version in versions):
+                versions = [*versions, received]
+            await self._hold(path, kind, received, versions, holds)
 
     async def _hold(
         self,
@@ -256,10 +264,9 @@ class Receiver:
     ) -> None:
         """The hold on what was last received moves to `received`."""
         changes = after_receive(job=self._job, kind=kind, received=received, holds=holds)
-        if await carry_out(self._zfs, path, changes):
-            self._remembered.changed(path, changes, versions, holds)
-        else:
-            self._remembered.forget(path)
+        nothing_yet = Changes(tag=changes.tag)
+        self._remembered.changed(path, nothing_yet, versions, holds)
+        await self._later.put_off(path, changes)
 
     async def _hold_part(
         self, path: DatasetPath, request: ReceiveRequest, kind: GuaranteeKind
@@ -269,10 +276,11 @@ class Receiver:
         guids = {version.guid for version in request.between}
         self._remembered.forget(path)
         try:
-            versions, holds = await self._remembered.with_holds(path)
-            came = [v for v in versions if v.is_snapshot and v.guid in guids]
-            if came:
-                await self._hold(path, kind, came[-1], versions, holds)
+            async with self._later.deciding(path):
+                versions, holds = await self._remembered.with_holds(path)
+                came = [v for v in versions if v.is_snapshot and v.guid in guids]
+                if came:
+                    await self._hold(path, kind, came[-1], versions, holds)
         except ZfsError as error:
             log.warning("cannot hold what was received", filesystem=str(path), err=str(error))
 

@@ -105,6 +105,12 @@ class Remembered:
         if path in self._known:
             self._known[path] = _State(*after_changes(path, changes, versions, holds))
 
+    def did(self, path: DatasetPath, changes: Changes) -> None:
+        """The same, for changes that were put off: to what it is known to be now."""
+        state = self._known.get(path)
+        if state is not None and state.holds is not None:
+            self.changed(path, changes, state.versions, state.holds)
+
     async def _state(self, path: DatasetPath) -> _State | None:
         async with self._listing:
             if path in self._expected and trio.current_time() >= self._until:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 from zrepl_trio.endpoint.abstractions import newest_cursor
 from zrepl_trio.endpoint.destroy import destroy_listed
-from zrepl_trio.endpoint.guarantees import after_confirmation, before_send, kind_for
+from zrepl_trio.endpoint.guarantees import Changes, after_confirmation, before_send, kind_for
+from zrepl_trio.endpoint.later import Later
 from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
 from zrepl_trio.endpoint.protect import carry_out
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
@@ -58,11 +60,13 @@ class Sender:
         self._throttle = throttle
         self._in_use: list[SendRequest] = []
         self._remembered = Remembered(zfs, filesystems.roots)
+        self._later = Later(zfs, self._remembered)
 
     async def ping(self, message: str) -> str:
         return message
 
     async def list_filesystems(self) -> list[Filesystem]:
+        await self._later.settle()
         datasets = await self._zfs.datasets()
         self._on_unmatched(len(self._filter.unmatched(dataset.path for dataset in datasets)))
         admitted = [dataset for dataset in datasets if self._filter.admits(dataset.path)]
@@ -116,22 +120,8 @@ class Sender:
     @asynccontextmanager
     async def send(self, request: SendRequest) -> AsyncGenerator[SendReply]:
         with self._using(request), self._forgotten_if_it_fails(request):
-            args, versions, holds = await self._validated(request)
-            changes = before_send(
-                dataset=args.dataset,
-                job=self._job,
-                kind=kind_for(request.protection, initial=args.from_ is None),
-                from_=args.from_,
-                to=args.to,
-                between=request.between,
-                versions=versions,
-                holds=holds,
-                in_use=self._used_by_others(request),
-            )
-            if await carry_out(self._zfs, args.dataset, changes):
-                self._remembered.changed(args.dataset, changes, versions, holds)
-            else:
-                self._remembered.forget(args.dataset)
+            async with self._later.deciding(request.filesystem):
+                args = await self._protected(request)
             async with self._zfs.open_send(args) as send:
                 yield SendReply(
                     used_resume_token=args.token is not None,
@@ -140,10 +130,27 @@ class Sender:
                     raw=self._flags.encrypted,
                 )
 
+    async def _protected(self, request: SendRequest) -> SendArgs:
+        args, versions, holds = await self._validated(request)
+        changes = before_send(
+            dataset=args.dataset,
+            job=self._job,
+            kind=kind_for(request.protection, initial=args.from_ is None),
+            from_=args.from_,
+            to=args.to,
+            between=request.between,
+            versions=versions,
+            holds=holds,
+            in_use=self._used_by_others(request),
+        )
+        await self._make(args.dataset, changes, versions, holds)
+        return args
+
     async def send_completed(self, request: SendRequest) -> None:
         dataset = self._check_access(request.filesystem)
         with self._forgotten_if_it_fails(request):
-            await self._completed(dataset, request)
+            async with self._later.deciding(dataset):
+                await self._completed(dataset, request)
 
     async def _completed(self, dataset: DatasetPath, request: SendRequest) -> None:
         versions, holds = await self._remembered.with_holds(dataset)
@@ -158,10 +165,25 @@ class Sender:
             holds=holds,
             in_use=self._used_by_others(request),
         )
-        if await carry_out(self._zfs, dataset, changes):
-            self._remembered.changed(dataset, changes, versions, holds)
+        await self._make(dataset, changes, versions, holds)
+
+    async def _make(
+        self,
+        dataset: DatasetPath,
+        changes: Changes,
+        versions: list[FilesystemVersion],
+        holds: list[Hold],
+    ) -> None:
+        """What protects and where the cursor is, now; holds that are no longer needed, later."""
+        at_once = replace(changes, release=())
+        if await carry_out(self._zfs, dataset, at_once):
+            self._remembered.changed(dataset, at_once, versions, holds)
         else:
             self._remembered.forget(dataset)
+        await self._later.put_off(dataset, Changes(tag=changes.tag, release=changes.release))
+
+    async def settle(self) -> None:
+        await self._later.settle()
 
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
         raise NotSupported("sender does not implement Receive()")
@@ -175,6 +197,7 @@ class Sender:
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
         dataset = self._check_access(filesystem)
+        await self._later.settle()
         self._remembered.forget(dataset)
         return await destroy_listed(self._zfs, dataset, snapshots)
 

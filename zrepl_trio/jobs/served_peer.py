@@ -77,6 +77,9 @@ class ServedPeer:
         known = self._known(request.filesystem)
         self._times[request.filesystem] = replace(known, replicated=request.to.creation)
 
+    async def settle(self) -> None:
+        await self._sender.settle()
+
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
         await self._sender.receive(request, stream)
 

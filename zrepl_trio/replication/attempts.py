@@ -10,7 +10,7 @@ import trio
 from zrepl_trio.clock import WallClock
 from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.replication.classify import ErrorClass
-from zrepl_trio.replication.execute import Attempt, AttemptResult, Memory
+from zrepl_trio.replication.execute import Attempt, AttemptResult, Memory, settle
 from zrepl_trio.replication.link import wait_for_link
 from zrepl_trio.replication.planning import DecodeToken
 from zrepl_trio.replication.policy import ReplicationOptions
@@ -20,6 +20,8 @@ from zrepl_trio.replication.report import Outcome, Report
 __all__ = ["RETRY_PAUSE_S", "replicate"]
 
 log = structlog.get_logger()
+
+_SETTLE_LIMIT_S = 5.0
 
 RETRY_PAUSE_S = 2.0
 """A breath before the next attempt on a good link: a killed `zfs recv` may still be saving its
@@ -44,7 +46,11 @@ async def replicate(
     progress = Progress(clock=clock, publish=report, monotonic=trio.current_time)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(progress.keep_fresh)
-        outcome = await _attempts(sender, receiver, options, progress, decode_token)
+        try:
+            outcome = await _attempts(sender, receiver, options, progress, decode_token)
+        finally:
+            with trio.move_on_after(_SETTLE_LIMIT_S, shield=True):
+                await settle(sender, receiver)
         nursery.cancel_scope.cancel()
     return progress.finished(outcome)
 

@@ -7,6 +7,7 @@ begun.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -33,9 +34,12 @@ from zrepl_trio.replication.report import BlockedOn
 from zrepl_trio.replication.step import receive_step, send_request
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["Attempt", "AttemptResult", "Memory"]
+__all__ = ["Attempt", "AttemptResult", "Memory", "settle"]
 
 log = structlog.get_logger()
+
+SETTLE_S = 5.0
+"""How long what was put off waits at most for the step after it."""
 
 
 @dataclass(slots=True)
@@ -212,13 +216,21 @@ class Attempt:
 
     async def _hand_out(self, queue: StepQueue, nursery: trio.Nursery) -> None:
         tell, ended = trio.open_memory_channel[_Ended](self._options.steps)
+        unsettled = False
         gone: ZreplError | str | None = None
         while True:
             while gone is None and (path := queue.take()) is not None:
                 nursery.start_soon(self._run_step, path, tell)
             if not queue.running:
                 break
-            result = await ended.receive()
+            result = None
+            with trio.move_on_after(SETTLE_S if unsettled else math.inf):
+                result = await ended.receive()
+            if result is None:
+                await settle(self._sender, self._receiver)
+                unsettled = False
+                continue
+            unsettled = True
             if result.steps:
                 self._progress.steps_done(result.path, result.steps)
             if result.error is None:
@@ -339,6 +351,15 @@ class Attempt:
             return shown.current <= index and shown.error is None
 
         await self._sizes.ask_all(at_once=self._options.size_estimates, wanted=wanted)
+
+
+async def settle(*sides: Endpoint) -> None:
+    """Have both sides do what they put off; a side that can't be told does it by itself."""
+    for side in sides:
+        try:
+            await side.settle()
+        except* ZreplError as group:
+            log.debug("not settled", err=str(main_error(leaves(group))))
 
 
 _UNCONFIRMED = "the receiver has it, but the sender could not be told: "

@@ -28,7 +28,7 @@ from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S, ControlClient
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
 from zrepl_trio.rpc.greeting import greet_server
-from zrepl_trio.rpc.handshake import LISTINGS, RANGES
+from zrepl_trio.rpc.handshake import LISTINGS, RANGES, SETTLES
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.machine import PING, RECV, SEND, Role
 from zrepl_trio.rpc.streams import InboundStream, send_stream
@@ -138,6 +138,12 @@ class RemoteEndpoint:
         """See Endpoint."""
         encoded = messages.encode_send_completed(request)
         messages.decode_empty(await self._control.call("SendCompleted", encoded))
+
+    async def settle(self) -> None:
+        """See Endpoint; a peer that is a zrepl puts nothing off, and one that has lost the connection
+        does it by itself."""
+        if SETTLES in self._control.extensions and self._control.connected:
+            messages.decode_empty(await self._control.call("Settle", messages.encode_empty()))
 
     async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
         """See Endpoint."""

@@ -47,6 +47,11 @@ class ControlClient:
         self.extensions: tuple[str, ...] = ()
         """The peer's, as it last said; none before the first connection."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether a call would not have to dial."""
+        return self._session is not None and self._session.accepting
+
     async def run(self) -> None:
         """Dial when a call wants it, for ever."""
         while True:

@@ -17,7 +17,7 @@ from zrepl_trio.transport.base import Connection
 
 __all__ = ["OUR_BANNER", "STEP_LIMIT_S", "greet_client", "greet_server"]
 
-OUR_BANNER = handshake.render(extensions=[handshake.RANGES, handshake.LISTINGS])
+OUR_BANNER = handshake.render(extensions=[handshake.RANGES, handshake.LISTINGS, handshake.SETTLES])
 """What both parts say first."""
 
 STEP_LIMIT_S = 10.0
@@ -33,12 +33,13 @@ async def greet_server(connection: Connection, purpose: Label) -> tuple[str, ...
     return extensions
 
 
-async def greet_client(connection: Connection) -> Label:
-    """The server's part: what the client wants. Raises as `greet_server`."""
+async def greet_client(connection: Connection) -> tuple[Label, tuple[str, ...]]:
+    """The server's part: what the client wants, and its extensions. Raises as `greet_server`."""
     with _step("the version handshake"):
-        await _exchange_versions(connection)
+        extensions = await _exchange_versions(connection)
     with _step("the connection's label"):
-        return label.parse(await _receive_exactly(connection, label.LABEL_BYTES))
+        purpose = label.parse(await _receive_exactly(connection, label.LABEL_BYTES))
+    return purpose, extensions
 
 
 async def _exchange_versions(connection: Connection) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ __all__ = [
     "PREFIX_BYTES",
     "PROTOCOL_VERSION",
     "RANGES",
+    "SETTLES",
     "Banner",
     "body_length",
     "check_version",
@@ -36,6 +37,9 @@ reads the names of extensions and does nothing about them."""
 
 LISTINGS = "zrepl-trio listings 1"
 """The extension of a side that knows the call `ListVersions`."""
+
+SETTLES = "zrepl-trio settles 1"
+"""The extension of a side that knows the call `Settle`, and makes it at the end of its runs."""
 
 PREFIX_BYTES = 11
 """Ten digits and a space."""

@@ -26,13 +26,20 @@ MAX_HANDLERS = 2 * MAX_STREAMS
 """How many calls of one client may be under way here, those included that it has cancelled and that
 still end their commands: HTTP/2's own limit does not count them."""
 
+_SETTLE_LIMIT_S = 10.0
+
 _GOODBYE = "server is closing the connection"
 
 
 async def serve_control(
-    connection: Connection, endpoint: Endpoint, log: structlog.typing.FilteringBoundLogger
+    connection: Connection,
+    endpoint: Endpoint,
+    log: structlog.typing.FilteringBoundLogger,
+    *,
+    settles: bool = False,
 ) -> None:
-    """Serve calls until the client leaves; calls that still run then are cancelled.
+    """Serve calls until the client leaves; calls that still run then are cancelled. For a client that
+    never `settles`, nothing is put off; for one that can't any more, it is done at the end.
 
     A handler's error is told to the peer and logged here. Raises TransportError when the link
     failed with calls open and RemoteProtocolError when the peer broke the protocol.
@@ -56,13 +63,26 @@ async def serve_control(
 
         async def serve(call: Call, scope: trio.CancelScope) -> None:
             with scope:
-                await _Serving(machine, link, endpoint, log).serve(call)
+                await _Serving(machine, link, endpoint, log, settles=settles).serve(call)
             del scopes[call.stream_id]
             link.wake()
 
-        await link.run(handle, goodbye=_GOODBYE)
+        try:
+            await link.run(handle, goodbye=_GOODBYE)
+        finally:
+            with trio.move_on_after(_SETTLE_LIMIT_S, shield=True):
+                await _settle_at_the_end(endpoint, log)
         if machine.busy():
             raise TransportError("the client left with calls open")
+
+
+async def _settle_at_the_end(
+    endpoint: Endpoint, log: structlog.typing.FilteringBoundLogger
+) -> None:
+    try:
+        await endpoint.settle()
+    except ZreplError as error:
+        log.warning("cannot do what was put off", error=str(error))
 
 
 class _Serving:
@@ -72,7 +92,10 @@ class _Serving:
         link: Link[Call | CallCancelled],
         endpoint: Endpoint,
         log: structlog.typing.FilteringBoundLogger,
+        *,
+        settles: bool,
     ) -> None:
+        self._settles = settles
         self._machine = machine
         self._link = link
         self._endpoint = endpoint
@@ -91,6 +114,8 @@ class _Serving:
         try:
             with trio.move_on_after(call.timeout_s if call.timeout_s is not None else math.inf):
                 answer = await method(self._endpoint, call.message)
+                if name == "SendCompleted" and not self._settles:
+                    await self._endpoint.settle()
                 self._machine.respond(call.stream_id, answer)
                 return
             self._machine.fail(call.stream_id, Status.DEADLINE_EXCEEDED, "out of time")
@@ -164,6 +189,12 @@ async def _send_completed(endpoint: Endpoint, message: bytes) -> bytes:
     return messages.encode_empty()
 
 
+async def _settle(endpoint: Endpoint, message: bytes) -> bytes:
+    messages.decode_empty(message)
+    await endpoint.settle()
+    return messages.encode_empty()
+
+
 async def _resolve(endpoint: Endpoint, message: bytes) -> bytes:
     request = extensions.decode_resolve(message)
     if not isinstance(endpoint, Resolves):
@@ -197,5 +228,6 @@ METHODS: dict[str, Callable[[Endpoint, bytes], Awaitable[bytes]]] = {
     "SendCompleted": _send_completed,
     "Resolve": _resolve,
     "ListVersions": _list_versions_of,
+    "Settle": _settle,
 }
-"""The calls of service `Replication`, by name; the last two are ours."""
+"""The calls of service `Replication`, by name; the last three are ours."""

@@ -25,9 +25,14 @@ _UNKNOWN = "requested endpoint does not exist"
 
 
 async def serve_data(
-    connection: Connection, endpoint: Endpoint, log: structlog.typing.FilteringBoundLogger
+    connection: Connection,
+    endpoint: Endpoint,
+    log: structlog.typing.FilteringBoundLogger,
+    *,
+    settles: bool = False,
 ) -> None:
-    """Serve one request, then shut the connection down.
+    """Serve one request, then shut the connection down. For a client that never `settles`, nothing is
+    put off.
 
     A handler's error is told to the peer and logged here. Raises TransportError when the link
     failed and RemoteProtocolError when the peer broke the protocol.
@@ -42,7 +47,7 @@ async def serve_data(
                 if name != RECV:
                     # nothing more is to come: notice a client that leaves or falls silent
                     nursery.start_soon(data.wait_for_end)
-                await _handle(data, endpoint, name, body)
+                await _handle(data, endpoint, name, body, settles=settles)
         except (InvalidContent, TransportError) as error:
             refusal, fault = str(error), error
         except RemoteProtocolError:
@@ -58,7 +63,9 @@ async def serve_data(
             raise fault
 
 
-async def _handle(data: DataConn, endpoint: Endpoint, name: str, body: bytes) -> None:
+async def _handle(
+    data: DataConn, endpoint: Endpoint, name: str, body: bytes, *, settles: bool
+) -> None:
     match name:
         case machine.PING:
             echo = await endpoint.ping(messages.decode_ping(body))
@@ -72,6 +79,8 @@ async def _handle(data: DataConn, endpoint: Endpoint, name: str, body: bytes) ->
                 await send_stream(data, reply.stream)
         case machine.RECV:
             await endpoint.receive(messages.decode_receive(body), InboundStream(data))
+            if not settles:
+                await endpoint.settle()
             await data.send_answer(messages.encode_empty())
         case _:
             raise InvalidContent(_UNKNOWN)

@@ -8,6 +8,7 @@ import trio
 from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.errors import RemoteProtocolError, TransportError
 from zrepl_trio.rpc.greeting import greet_client
+from zrepl_trio.rpc.handshake import SETTLES
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.serve_control import serve_control
 from zrepl_trio.rpc.serve_data import serve_data
@@ -29,10 +30,10 @@ async def serve_connection(connection: Connection, endpoint: Endpoint) -> None:
     )
     stage = "greeting"
     try:
-        purpose = await greet_client(connection)
+        purpose, extensions = await greet_client(connection)
         stage = purpose.name.lower()
         serve = serve_control if purpose is Label.CONTROL else serve_data
-        await serve(connection, endpoint, log)
+        await serve(connection, endpoint, log, settles=SETTLES in extensions)
     except (TransportError, RemoteProtocolError) as error:
         log.warning("connection ended", stage=stage, reason=str(error))
     finally:

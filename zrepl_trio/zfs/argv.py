@@ -138,8 +138,9 @@ def destroy_snapshots(path: DatasetPath, names: Iterable[str]) -> Argv:
     return ("zfs", "destroy", f"{path}@{','.join(names)}")
 
 
-def hold(path: DatasetPath, snapshots: Iterable[str], tag: str) -> Argv:
-    return ("zfs", "hold", tag, *(f"{path}@{name}" for name in snapshots))
+def hold(snapshots: Iterable[str], tag: str) -> Argv:
+    """Put `tag` on these, each with its dataset."""
+    return ("zfs", "hold", tag, *snapshots)
 
 
 def list_holds(snapshots: Iterable[str]) -> Argv:
@@ -147,8 +148,8 @@ def list_holds(snapshots: Iterable[str]) -> Argv:
     return ("zfs", "holds", "-H", *snapshots)
 
 
-def release(path: DatasetPath, snapshots: Iterable[str], tag: str) -> Argv:
-    return ("zfs", "release", tag, *(f"{path}@{name}" for name in snapshots))
+def release(snapshots: Iterable[str], tag: str) -> Argv:
+    return ("zfs", "release", tag, *snapshots)
 
 
 def rollback(path: DatasetPath, name: str) -> Argv:

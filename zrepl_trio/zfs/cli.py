@@ -7,7 +7,7 @@ independent processes; nothing is cached but the features.
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
@@ -250,20 +250,43 @@ class CliZfs:
         for batch in chunked(list(snapshots), len(path) + 1):
             rest = batch
             while rest:
-                words = argv.hold(path, rest, tag)
+                words = argv.hold(_full(path, rest), tag)
                 rest = await self._without_refused(words, path, rest, _TAG_EXISTS)
 
     async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
         for batch in chunked(list(snapshots), len(path) + 1):
             rest = batch
             while rest:
-                words = argv.release(path, rest, tag)
+                words = argv.release(_full(path, rest), tag)
                 try:
                     rest = await self._without_refused(words, path, rest, _NO_TAG)
                 except DatasetNotFound:
                     if await self.dataset(path) is not None:
                         raise
                     return
+
+    async def hold_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
+        if not await self._all_at_once(argv.hold, snapshots, tag):
+            for path, names in snapshots.items():
+                await self.hold(path, names, tag)
+
+    async def release_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
+        if not await self._all_at_once(argv.release, snapshots, tag):
+            for path, names in snapshots.items():
+                await self.release(path, names, tag)
+
+    async def _all_at_once(
+        self,
+        words: Callable[[Iterable[str], str], argv.Argv],
+        snapshots: Mapping[DatasetPath, Collection[str]],
+        tag: str,
+    ) -> bool:
+        """Whether it went well; if not, each dataset by itself gets its own reason."""
+        full = [name for path, names in snapshots.items() for name in _full(path, names)]
+        for batch in chunked(full, 0):
+            if (await self._run(words(batch, tag))).status != 0:
+                return False
+        return True
 
     async def _without_refused(
         self, words: argv.Argv, path: DatasetPath, names: list[str], fine: Sequence[str]
@@ -409,6 +432,10 @@ class CliZfs:
                 raise self._hangs(words, dataset) from None
             except Unexpected as problem:
                 raise unexpected_output(words, str(problem), dataset=dataset) from problem
+
+
+def _full(path: DatasetPath, names: Iterable[str]) -> list[str]:
+    return [f"{path}@{name}" for name in names]
 
 
 def _text(output: bytes) -> str:

@@ -294,7 +294,7 @@ class MemoryZfs:
             for name in snapshots
             if not (dataset and name in dataset.snapshots and tag in dataset.snapshots[name].holds)
         ]
-        with self._words(argv.hold(path, snapshots, tag), path):
+        with self._words(argv.hold([f"{path}@{name}" for name in snapshots], tag), path):
             self.world.hold(tag, wanted)
 
     async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
@@ -304,6 +304,14 @@ class MemoryZfs:
             for name in snapshots:
                 if name in dataset.snapshots and tag in dataset.snapshots[name].holds:
                     self.world.release(tag, [(path, name)])
+
+    async def hold_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
+        for path, names in snapshots.items():
+            await self.hold(path, names, tag)
+
+    async def release_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
+        for path, names in snapshots.items():
+            await self.release(path, names, tag)
 
     async def rollback(self, path: DatasetPath, snapshot: str) -> None:
         await self._enter("rollback", path)

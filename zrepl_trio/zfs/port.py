@@ -132,6 +132,12 @@ class Zfs(Protocol):
     async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
         """Take `tag` off each. Idempotent: a missing tag or snapshot is fine."""
 
+    async def hold_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
+        """`hold` for several datasets, one command for all. After an error, some may be done."""
+
+    async def release_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
+        """`release` likewise."""
+
     async def rollback(self, path: DatasetPath, snapshot: str) -> None:
         """`zfs rollback -r`: destroys what is newer. For placeholders only."""
 
