@@ -123,6 +123,7 @@ async def test_holds_are_asked_for_once_for_all_that_can_have_any(
     for name in NAMES[:5]:
         await zfs.hold(name, ["1"], "tag")
     calls.clear()
+    await remembered.of(NAMES[0])
     for name in NAMES:
         versions, holds = await remembered.with_holds(name)
         assert [version.name for version in versions] == ["1"]
@@ -140,21 +141,21 @@ async def test_a_snapshot_that_is_gone_is_the_business_of_its_own_dataset(
     await zfs.destroy_snapshots(NAMES[1], ["1"])
     _, holds = await remembered.with_holds(NAMES[0])
     assert [hold.dataset for hold in holds] == [NAMES[0]]
-    with pytest.raises(DatasetNotFound):
-        await remembered.with_holds(NAMES[1])
+    assert await remembered.with_holds(NAMES[1]) == ([], [])
 
 
 async def test_our_own_changes_are_kept_up_with(
     remembered: Remembered, zfs: MemoryZfs, calls: list[str]
 ) -> None:
     name = NAMES[0]
+    await remembered.of(name)
     versions, holds = await remembered.with_holds(name)
     first = Changes(tag="tag", hold=("1",), bookmark=(Bookmark(versions[0], "mark"),))
     second = Changes(tag="tag", release=("1",), destroy=("mark",))
     calls.clear()
     for changes in (first, second):
         assert await carry_out(zfs, name, changes)
-        remembered.changed(name, changes, versions, holds)
+        remembered.did(name, changes)
         seen = len(calls)
         versions, holds = await remembered.with_holds(name)
         assert len(calls) == seen

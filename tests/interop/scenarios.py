@@ -81,7 +81,7 @@ def an_initial_send_is_resumed(pair: Pair) -> None:
     pair.replicate()
     assert not pair.cut_is_due
     done(pair.replicate())
-    assert 12 * MIB < sum(pair.received()) < 15 * MIB
+    assert 12 * MIB < sum(pair.received()) < 15 * MIB, pair.received()
     same(pair)
 
 

@@ -141,19 +141,21 @@ def after_confirmation(
 ) -> Changes:
     """What the sender does once the receiver has `to`: the cursor moves, the rest goes.
 
-    Holds on later snapshots stay: of a range that ended at `to` they are what a resume starts from,
+    Holds and tentative bookmarks of later snapshots stay: of a range that ended at `to` they are what a resume starts from,
     and its next step drops them. With NOTHING no cursor is made and existing ones are dropped too,
     as zrepl does.
     """
     bookmark: tuple[Bookmark, ...] = ()
     if kind is not GuaranteeKind.NOTHING:
         bookmark = (Bookmark(to, cursor_name(dataset, to.guid, job)),)
-    later = (v for v in versions if v.createtxg > to.createtxg)
+    later = [v for v in versions if v.is_snapshot and v.createtxg > to.createtxg]
     keep_held = {v.name for v in (*in_use, *later) if v.is_snapshot}
     keep_bookmarks = {
         *(b.name for b in bookmark),
         *(v.name for v in in_use if not v.is_snapshot),
-        *(tentative_name(dataset, v.guid, job) for v in in_use),
+        *(tentative_name(dataset, v.guid, job) for v in (*in_use, *later)),
+        # a running send's `from_` may have this and no tentative one
+        *(cursor_name(dataset, v.guid, job) for v in in_use),
     }
     tag = step_tag(job)
     return Changes(

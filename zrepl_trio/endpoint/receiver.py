@@ -69,6 +69,8 @@ __all__ = ["Receiver"]
 
 log = structlog.get_logger()
 
+_ENDING_S = 10.0
+
 
 class Receiver:
     """Endpoint of a `pull` (or sink) job: keeps what it is sent below `root[/identity]`, as
@@ -101,12 +103,17 @@ class Receiver:
         self._throttle = throttle
         self._remembered = Remembered(zfs, [self._confined.client_root])
         self._later = Later(zfs, self._remembered)
+        self._ending: set[trio.Event] = set()
 
     async def ping(self, message: str) -> str:
         return message
 
     async def list_filesystems(self) -> list[Filesystem]:
         await self._later.settle()
+        # A peer that lost its link may be back before zfs has saved what came: it would be sent again.
+        with trio.move_on_after(_ENDING_S):
+            for ended in list(self._ending):
+                await ended.wait()
         root, client_root = self._confined.root, self._confined.client_root
         try:
             datasets = await self._zfs.datasets([client_root])
@@ -227,6 +234,11 @@ class Receiver:
         )
         stream.pace.keep_to(self._throttle)
         kind = kind_for(request.protection, initial=target is None)
+        before: list[FilesystemVersion] = []
+        if request.between:
+            if target is None or over_placeholder or resuming:
+                raise Refused(f"{path} is no replica that a range could go on from")
+            before, _ = await self._remembered.with_holds(path)
         try:
             await self._take(args, stream)
         except ZreplError:
@@ -236,7 +248,7 @@ class Receiver:
         if request.between:
             # which of them came is not known before zfs is asked
             self._remembered.forget(path)
-            self._check_guids(path, request, await self._zfs.versions(path))
+            self._check_range(path, request, before, await self._zfs.versions(path))
         received = await self._settle(
             path,
             request.to,
@@ -249,23 +261,19 @@ class Receiver:
             ),
         )
         async with self._later.deciding(path):
-            versions, holds = await self._remembered.with_holds(path)
-            if all(version.guid != received.guid for version in versions):
-                versions = [*versions, received]
-            await self._hold(path, kind, received, versions, holds)
+            _, holds = await self._remembered.with_holds(path)
+            await self._hold(path, kind, received, holds)
 
     async def _hold(
         self,
         path: DatasetPath,
         kind: GuaranteeKind,
         received: FilesystemVersion,
-        versions: Sequence[FilesystemVersion],
         holds: Sequence[Hold],
     ) -> None:
         """The hold on what was last received moves to `received`."""
         changes = after_receive(job=self._job, kind=kind, received=received, holds=holds)
-        nothing_yet = Changes(tag=changes.tag)
-        self._remembered.changed(path, nothing_yet, versions, holds)
+        self._remembered.did(path, Changes(tag=changes.tag), received)
         await self._later.put_off(path, changes)
 
     async def _hold_part(
@@ -280,7 +288,7 @@ class Receiver:
                 versions, holds = await self._remembered.with_holds(path)
                 came = [v for v in versions if v.is_snapshot and v.guid in guids]
                 if came:
-                    await self._hold(path, kind, came[-1], versions, holds)
+                    await self._hold(path, kind, came[-1], holds)
         except ZfsError as error:
             log.warning("cannot hold what was received", filesystem=str(path), err=str(error))
 
@@ -335,31 +343,47 @@ class Receiver:
         failed: ZreplError | None = None
         refused: ZfsError | None = None
         broken = False
-        async with self._zfs.open_receive(args) as running:
-            try:
-                await stream.copy_into(running.writer)
-            except trio.BrokenResourceError:
-                broken = True
-            except ZreplError as error:
-                failed = error
-            try:
-                # also after a failure: its EOF lets `zfs recv -s` save what it has
-                await running.finish()
-            except ZfsError as error:
-                refused = error
+        ended = trio.Event()
+        try:
+            async with self._zfs.open_receive(args) as running:
+                try:
+                    await stream.copy_into(running.writer)
+                except trio.BrokenResourceError:
+                    broken = True
+                except ZreplError as error:
+                    failed = error
+                    self._ending.add(ended)
+                try:
+                    # also after a failure: its EOF lets `zfs recv -s` save what it has
+                    await running.finish()
+                except ZfsError as error:
+                    refused = error
+        finally:
+            ended.set()
+            self._ending.discard(ended)
         why = cause(args.dataset, stream=failed, sink_broken=broken, receive=refused)
         if why is not None:
             raise why
 
-    def _check_guids(
-        self, path: DatasetPath, request: ReceiveRequest, versions: Sequence[FilesystemVersion]
+    def _check_range(
+        self,
+        path: DatasetPath,
+        request: ReceiveRequest,
+        before: Sequence[FilesystemVersion],
+        after: Sequence[FilesystemVersion],
     ) -> None:
-        """What came of a range, read back; of the last one, `_settle` reads it."""
-        there = {version.name: version for version in versions if version.is_snapshot}
-        for announced in request.between:
-            # one may have been destroyed on the sender just before zfs sent it
-            if announced.name in there:
-                _check_guid(path, there[announced.name], announced)
+        """What came of a range, read back: nothing but what was announced."""
+        announced = {version.name: version for version in (*request.between, request.to)}
+        known = {version.guid for version in before}
+        for version in after:
+            if version.is_snapshot and version.guid not in known:
+                if version.name not in announced:
+                    raise ZfsError(
+                        f"{path}@{version.name} came in a range in which the sender had not announced "
+                        "it; it is left as it is: look at both sides",
+                        dataset=path,
+                    )
+                _check_guid(path, version, announced[version.name])
 
     async def _settle(
         self, path: DatasetPath, to: FilesystemVersion, what: Received

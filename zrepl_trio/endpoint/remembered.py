@@ -15,7 +15,7 @@ import trio
 
 from zrepl_trio.endpoint.guarantees import Changes, after_changes, snapshots_to_query
 from zrepl_trio.endpoint.listing import versions_of
-from zrepl_trio.errors import ZfsError
+from zrepl_trio.errors import DatasetNotFound, ZfsError
 from zrepl_trio.zfs.model import Dataset, FilesystemVersion, Hold
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
@@ -46,6 +46,9 @@ class Remembered:
         self._datasets_until = 0.0
         self._known: dict[DatasetPath, _State] = {}
         self._until = 0.0
+        self._touched: set[DatasetPath] = set()
+        self._planning = 0
+        self._holds_in_bulk = True
         self._listing = trio.Lock()
 
     def expect(self, datasets: Collection[Dataset]) -> None:
@@ -56,12 +59,15 @@ class Remembered:
         self._expected = set(self._datasets)
         self._known = {}
         self._until = 0.0
+        self._planning += 1
+        self._holds_in_bulk = True
 
     def forget(self, path: DatasetPath) -> None:
         """Something of this dataset has changed, or is not as it was thought to be."""
         self._datasets.pop(path, None)
         self._known.pop(path, None)
         self._expected.discard(path)
+        self._touched.add(path)
 
     def dataset(self, path: DatasetPath) -> Dataset | None:
         """As it was listed; None when it has to be asked for."""
@@ -70,7 +76,10 @@ class Remembered:
 
     async def of(self, path: DatasetPath) -> list[FilesystemVersion]:
         """Its versions; raises as `Zfs.versions`."""
-        state = await self._state(path)
+        async with self._listing:
+            if path in self._expected and trio.current_time() >= self._until:
+                await self._list()
+            state = self._fresh(path)
         return state.versions if state is not None else await self._zfs.versions(path)
 
     async def all_of(
@@ -78,85 +87,88 @@ class Remembered:
     ) -> dict[DatasetPath, list[FilesystemVersion]]:
         """The versions of each, listed now; raises as `versions_of`."""
         async with self._listing:
-            until = trio.current_time() + REMEMBERED_S
+            self._touched.clear()
+            planning = self._planning
             listed = await versions_of(self._zfs, paths, self._configured)
-            self._remember(listed, until)
+            self._remember(listed, planning)
         return listed
 
     async def with_holds(self, path: DatasetPath) -> tuple[list[FilesystemVersion], list[Hold]]:
         """Its versions, and the holds on them; no command when there can be none, and one for all
-        datasets that are remembered."""
-        state = await self._state(path)
-        if state is None:
-            versions = await self._zfs.versions(path)
-            return versions, await self._holds(path, versions)
-        if state.holds is None:
-            await self._list_holds(path, state)
-        return state.versions, state.holds or []
+        datasets that are remembered. What is not remembered is listed alone."""
+        state = self._fresh(path)
+        try:
+            if state is not None:
+                return state.versions, await self._holds_in(path, state)
+        except DatasetNotFound:
+            self.forget(path)  # what had a hold when it was listed is gone by now
+        versions = await self._zfs.versions(path)
+        return versions, await self._holds(path, versions)
 
-    def changed(
-        self,
-        path: DatasetPath,
-        changes: Changes,
-        versions: Sequence[FilesystemVersion],
-        holds: Sequence[Hold],
+    def did(
+        self, path: DatasetPath, changes: Changes, received: FilesystemVersion | None = None
     ) -> None:
-        """We have made these changes to what it was, and others made none."""
-        if path in self._known:
-            self._known[path] = _State(*after_changes(path, changes, versions, holds))
-
-    def did(self, path: DatasetPath, changes: Changes) -> None:
-        """The same, for changes that were put off: to what it is known to be now."""
+        """We have made these changes, and taken in a snapshot if one is given."""
+        self._touched.add(path)
         state = self._known.get(path)
-        if state is not None and state.holds is not None:
-            self.changed(path, changes, state.versions, state.holds)
+        if state is None:
+            return
+        if state.holds is None:
+            self.forget(path)
+            return
+        versions = state.versions
+        if received is not None and all(v.guid != received.guid for v in versions):
+            versions = [*versions, received]
+        self._known[path] = _State(*after_changes(path, changes, versions, state.holds))
 
-    async def _state(self, path: DatasetPath) -> _State | None:
-        async with self._listing:
-            if path in self._expected and trio.current_time() >= self._until:
-                await self._list()
-            if trio.current_time() < self._until:
-                return self._known.get(path)
-        return None
+    def _fresh(self, path: DatasetPath) -> _State | None:
+        return self._known.get(path) if trio.current_time() < self._until else None
 
     async def _list(self) -> None:
         expected = frozenset(self._expected)
+        self._touched.clear()
+        planning = self._planning
         try:
             listed = await versions_of(self._zfs, expected, self._configured)
         except ZfsError:
             # Perhaps one of them only, such as a dataset that a stuck child blocks: no listing for all.
             self._expected = set()
             return
-        self._remember(listed, trio.current_time() + REMEMBERED_S)
+        self._remember(listed, planning)
 
     def _remember(
-        self, listed: Mapping[DatasetPath, list[FilesystemVersion]], until: float
+        self, listed: Mapping[DatasetPath, list[FilesystemVersion]], planning: int
     ) -> None:
-        # what has changed meanwhile is not among the expected any more
+        if planning != self._planning:
+            return  # it began before the peer was told of what it asks for now
         self._known = {
             path: _State(versions, None if snapshots_to_query(versions) else [])
             for path, versions in listed.items()
-            if path in self._expected
+            if path in self._expected and path not in self._touched
         }
-        self._until = until
+        self._until = trio.current_time() + REMEMBERED_S
 
-    async def _list_holds(self, path: DatasetPath, wanted: _State) -> None:
-        async with self._listing:
-            if wanted.holds is not None:
-                return
-            asked = {p: state for p, state in self._known.items() if state.holds is None}
-            try:
-                found = await self._zfs.holds_of(
-                    {p: snapshots_to_query(state.versions) for p, state in asked.items()}
-                )
-            except ZfsError:
-                # one of the snapshots may be gone: that is the business of its own dataset only
-                wanted.holds = await self._holds(path, wanted.versions)
-                return
-            for each, state in asked.items():
-                state.holds = found.get(each, [])
-            if wanted.holds is None:  # forgotten meanwhile
-                wanted.holds = await self._holds(path, wanted.versions)
+    async def _holds_in(self, path: DatasetPath, state: _State) -> list[Hold]:
+        if state.holds is None:
+            async with self._listing:
+                if state.holds is None and self._holds_in_bulk:
+                    await self._list_holds()
+            if state.holds is None:
+                state.holds = await self._holds(path, state.versions)
+        return state.holds
+
+    async def _list_holds(self) -> None:
+        asked = {path: state for path, state in self._known.items() if state.holds is None}
+        snapshots = {p: snapshots_to_query(state.versions) for p, state in asked.items()}
+        try:
+            found = await self._zfs.holds_of(snapshots)
+        except ZfsError:
+            # one of the snapshots may be gone: that is the business of its own dataset only
+            self._holds_in_bulk = False
+            return
+        for path, state in asked.items():
+            if state.holds is None:
+                state.holds = found.get(path, [])
 
     async def _holds(self, path: DatasetPath, versions: Sequence[FilesystemVersion]) -> list[Hold]:
         snapshots = snapshots_to_query(versions)

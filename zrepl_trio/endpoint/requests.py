@@ -61,7 +61,7 @@ def check_range(
     if from_ is None or not from_.is_snapshot:
         raise Refused(f"{dataset}: a range starts at a snapshot; zfs can send none from a bookmark")
     there = [v for v in versions if v.is_snapshot and from_.createtxg < v.createtxg < to.createtxg]
-    if [v.guid for v in there] != [v.guid for v in between]:
+    if [(v.name, v.guid) for v in there] != [(v.name, v.guid) for v in between]:
         raise Refused(
             f"{dataset}: the range from {from_.relative} to {to.relative} names {len(between)} "
             f"snapshots between them, but there are {len(there)}: they changed since they were "

@@ -143,7 +143,7 @@ class Sender:
             holds=holds,
             in_use=self._used_by_others(request),
         )
-        await self._make(args.dataset, changes, versions, holds)
+        await self._make(args.dataset, changes)
         return args
 
     async def send_completed(self, request: SendRequest) -> None:
@@ -165,19 +165,13 @@ class Sender:
             holds=holds,
             in_use=self._used_by_others(request),
         )
-        await self._make(dataset, changes, versions, holds)
+        await self._make(dataset, changes)
 
-    async def _make(
-        self,
-        dataset: DatasetPath,
-        changes: Changes,
-        versions: list[FilesystemVersion],
-        holds: list[Hold],
-    ) -> None:
+    async def _make(self, dataset: DatasetPath, changes: Changes) -> None:
         """What protects and where the cursor is, now; holds that are no longer needed, later."""
         at_once = replace(changes, release=())
         if await carry_out(self._zfs, dataset, at_once):
-            self._remembered.changed(dataset, at_once, versions, holds)
+            self._remembered.did(dataset, at_once)
         else:
             self._remembered.forget(dataset)
         await self._later.put_off(dataset, Changes(tag=changes.tag, release=changes.release))
@@ -222,7 +216,10 @@ class Sender:
             # An increment of what has another guid by now, the receiver's zfs does not take; of
             # a full stream it would take anything.
             self._remembered.forget(path)
-        dataset = self._remembered.dataset(path) or await self._zfs.dataset(path)
+        dataset = self._remembered.dataset(path)
+        if dataset is None or self._flags.encrypted or self._flags.raw:
+            # what must leave encrypted is looked at each time
+            dataset = await self._zfs.dataset(path)
         if dataset is None:
             raise DatasetNotFound(f"dataset {path} does not exist", dataset=path)
         versions, holds = await self._remembered.with_holds(path)
@@ -233,8 +230,7 @@ class Sender:
         if request.between:
             if request.resume_token is not None:
                 raise Refused(f"{path}: a range cannot be resumed, only one snapshot of it")
-            between = [find_version(path, each, versions) for each in request.between]
-            check_range(path, from_=from_, between=between, to=to, versions=versions)
+            check_range(path, from_=from_, between=request.between, to=to, versions=versions)
         check_encryption(path, self._flags, encrypted=dataset.encrypted)
         check_features(
             self._flags, await self._zfs.features(), resuming=request.resume_token is not None

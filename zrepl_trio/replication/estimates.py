@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import structlog
 import trio
@@ -25,7 +25,7 @@ class Sizes:
     """The sizes of the steps of `plans`, as far as `sender` has been asked, and knows them.
 
     Each dry run tells of one step, or of all neighbours of it where the sender moves ranges. `tell` is
-    told of each size as it becomes known. A size that can't be had is no error: the step itself will
+    told of the sizes of steps, and the index of the first, as they become known. A size that can't be had is no error: the step itself will
     meet whatever is wrong, and there it counts.
     """
 
@@ -35,7 +35,7 @@ class Sizes:
         plans: Mapping[DatasetPath, FilesystemPlan],
         protection: Protection,
         *,
-        tell: Callable[[DatasetPath, int, int], None] = lambda _path, _index, _size: None,
+        tell: Callable[[DatasetPath, int, Sequence[int | None]], None] = lambda *_: None,
     ) -> None:
         self._sender = sender
         self._plans = plans
@@ -69,9 +69,7 @@ class Sizes:
                 error = main_error(leaves(group))
                 log.debug("size is unknown", filesystem=str(path), err=str(error))
             known.update(enumerate(sizes, index))
-        for number, size in enumerate(sizes, index):
-            if size:
-                self._tell(path, number, size)
+        self._tell(path, index, sizes)
 
     async def ask_all(
         self,

@@ -77,6 +77,7 @@ class _Ended:
     path: DatasetPath
     steps: int
     error: ZreplError | None
+    what: str = ""
 
 
 class Attempt:
@@ -236,7 +237,7 @@ class Attempt:
             if result.error is None:
                 freed = queue.done(result.path, result.steps)
             else:
-                self._failed(result.path, result.error)
+                self._failed(result.path, result.error, result.what)
                 freed = queue.failed(result.path)
                 if gone is None and classify(result.error) is ErrorClass.RECONNECT:
                     gone = await link_error(
@@ -285,6 +286,7 @@ class Attempt:
             await self._confirm(request)
         except* ZreplError as group:
             error = main_error(leaves(group))
+        what = ""
         if error is None:
             self._budgets[path] = next_budget(
                 self._budgets.get(path, FIRST_BUDGET),
@@ -295,9 +297,10 @@ class Attempt:
         else:
             if request.resume_token and not moved and spoils_token(error):
                 self._memory.spoiled.add(path)
-            told = path not in self._memory.unconfirmed
-            reached = await self._arrived(request) if told else 0
-        await tell.send(_Ended(path, reached, error))
+            arrived = path in self._memory.unconfirmed
+            reached = 0 if arrived else await self._arrived(request)
+            what = _UNCONFIRMED if arrived else ""
+        await tell.send(_Ended(path, reached, error, what))
 
     async def _reach(self, path: DatasetPath, index: int) -> int:
         """How many steps from that one on go in the next stream."""
@@ -317,6 +320,7 @@ class Attempt:
         try:
             there = await self._receiver.list_versions(request.filesystem)
             guids = {version.guid for version in there if version.is_snapshot}
+            # not `to`: if that is there, too, the receiver may have found fault with it
             count = sum(version.guid in guids for version in request.between)
             # were one missing before another, planning would have to look
             if count and request.between[count - 1].guid in guids:
@@ -332,8 +336,6 @@ class Attempt:
         return arrived
 
     def _failed(self, path: DatasetPath, error: ZreplError, what: str = "") -> None:
-        if path in self._memory.unconfirmed:
-            what = _UNCONFIRMED
         text = f"{what}{with_notes(error)}"
         # after a spoiled token the next attempt sends anew, whatever class the error has by itself
         spoiled = path in self._memory.spoiled

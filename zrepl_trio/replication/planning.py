@@ -11,7 +11,7 @@ import trio
 
 from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind
 from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk, Places
-from zrepl_trio.errors import BadResumeToken, Refused, TransportError, ZfsError, ZreplError, leaves
+from zrepl_trio.errors import BadResumeToken, Refused, TransportError, ZreplError, leaves
 from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.freshness import times_of
 from zrepl_trio.replication.plan import (
@@ -168,7 +168,9 @@ async def _list(endpoint: Endpoint, filesystems: Sequence[DatasetPath]) -> Listi
     if isinstance(endpoint, ListsInBulk) and endpoint.lists_in_bulk:
         try:
             listing: Listing = dict(await endpoint.list_versions_of(filesystems))
-        except ZfsError:
+        except TransportError:
+            raise
+        except ZreplError:
             # Perhaps one of them only, such as a dataset that a stuck child blocks: ask for each.
             pass
         else:

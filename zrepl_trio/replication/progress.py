@@ -6,7 +6,7 @@ most twice a second, since they come by the thousand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
 
@@ -110,9 +110,13 @@ class Progress:
         if filesystem.blocked_on is not on:
             self._filesystems[path] = replace(filesystem, blocked_on=on)
 
-    def expected(self, path: DatasetPath, index: int, size: int) -> None:
-        """The step will move about `size` bytes."""
-        self._set_step(path, index, replace(self._filesystems[path].steps[index], expected=size))
+    def expected(self, path: DatasetPath, index: int, sizes: Sequence[int | None]) -> None:
+        """The step and those after it will move about so many bytes each, where that is known."""
+        steps = list(self._filesystems[path].steps)
+        for number, size in enumerate(sizes, index):
+            if size:
+                steps[number] = replace(steps[number], expected=size)
+        self._filesystems[path] = replace(self._filesystems[path], steps=tuple(steps))
         self._refresh(at_once=False)
 
     def moved(self, path: DatasetPath, count: int) -> None:
@@ -221,11 +225,6 @@ class Progress:
             note=plan.note,
             times=plan.times,
         )
-
-    def _set_step(self, path: DatasetPath, index: int, step: StepReport) -> None:
-        filesystem = self._filesystems[path]
-        steps = (*filesystem.steps[:index], step, *filesystem.steps[index + 1 :])
-        self._filesystems[path] = replace(filesystem, steps=steps)
 
     def _count_moved(self) -> None:
         for path, count in self._moved.items():

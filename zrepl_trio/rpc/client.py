@@ -116,8 +116,8 @@ class RemoteEndpoint:
             for path, listed in zip(asked, came, strict=False):
                 so_far += listed.versions
                 if listed.more:
-                    if so_far[-1].createtxg <= after:
-                        raise RemoteProtocolError(f"{path}: the same part of a listing came again")
+                    if so_far[-1].createtxg <= after or len(so_far) > listings.MOST_VERSIONS:
+                        raise RemoteProtocolError(f"{path}: the parts of its listing have no end")
                     break
                 found[path] = RemoteError(listed.error) if listed.error else so_far
                 so_far = []

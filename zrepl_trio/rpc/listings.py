@@ -18,6 +18,7 @@ from zrepl_trio.zfs.names import DatasetPath, InvalidName, check_snapshot_name
 
 __all__ = [
     "ASKED_AT_ONCE",
+    "MOST_VERSIONS",
     "Answer",
     "Listed",
     "decode_listed",
@@ -25,12 +26,16 @@ __all__ = [
     "encode_request",
 ]
 
+MOST_VERSIONS = 2_000_000
+"""More than that of one filesystem are taken for a peer that never ends."""
+
 ASKED_AT_ONCE = 500
 """Filesystems in one request: some tens of KiB of names."""
 
 _MAX_BYTES = 3 << 20
 """Well below gRPC's 4 MiB."""
 
+_MOST_OF_ERROR = 500  # characters, of up to 4 bytes
 _BETWEEN_NAMES = "/"  # in no name
 _BYTES_BESIDE_NAME = 32  # at most 9 + 10 + 10, a separator, and some for a bookmark
 
@@ -66,11 +71,12 @@ class Answer:
         self._left = at_most
         self._message = pdu.ListVersionsRes()
 
-    def fail(self, error: str) -> None:
-        """The next filesystem's versions cannot be listed."""
-        self._message.Listed.add(Error=error[:1000] or "no reason given")
+    def fail(self, error: str) -> bool:
+        """The next filesystem's versions cannot be listed; whether there may be room for another."""
+        self._message.Listed.add(Error=error[:_MOST_OF_ERROR] or "no reason given")
         self._after = 0
-        self._left -= 1000
+        self._left -= 4 * _MOST_OF_ERROR
+        return self._left > 0
 
     def add(self, versions: Sequence[FilesystemVersion]) -> bool:
         """The next filesystem's, by createtxg; whether there may be room for another."""

@@ -211,7 +211,8 @@ async def _list_versions_of(endpoint: Endpoint, message: bytes) -> bytes:
         except TransportError:
             raise
         except ZreplError as error:
-            answer.fail(str(error))
+            if not answer.fail(str(error)):
+                break
             continue
         if not answer.add(versions):
             break
