@@ -263,6 +263,28 @@ async def test_the_report_does_not_say_that_all_of_a_range_arrived(pair: Pair) -
     assert "the receiver has it" not in report.error
 
 
+async def test_a_dataset_that_appears_below_in_a_range_stops_it_once(pair: Pair) -> None:
+    await take(pair, range(1), "tank/a", "tank/a/b")
+    await pair.run(options=RESUMABILITY)
+    await take(pair, range(1, 5), "tank/a", "tank/a/b")
+    pair.fill("tank/a/c", 1000)
+    await pair.snapshot("tank/a/c", "1")
+    stranger = pair.local("tank/a").child("x")
+
+    async def plant(call: str, dataset: str) -> None:
+        if call == "open_receive" and dataset == pair.local("tank/a"):
+            pair.target.before = None
+            pair.target.add_filesystem(stranger)
+
+    pair.target.before = plant
+    report = await pair.run(options=replace(RESUMABILITY, attempts=1))
+    assert f"{pair.local('tank/a')}: {stranger} appeared" in report.error
+    assert await pair.received("tank/a/b") == [f"{number:02}" for number in range(5)]
+    await take(pair, range(5, 8))
+    report = await pair.run(options=RESUMABILITY)
+    assert report.outcome is Outcome.DONE, report.error
+
+
 async def test_a_range_brings_nothing_but_what_was_announced(pair: Pair) -> None:
     await take(pair, range(1))
     await pair.run(options=RESUMABILITY)

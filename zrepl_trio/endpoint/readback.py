@@ -6,7 +6,7 @@ another's disk in clear text (zrepl#504). Each check raises PolicyBreach.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
@@ -28,7 +28,9 @@ __all__ = [
     "ENCRYPTION_PROPERTIES",
     "SNAPSHOT_PROPERTIES",
     "Received",
+    "check_guid",
     "check_placeholder",
+    "check_range",
     "check_received",
     "is_encrypted",
     "properties_to_read",
@@ -105,6 +107,39 @@ def read_back(name: str, found: Properties) -> FilesystemVersion:
         creation=creation,
         userrefs=userrefs,
     )
+
+
+def check_guid(
+    path: DatasetPath, received: FilesystemVersion, announced: FilesystemVersion
+) -> None:
+    """ZfsError unless it is the snapshot that the sender announced."""
+    if received.guid != announced.guid:
+        raise ZfsError(
+            f"{path}@{received.name} was received with guid {received.guid:#x}, but the sender "
+            f"announced {announced.guid:#x}; it is left as it is: look at both sides",
+            dataset=path,
+        )
+
+
+def check_range(
+    path: DatasetPath,
+    announced: Sequence[FilesystemVersion],
+    before: Sequence[FilesystemVersion],
+    after: Sequence[FilesystemVersion],
+) -> None:
+    """ZfsError unless all that came in a range was announced. Less is fine: a snapshot may have been
+    destroyed on the sender just before zfs sent it."""
+    by_name = {version.name: version for version in announced}
+    known = {version.guid for version in before}
+    for version in after:
+        if version.is_snapshot and version.guid not in known:
+            if version.name not in by_name:
+                raise ZfsError(
+                    f"{path}@{version.name} came in a range in which the sender had not announced it; "
+                    "it is left as it is: look at both sides",
+                    dataset=path,
+                )
+            check_guid(path, version, by_name[version.name])
 
 
 def is_encrypted(found: Properties) -> bool:

@@ -30,6 +30,8 @@ from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
 from zrepl_trio.endpoint.readback import (
     SNAPSHOT_PROPERTIES,
     Received,
+    check_guid,
+    check_range,
     check_received,
     is_encrypted,
     properties_to_read,
@@ -45,6 +47,7 @@ from zrepl_trio.endpoint.resolving import roll_back, set_aside
 from zrepl_trio.errors import (
     DatasetBusy,
     DatasetNotFound,
+    PolicyBreach,
     Refused,
     ZfsError,
     ZreplError,
@@ -104,6 +107,8 @@ class Receiver:
         self._remembered = Remembered(zfs, [self._confined.client_root])
         self._later = Later(zfs, self._remembered)
         self._ending: set[trio.Event] = set()
+        # what is known to be here: listed last, or received into since then
+        self._here: set[DatasetPath] | None = None
 
     async def ping(self, message: str) -> str:
         return message
@@ -124,6 +129,7 @@ class Receiver:
                     "its pool"
                 ) from None
             datasets = []
+        self._here = {dataset.path for dataset in datasets}
         placed = [(dataset, self._confined.wire(dataset.path)) for dataset in datasets]
         self._remembered.expect([dataset for dataset, wire in placed if wire is not None])
         listed = [
@@ -213,6 +219,8 @@ class Receiver:
     async def _receive(
         self, path: DatasetPath, request: ReceiveRequest, stream: StreamSource
     ) -> None:
+        if self._here is not None:
+            self._here |= {path, *path.ancestors()}
         target = self._remembered.dataset(path)
         if target is None or target.is_placeholder or target.resume_token is not None:
             self._remembered.forget(path)
@@ -248,7 +256,9 @@ class Receiver:
         if request.between:
             # which of them came is not known before zfs is asked
             self._remembered.forget(path)
-            self._check_range(path, request, before, await self._zfs.versions(path))
+            announced = (*request.between, request.to)
+            check_range(path, announced, before, await self._zfs.versions(path))
+            await self._check_nothing_below(path)
         received = await self._settle(
             path,
             request.to,
@@ -365,25 +375,18 @@ class Receiver:
         if why is not None:
             raise why
 
-    def _check_range(
-        self,
-        path: DatasetPath,
-        request: ReceiveRequest,
-        before: Sequence[FilesystemVersion],
-        after: Sequence[FilesystemVersion],
-    ) -> None:
-        """What came of a range, read back: nothing but what was announced."""
-        announced = {version.name: version for version in (*request.between, request.to)}
-        known = {version.guid for version in before}
-        for version in after:
-            if version.is_snapshot and version.guid not in known:
-                if version.name not in announced:
-                    raise ZfsError(
-                        f"{path}@{version.name} came in a range in which the sender had not announced "
-                        "it; it is left as it is: look at both sides",
-                        dataset=path,
-                    )
-                _check_guid(path, version, announced[version.name])
+    async def _check_nothing_below(self, path: DatasetPath) -> None:
+        """zfs takes a range into the dataset, so a hostile sender could have it make others below."""
+        here = self._here
+        if here is None:
+            return
+        strangers = [d.path for d in await self._zfs.datasets([path]) if d.path not in here]
+        if strangers:
+            raise PolicyBreach(
+                f"{path}: {', '.join(strangers)} appeared while several snapshots were received, which "
+                "may have held more than was announced: see what is in it, and destroy it if nobody "
+                "made it; the next run goes on beside it"
+            )
 
     async def _settle(
         self, path: DatasetPath, to: FilesystemVersion, what: Received
@@ -404,7 +407,7 @@ class Receiver:
                 dataset=path,
             ) from error
         received = read_back(to.name, found[snapshot])
-        _check_guid(path, received, to)
+        check_guid(path, received, to)
         ours = found[path]
         missing: dict[str, str] = {}
         guid = what.args.override.get(SOURCE_GUID)
@@ -423,14 +426,3 @@ class Receiver:
             await self._zfs.set_properties(path, missing)
         check_received(path, what, found, root=root)
         return received
-
-
-def _check_guid(
-    path: DatasetPath, received: FilesystemVersion, announced: FilesystemVersion
-) -> None:
-    if received.guid != announced.guid:
-        raise ZfsError(
-            f"{path}@{received.name} was received with guid {received.guid:#x}, but the sender "
-            f"announced {announced.guid:#x}; it is left as it is: look at both sides",
-            dataset=path,
-        )
