@@ -128,6 +128,12 @@ def killed_in_mid_transfer(pair: Pair, victim: str, *, in_range: bool = False) -
         write(pair, "big", WHOLE)
         pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
     with pair.stalled_at(STALL_AT * MIB):
+        if in_range:
+            # much of what came over the line may still be in pipes
+            until(
+                lambda: len(pair.world.snapshots(pair.replica)) > STALL_AT // 2,
+                "half of what came is received",
+            )
         sender, receiver = pair.passive, pair.active
         if pair.pushes:
             sender, receiver = receiver, sender

@@ -72,7 +72,7 @@ __all__ = ["Receiver"]
 
 log = structlog.get_logger()
 
-_ENDING_S = 10.0
+_ENDING_S = 5.0
 
 
 class Receiver:
@@ -106,7 +106,7 @@ class Receiver:
         self._throttle = throttle
         self._remembered = Remembered(zfs, [self._confined.client_root])
         self._later = Later(zfs, self._remembered)
-        self._ending: set[trio.Event] = set()
+        self._running: set[trio.Event] = set()
         # what is known to be here: listed last, or received into since then
         self._here: set[DatasetPath] | None = None
 
@@ -115,9 +115,10 @@ class Receiver:
 
     async def list_filesystems(self) -> list[Filesystem]:
         await self._later.settle()
-        # A peer that lost its link may be back before zfs has saved what came: it would be sent again.
+        # A peer that lost its link may be back before zfs has taken in, and saved, what came: it would
+        # be sent again. One that only looks, while a stream comes, has to wait a little.
         with trio.move_on_after(_ENDING_S):
-            for ended in list(self._ending):
+            for ended in list(self._running):
                 await ended.wait()
         root, client_root = self._confined.root, self._confined.client_root
         try:
@@ -354,6 +355,7 @@ class Receiver:
         refused: ZfsError | None = None
         broken = False
         ended = trio.Event()
+        self._running.add(ended)
         try:
             async with self._zfs.open_receive(args) as running:
                 try:
@@ -362,7 +364,6 @@ class Receiver:
                     broken = True
                 except ZreplError as error:
                     failed = error
-                    self._ending.add(ended)
                 try:
                     # also after a failure: its EOF lets `zfs recv -s` save what it has
                     await running.finish()
@@ -370,7 +371,7 @@ class Receiver:
                     refused = error
         finally:
             ended.set()
-            self._ending.discard(ended)
+            self._running.discard(ended)
         why = cause(args.dataset, stream=failed, sink_broken=broken, receive=refused)
         if why is not None:
             raise why
