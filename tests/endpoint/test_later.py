@@ -116,9 +116,7 @@ async def test_many_are_not_put_off_for_ever(
     assert [await held(zfs, name) for name in NAMES[:3]] == ["2"] * 3
 
 
-async def test_a_settle_that_is_cancelled_loses_nothing_it_has_not_done(
-    later: Later, zfs: MemoryZfs
-) -> None:
+async def test_a_hold_that_fails_leaves_the_old_one(later: Later, zfs: MemoryZfs) -> None:
     await later.put_off(NAMES[0], MOVE)
 
     async def broken(call: str, _dataset: str) -> None:
@@ -129,3 +127,24 @@ async def test_a_settle_that_is_cancelled_loses_nothing_it_has_not_done(
     await later.settle()
     zfs.before = None
     assert await held(zfs, NAMES[0]) == "1"
+
+
+@pytest.mark.parametrize("call", ["hold", "release"])
+async def test_a_settle_that_is_cancelled_is_done_by_the_next(
+    later: Later, zfs: MemoryZfs, call: str
+) -> None:
+    for name in NAMES[:3]:
+        await later.put_off(name, MOVE)
+    with trio.CancelScope() as scope:
+
+        async def cancel(now: str, dataset: str) -> None:
+            if (now, dataset) == (call, NAMES[1]):
+                scope.cancel()
+                await trio.lowlevel.checkpoint()
+
+        zfs.before = cancel
+        await later.settle()
+    zfs.before = None
+    assert scope.cancelled_caught
+    await later.settle()
+    assert [await held(zfs, name) for name in NAMES[:3]] == ["2"] * 3

@@ -410,3 +410,28 @@ class TestWhatAReceiveLeftUndone:
         pair.target.before = faster
         await receive(pair)
         assert pair.same("tank/a", "1")
+
+
+async def test_a_listing_waits_for_what_still_comes_in(
+    pair: Pair, autojump_clock: MockClock
+) -> None:
+    """A pusher whose link was cut would else plan without the state that its stream leaves here."""
+    request = await request_for(pair)
+    wanted = ReceiveRequest(filesystem=A, to=request.to, clear_resume_token=True)
+    seen: list[float] = []
+
+    async def slow(call: str, _dataset: str) -> None:
+        if call == "open_receive":
+            await trio.sleep(2)
+
+    async def look() -> None:
+        await trio.sleep(1)
+        (listed,) = [each for each in await pair.receiver.list_filesystems() if each.path == A]
+        assert not listed.is_placeholder
+        seen.append(trio.current_time())
+
+    pair.target.before = slow
+    async with trio.open_nursery() as nursery, pair.sender.send(request) as reply:
+        nursery.start_soon(look)
+        await pair.receiver.receive(wanted, reply.stream)
+    assert seen == [2]

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zrepl_trio.endpoint.model import MAX_RANGE
 from zrepl_trio.replication.plan import Step
 from zrepl_trio.replication.ranges import (
     FIRST_BUDGET,
-    MAX_STEPS,
     RANGE_S,
     Budget,
     joinable,
@@ -32,9 +32,9 @@ def increments(count: int) -> list[Step]:
 
 
 def test_neighbours_can_be_joined_up_to_a_limit() -> None:
-    steps = increments(MAX_STEPS + 10)
-    assert joinable(steps, 0) == MAX_STEPS
-    assert joinable(steps, MAX_STEPS) == 10
+    steps = increments(MAX_RANGE + 10)
+    assert joinable(steps, 0) == MAX_RANGE
+    assert joinable(steps, MAX_RANGE) == 10
     assert joinable(steps, 3, at_most=5) == 5
     assert joinable(steps, len(steps) - 1) == 1
 
@@ -77,7 +77,7 @@ def test_a_range_keeps_to_its_budget(sizes: list[int | None], count: int) -> Non
     [
         # many small ones, quick: more of them, as many bytes
         ((100, MIB, 6.0), Budget(steps=800, size=1 << 30)),
-        ((1000, MIB, 1.0), Budget(steps=MAX_STEPS, size=1 << 30)),
+        ((1000, MIB, 1.0), Budget(steps=MAX_RANGE, size=1 << 30)),
         # few large ones, quick: more bytes
         ((2, 1 << 30, 20.0), Budget(steps=100, size=3 << 30)),
         # slow: what would have taken RANGE_S
@@ -97,10 +97,10 @@ def test_the_next_range_takes_as_long_as_meant(
 
 
 @given(
-    st.integers(1, MAX_STEPS),
+    st.integers(1, MAX_RANGE),
     st.integers(0, 1 << 50),
     st.floats(0, 1e7),
-    st.integers(1, MAX_STEPS),
+    st.integers(1, MAX_RANGE),
     st.integers(0, 1 << 50),
 )
 def test_a_budget_always_allows_something(
@@ -109,6 +109,6 @@ def test_a_budget_always_allows_something(
     budget = next_budget(
         Budget(steps=had_steps, size=had_size), steps=steps, size=size, seconds=seconds
     )
-    assert 1 <= budget.steps <= MAX_STEPS
+    assert 1 <= budget.steps <= MAX_RANGE
     assert reach([1 << 60] * 3, budget) == 1
     assert 1 <= reach([1] * 2000, budget) <= budget.steps

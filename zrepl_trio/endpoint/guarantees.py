@@ -141,8 +141,8 @@ def after_confirmation(
 ) -> Changes:
     """What the sender does once the receiver has `to`: the cursor moves, the rest goes.
 
-    Holds and tentative bookmarks of later snapshots stay: of a range that ended at `to` they are what a resume starts from,
-    and its next step drops them. With NOTHING no cursor is made and existing ones are dropped too,
+    Holds and tentative bookmarks of later snapshots stay: of a range that ended at `to` they are what
+    a resume starts from, and its next step drops them. With NOTHING no cursor is made and existing ones are dropped too,
     as zrepl does.
     """
     bookmark: tuple[Bookmark, ...] = ()

@@ -76,6 +76,12 @@ class Later:
             self._moving = frozenset(waiting)
             try:
                 await self._move(waiting)
+            except BaseException:
+                # Cancelled, at any point: it is all to be done again, but for what was made out anew.
+                for path, changes in waiting.items():
+                    self._remembered.forget(path)
+                    self._waiting.setdefault(path, changes)
+                raise
             finally:
                 self._moving = frozenset()
 

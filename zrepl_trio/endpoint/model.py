@@ -9,6 +9,7 @@ from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
+    "MAX_RANGE",
     "SET_ASIDE",
     "Filesystem",
     "GuaranteeKind",
@@ -48,6 +49,10 @@ class Filesystem:
     resume_token: str | None = None
     is_placeholder: bool = False
     dataset_guid: int | None = None
+
+
+MAX_RANGE = 1_000
+"""Most snapshots in one range: their names must fit into a few command lines and one message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

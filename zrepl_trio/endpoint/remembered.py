@@ -8,13 +8,14 @@ which then refuses; a full send, where it would not, lists anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import trio
 
 from zrepl_trio.endpoint.guarantees import Changes, after_changes, snapshots_to_query
 from zrepl_trio.endpoint.listing import versions_of
+from zrepl_trio.endpoint.protect import holds_on
 from zrepl_trio.errors import DatasetNotFound, ZfsError
 from zrepl_trio.zfs.model import Dataset, FilesystemVersion, Hold
 from zrepl_trio.zfs.names import DatasetPath
@@ -103,7 +104,7 @@ class Remembered:
         except DatasetNotFound:
             self.forget(path)  # what had a hold when it was listed is gone by now
         versions = await self._zfs.versions(path)
-        return versions, await self._holds(path, versions)
+        return versions, await holds_on(self._zfs, path, versions)
 
     def did(
         self, path: DatasetPath, changes: Changes, received: FilesystemVersion | None = None
@@ -154,7 +155,7 @@ class Remembered:
                 if state.holds is None and self._holds_in_bulk:
                     await self._list_holds()
             if state.holds is None:
-                state.holds = await self._holds(path, state.versions)
+                state.holds = await holds_on(self._zfs, path, state.versions)
         return state.holds
 
     async def _list_holds(self) -> None:
@@ -169,7 +170,3 @@ class Remembered:
         for path, state in asked.items():
             if state.holds is None:
                 state.holds = found.get(path, [])
-
-    async def _holds(self, path: DatasetPath, versions: Sequence[FilesystemVersion]) -> list[Hold]:
-        snapshots = snapshots_to_query(versions)
-        return await self._zfs.holds(path, snapshots) if snapshots else []

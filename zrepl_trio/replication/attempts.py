@@ -21,8 +21,6 @@ __all__ = ["RETRY_PAUSE_S", "replicate"]
 
 log = structlog.get_logger()
 
-_SETTLE_LIMIT_S = 5.0
-
 RETRY_PAUSE_S = 2.0
 """A breath before the next attempt on a good link: a killed `zfs recv` may still be saving its
 state, and keeps the dataset busy meanwhile."""
@@ -49,7 +47,7 @@ async def replicate(
         try:
             outcome = await _attempts(sender, receiver, options, progress, decode_token)
         finally:
-            with trio.move_on_after(_SETTLE_LIMIT_S, shield=True):
+            with trio.CancelScope(shield=True):  # it has limits of its own
                 await settle(sender, receiver)
         nursery.cancel_scope.cancel()
     return progress.finished(outcome)

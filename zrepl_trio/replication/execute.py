@@ -39,7 +39,7 @@ __all__ = ["Attempt", "AttemptResult", "Memory", "settle"]
 log = structlog.get_logger()
 
 SETTLE_S = 5.0
-"""How long what was put off waits at most for the step after it."""
+"""How long what was put off waits at most for the step after it, and the run for a side to do it."""
 
 
 @dataclass(slots=True)
@@ -359,7 +359,8 @@ async def settle(*sides: Endpoint) -> None:
     """Have both sides do what they put off; a side that can't be told does it by itself."""
     for side in sides:
         try:
-            await side.settle()
+            with trio.move_on_after(SETTLE_S):
+                await side.settle()
         except* ZreplError as group:
             log.debug("not settled", err=str(main_error(leaves(group))))
 

@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zrepl_trio.endpoint.model import MAX_RANGE
 from zrepl_trio.replication.plan import Step
 
-__all__ = ["FIRST_BUDGET", "MAX_STEPS", "RANGE_S", "Budget", "joinable", "next_budget", "reach"]
+__all__ = ["FIRST_BUDGET", "RANGE_S", "Budget", "joinable", "next_budget", "reach"]
 
 RANGE_S = 60.0
 """How long a range is meant to take."""
-
-MAX_STEPS = 1000
-"""Most snapshots in one range: their names must fit into a few command lines and one message."""
 
 _MIN_BYTES = 64 << 20
 _GROWTH = 8
@@ -43,7 +41,7 @@ def _may_be_joined(step: Step) -> bool:
     return step.from_ is not None and step.from_.is_snapshot and step.resume_token is None
 
 
-def joinable(steps: Sequence[Step], start: int, *, at_most: int = MAX_STEPS) -> int:
+def joinable(steps: Sequence[Step], start: int, *, at_most: int = MAX_RANGE) -> int:
     """How many of the steps from `start` on could go in one stream; 1 when it must go alone."""
     count = 0
     while count < at_most and start + count < len(steps) and _may_be_joined(steps[start + count]):
@@ -79,6 +77,6 @@ def next_budget(budget: Budget, *, steps: int, size: int, seconds: float) -> Bud
         )
     room = min(room, _GROWTH)
     return Budget(
-        steps=min(MAX_STEPS, max(budget.steps, int(steps * room))),
+        steps=min(MAX_RANGE, max(budget.steps, int(steps * room))),
         size=max(budget.size, int(size * room)),
     )

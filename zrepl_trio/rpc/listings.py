@@ -7,8 +7,8 @@ into one answer. Here, an answer has many filesystems, or a part of one, and a c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from zrepl_trio.errors import RemoteProtocolError
 from zrepl_trio.rpc import pdu_pb2 as pdu
@@ -111,9 +111,7 @@ class Answer:
         return len(versions)
 
 
-def decode_listed(
-    data: bytes, *, asked: int, check_name: Callable[[str], str] = check_snapshot_name
-) -> list[Listed]:
+def decode_listed(data: bytes, *, asked: int) -> list[Listed]:
     """What came of so many filesystems asked for: of at least one. RemoteProtocolError."""
     listed = parse_message(pdu.ListVersionsRes(), data).Listed
     if not 1 <= len(listed) <= asked:
@@ -121,12 +119,12 @@ def decode_listed(
     if any(each.More for each in listed[:-1]):
         raise RemoteProtocolError("a filesystem before the last one came in part")
     try:
-        return [_listed(each, check_name) for each in listed]
+        return [_listed(each) for each in listed]
     except InvalidName as error:
         raise InvalidContent(str(error)) from None
 
 
-def _listed(message: pdu.VersionsOf, check_name: Callable[[str], str]) -> Listed:
+def _listed(message: pdu.VersionsOf) -> Listed:
     if message.Error:
         return Listed(error=message.Error)
     names = message.Names.split(_BETWEEN_NAMES) if message.Guids else []
@@ -136,7 +134,7 @@ def _listed(message: pdu.VersionsOf, check_name: Callable[[str], str]) -> Listed
     versions = [
         FilesystemVersion(
             kind=VersionKind.SNAPSHOT,
-            name=check_name(name),
+            name=check_snapshot_name(name),
             guid=guid,
             createtxg=createtxg,
             creation=creation,
@@ -146,13 +144,7 @@ def _listed(message: pdu.VersionsOf, check_name: Callable[[str], str]) -> Listed
     for index in message.Bookmarks:
         if index >= len(versions):
             raise InvalidContent("a listing calls something a bookmark that it does not have")
-        versions[index] = FilesystemVersion(
-            kind=VersionKind.BOOKMARK,
-            name=versions[index].name,
-            guid=versions[index].guid,
-            createtxg=versions[index].createtxg,
-            creation=versions[index].creation,
-        )
+        versions[index] = replace(versions[index], kind=VersionKind.BOOKMARK)
     if message.More and not versions:
         raise RemoteProtocolError("a listing that came in part has nothing in it")
     return Listed(versions=versions, more=message.More)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from zrepl_trio.endpoint.model import (
+    MAX_RANGE,
     Filesystem,
     GuaranteeKind,
     Protection,
@@ -33,7 +34,6 @@ from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
-    "MAX_BETWEEN",
     "MAX_RESUME_TOKEN",
     "InvalidContent",
     "decode_cursor",
@@ -67,9 +67,6 @@ __all__ = [
 
 MAX_RESUME_TOKEN = 65_536
 """Characters; real tokens have some hundred, with redaction lists a few thousand."""
-
-MAX_BETWEEN = 1_000
-"""Snapshots in a range beside its last, as many as `replication.ranges` ever joins."""
 
 _TOKEN = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*")
 
@@ -354,7 +351,7 @@ def _send(message: pdu.SendReq, *, needs_config: bool) -> SendRequest:
 def _between(
     filesystem: DatasetPath, message: pdu.SendReq | pdu.ReceiveReq
 ) -> tuple[FilesystemVersion, ...]:
-    if len(message.Between) > MAX_BETWEEN:
+    if len(message.Between) >= MAX_RANGE:
         raise InvalidContent(f"a range with {len(message.Between)} snapshots is too long")
     between = tuple(version_of(filesystem, version) for version in message.Between)
     for version in between:

@@ -230,13 +230,14 @@ class CliZfs:
     # -- holds -----------------------------------------------------------------------------
 
     async def holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
-        self._check_not_blocked(path)
         return (await self.holds_of({path: snapshots})).get(path, [])
 
     async def holds_of(
         self, snapshots: Mapping[DatasetPath, Collection[str]]
     ) -> dict[DatasetPath, list[Hold]]:
         wanted = {f"{path}@{name}": (path, name) for path, of in snapshots.items() for name in of}
+        for path in snapshots:
+            self._check_not_blocked(path)
         one = next(iter(snapshots), "") if len(snapshots) == 1 else ""
         found: dict[DatasetPath, list[Hold]] = {}
         for batch in chunked(list(wanted), 0):
@@ -282,6 +283,8 @@ class CliZfs:
         tag: str,
     ) -> bool:
         """Whether it went well; if not, each dataset by itself gets its own reason."""
+        for path in snapshots:
+            self._check_not_blocked(path)
         full = [name for path, names in snapshots.items() for name in _full(path, names)]
         for batch in chunked(full, 0):
             if (await self._run(words(batch, tag))).status != 0:
