@@ -23,14 +23,18 @@ import trio
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.emulate import transfer
-from zrepl_trio.emulate.model import Dataset as ModelDataset
 from zrepl_trio.emulate.model import Fault, Snapshot, World
 from zrepl_trio.emulate.renaming import rename
 from zrepl_trio.emulate.stream import body_size, decode_token
-from zrepl_trio.emulate.values import dataset_value
 from zrepl_trio.errors import DatasetExists, ZfsError
 from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.failures import failure
+from zrepl_trio.zfs.memory_shown import (
+    dataset_shown,
+    property_shown,
+    snapshot_property,
+    versions_shown,
+)
 from zrepl_trio.zfs.memory_streams import (
     Files,
     MemoryReceive,
@@ -46,15 +50,12 @@ from zrepl_trio.zfs.model import (
     FilesystemVersion,
     Hold,
     Property,
-    PropertySource,
     ReceiveArgs,
     ResumeToken,
     SendArgs,
     VersionKind,
-    in_order,
 )
 from zrepl_trio.zfs.names import DatasetPath
-from zrepl_trio.zfs.placeholders import is_placeholder
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
 from zrepl_trio.zfs.same_version import check_existing_bookmark
 
@@ -138,24 +139,24 @@ class MemoryZfs:
     async def datasets(self, roots: Sequence[DatasetPath] = ()) -> list[Dataset]:
         await self._enter("datasets", ",".join(roots))
         if not roots:
-            return [self._dataset(each) for each in self.world.all()]
+            return [dataset_shown(self.world, each) for each in self.world.all()]
         found: dict[str, Dataset] = {}
         for root in roots:
             with self._words(argv.list_datasets(root), root):
                 self.world.open(root)
             for each in self.world.below(root):
-                found.setdefault(each.name, self._dataset(each))
+                found.setdefault(each.name, dataset_shown(self.world, each))
         return list(found.values())
 
     async def dataset(self, path: DatasetPath) -> Dataset | None:
         await self._enter("dataset", path)
         found = self.world.get(path)
-        return self._dataset(found) if found else None
+        return dataset_shown(self.world, found) if found else None
 
     async def versions(self, path: DatasetPath) -> list[FilesystemVersion]:
         await self._enter("versions", path)
         with self._words(argv.list_versions(path), path):
-            return _versions(self.world.open(path))
+            return versions_shown(self.world.open(path))
 
     async def versions_below(
         self, roots: Sequence[DatasetPath]
@@ -166,7 +167,7 @@ class MemoryZfs:
             with self._words(argv.list_versions_below(root), root):
                 self.world.open(root)
             for each in self.world.below(root):
-                if versions := _versions(each):
+                if versions := versions_shown(each):
                     found[DatasetPath(each.name)] = versions
         return found
 
@@ -174,7 +175,7 @@ class MemoryZfs:
         await self._enter("properties", path)
         with self._words(argv.get_properties([path], names), path):
             dataset = self.world.open(path)
-        return {name: self._property(dataset, name) for name in names}
+        return {name: property_shown(self.world, dataset, name) for name in names}
 
     async def properties_of(
         self, paths: Sequence[str], names: Sequence[str]
@@ -188,9 +189,9 @@ class MemoryZfs:
                 if snapshot and snapshot not in dataset.snapshots:
                     raise Fault(f"cannot open '{path}': dataset does not exist")
                 found[path] = {
-                    each: _of_snapshot(dataset.snapshots[snapshot], each)
+                    each: snapshot_property(dataset.snapshots[snapshot], each)
                     if snapshot
-                    else self._property(dataset, each)
+                    else property_shown(self.world, dataset, each)
                     for each in names
                 }
         return found
@@ -232,7 +233,7 @@ class MemoryZfs:
                 return
             except DatasetExists:
                 pass
-        check_existing_bookmark(path, snapshot, name, _versions(self.world.open(path)))
+        check_existing_bookmark(path, snapshot, name, versions_shown(self.world.open(path)))
 
     async def destroy_bookmark(self, path: DatasetPath, name: str) -> None:
         await self._enter("destroy_bookmark", path)
@@ -263,8 +264,9 @@ class MemoryZfs:
 
     async def holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
         await self._enter("holds", path)
-        if not snapshots:
-            return []
+        return self._holds(path, snapshots)
+
+    def _holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
         found = []
         with self._words(argv.list_holds([f"{path}@{name}" for name in snapshots]), path):
             dataset = self.world.open(path)
@@ -278,13 +280,8 @@ class MemoryZfs:
         self, snapshots: Mapping[DatasetPath, Collection[str]]
     ) -> dict[DatasetPath, list[Hold]]:
         await self._enter("holds_of", "")
-        before, self.before, calls = self.before, None, len(self.calls)
-        try:
-            found = {path: await self.holds(path, names) for path, names in snapshots.items()}
-            return {path: holds for path, holds in found.items() if holds}
-        finally:
-            self.before = before
-            del self.calls[calls:]
+        found = {path: self._holds(path, names) for path, names in snapshots.items()}
+        return {path: holds for path, holds in found.items() if holds}
 
     async def hold(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
         await self._enter("hold", path)
@@ -416,68 +413,3 @@ class MemoryZfs:
             yield
         except Fault as fault:
             raise failure(words, fault.status, fault.text + "\n", dataset=dataset) from fault
-
-    def _token(self, dataset: ModelDataset) -> str | None:
-        partial = dataset.partial
-        if partial is None or not partial.resumable:
-            return None
-        content = partial.content
-        assert isinstance(content, MemoryReceive)
-        return content.token()
-
-    def _property(self, dataset: ModelDataset, name: str) -> Property:
-        value = dataset_value(self.world, dataset, name, token=self._token)
-        if value is None:
-            return Property("-", PropertySource.NONE)
-        return Property(value[0], PropertySource(value[1].split(" ")[0]))
-
-    def _dataset(self, dataset: ModelDataset) -> Dataset:
-        mark = self._property(dataset, argv.PLACEHOLDER)
-        source_guid = self._property(dataset, argv.SOURCE_GUID)
-        return Dataset(
-            path=DatasetPath(dataset.name),
-            guid=dataset.guid,
-            is_volume=dataset.is_volume,
-            is_placeholder=is_placeholder(dataset.name, mark.value, mark.source),
-            placeholder_value=mark.value if mark.source is PropertySource.LOCAL else "",
-            resume_token=self._token(dataset),
-            source_guid=int(source_guid.value)
-            if source_guid.value.isdecimal() and source_guid.source is PropertySource.LOCAL
-            else None,
-            encrypted=bool(dataset.local.get("encryption")),
-        )
-
-
-def _of_snapshot(snapshot: Snapshot, name: str) -> Property:
-    known = {
-        "guid": snapshot.guid,
-        "createtxg": snapshot.createtxg,
-        "creation": snapshot.creation,
-        "userrefs": len(snapshot.holds),
-    }
-    return Property(str(known.get(name, "-")), PropertySource.NONE)
-
-
-def _versions(dataset: ModelDataset) -> list[FilesystemVersion]:
-    found = [
-        FilesystemVersion(
-            kind=VersionKind.BOOKMARK,
-            name=b.name,
-            guid=b.guid,
-            createtxg=b.createtxg,
-            creation=b.creation,
-        )
-        for b in dataset.bookmarks.values()
-    ]
-    found += [
-        FilesystemVersion(
-            kind=VersionKind.SNAPSHOT,
-            name=s.name,
-            guid=s.guid,
-            createtxg=s.createtxg,
-            creation=s.creation,
-            userrefs=len(s.holds),
-        )
-        for s in dataset.snapshots.values()
-    ]
-    return in_order(found)
