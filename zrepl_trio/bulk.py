@@ -14,6 +14,7 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import trio
 
@@ -30,6 +31,7 @@ __all__ = [
     "raw_fd",
     "set_pipe_size",
     "spliceable",
+    "wait_readable",
 ]
 
 CHUNK_BYTES = 256 * 1024
@@ -102,6 +104,16 @@ def enlarge(fd: int) -> None:
                 return
 
 
+async def wait_readable(stream: trio.abc.ReceiveStream) -> None:
+    """Wait until the fd of a stream that has one can be read, in the stream's own way where it has
+    one: a `zfs send`, say, has a limit for it."""
+    wait = getattr(stream, "wait_readable", None)
+    if wait is not None:
+        await wait()
+    elif (fd := raw_fd(stream)) is not None:
+        await trio.lowlevel.wait_readable(fd)
+
+
 _SO_SNDBUFFORCE = 32  # <asm-generic/socket.h>; Python does not name it
 
 
@@ -117,7 +129,14 @@ async def copy(
     """
     source, target = raw_fd(reader), raw_fd(writer)
     if source is not None and target is not None and spliceable(source, target):
-        return await move(source, target, on_progress, pace)
+        return await move(
+            source,
+            target,
+            on_progress,
+            pace,
+            readable=partial(wait_readable, reader),
+            writable=writer.wait_send_all_might_not_block,
+        )
     pace = pace or Pace()
     total = 0
     while chunk := await reader.receive_some(CHUNK_BYTES):

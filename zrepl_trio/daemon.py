@@ -31,13 +31,13 @@ from zrepl_trio.control.socket import open_control_listener
 from zrepl_trio.errors import ConfigErrors
 from zrepl_trio.jobs.base import Job
 from zrepl_trio.jobs.build import build_jobs, runtime_directory
+from zrepl_trio.jobs.hostzfs import host_zfs
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
 from zrepl_trio.jobs.tracked import TrackedProcesses
 from zrepl_trio.jobs.world import World
 from zrepl_trio.monitoring.listener import serve_metrics
 from zrepl_trio.notify import Notifier
 from zrepl_trio.transport.privatedir import ensure_private_directory
-from zrepl_trio.zfs.cli import CliZfs
 
 if TYPE_CHECKING:  # Prometheus' library is slow to import, and few commands need it
     from zrepl_trio.monitoring.metrics import Metrics
@@ -88,10 +88,10 @@ async def open_plant(
     async with open_processes() as opened:
         if metrics is None:
             processes = TrackedProcesses(opened, clock)
-            world = World(clock=clock, zfs=CliZfs(processes))
+            world = World(clock=clock, zfs=host_zfs(loaded.config, processes))
         else:
             processes = TrackedProcesses(opened, clock, ended=metrics.command_ended)
-            world = World(clock=clock, zfs=CliZfs(processes), watch=metrics)
+            world = World(clock=clock, zfs=host_zfs(loaded.config, processes), watch=metrics)
         yield Plant(world, processes, build_jobs(loaded.config, world, dormant=asleep))
 
 

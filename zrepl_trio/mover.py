@@ -25,7 +25,7 @@ import stat
 import struct
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from functools import partial
 from typing import TypeVar
@@ -261,16 +261,25 @@ TURN_BYTES = 2**30
 
 
 async def move(
-    source: int, target: int, on_progress: Callable[[int], None], pace: Pace | None = None
+    source: int,
+    target: int,
+    on_progress: Callable[[int], None],
+    pace: Pace | None = None,
+    *,
+    readable: Callable[[], Awaitable[None]] | None = None,
+    writable: Callable[[], Awaitable[None]] | None = None,
 ) -> int:
     """Splice all of `source` into `target` up to EOF, at its pace; the count of bytes.
 
     Both fds must be non-blocking and stay open; neither is closed. `on_progress` gets the count of
     each turn. Raises BrokenResourceError when the target's reader is gone, OSError for what the
-    source's read gives. When cancelled, a part may have been moved.
+    source's read gives. When cancelled, a part may have been moved. `readable` and `writable` wait
+    for either side in place of plain waits for the fds, and may raise what they like.
     """
     mover = Mover(source, target)
     pace = pace or Pace()
+    readable = readable or partial(trio.lowlevel.wait_readable, source)
+    writable = writable or partial(trio.lowlevel.wait_writable, target)
 
     def turn(budget: int) -> tuple[int, Stop | None]:
         mover.begin_turn()
@@ -291,9 +300,9 @@ async def move(
             on_progress(count)
         match stop:
             case Stop.SOURCE:
-                await trio.lowlevel.wait_readable(source)
+                await readable()
             case Stop.TARGET:
-                await trio.lowlevel.wait_writable(target)
+                await writable()
             case Stop.END:
                 return total
             case None:

@@ -11,10 +11,12 @@ import pytest
 import trio
 
 from tests.support.resources import cancel_at_each_step, nothing_left_behind
+from zrepl_trio.bulk import wait_readable
 from zrepl_trio.children import open_processes
-from zrepl_trio.errors import DatasetBlocked, ZfsError
+from zrepl_trio.errors import DatasetBlocked, SourceFailed, ZfsError
 from zrepl_trio.process import Child, Completed, StuckChild
-from zrepl_trio.zfs.cli import SILENT_S, CliZfs
+from zrepl_trio.zfs.cli import CliZfs
+from zrepl_trio.zfs.limits import ZfsLimits
 from zrepl_trio.zfs.model import FilesystemVersion, ReceiveArgs, SendArgs, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -25,7 +27,9 @@ DESTROY_USAGE = b"destroy [-dnpRrv] <filesystem|volume>@<snap>[%<snap>][,...]"
 
 @asynccontextmanager
 async def zfs_that(
-    tmp_path: Path, script: str, silent_s: float = SILENT_S
+    tmp_path: Path,
+    script: str,
+    limits: ZfsLimits = ZfsLimits(),  # noqa: B008 - frozen
 ) -> AsyncIterator[CliZfs]:
     """A `CliZfs` whose zfs is that shell script."""
     program = tmp_path / "zfs"
@@ -33,7 +37,7 @@ async def zfs_that(
     program.chmod(0o755)
     with nothing_left_behind():
         async with open_processes() as processes:
-            yield CliZfs(processes, zfs=str(program), silent_s=silent_s)
+            yield CliZfs(processes, zfs=str(program), limits=limits)
 
 
 # -- odd programs ----------------------------------------------------------------------------
@@ -85,11 +89,49 @@ async def test_endless_output_is_read_as_it_comes_and_stopped(tmp_path: Path) ->
 
 
 async def test_a_zfs_that_hangs_is_given_up_and_named(tmp_path: Path) -> None:
-    async with zfs_that(tmp_path, "exec sleep 1000", silent_s=0.2) as zfs:
+    async with zfs_that(tmp_path, "exec sleep 1000", ZfsLimits(command_s=0.2)) as zfs:
         for call in (lambda: zfs.versions(TANK), lambda: zfs.hold(TANK, ["1"], "t")):
             with pytest.raises(ZfsError, match=r"did nothing for 0\.2 s and was killed") as caught:
                 await call()
             assert "tank/a: `zfs " in str(caught.value)
+
+
+STALLING = ZfsLimits(stream_s=0.2)
+STALLED = r"tank/a: `\S*zfs (send|recv) .*` did nothing for 0\.2 s and was killed"
+
+
+async def test_a_send_that_gives_nothing_is_given_up(tmp_path: Path) -> None:
+    async with zfs_that(tmp_path, "echo data; exec sleep 1000", STALLING) as zfs:
+        for copies in (True, False):
+            async with zfs.open_send(SendArgs(dataset=TANK, to=TO)) as send:
+                assert await send.reader.receive_some(100) == b"data\n"
+                with pytest.raises(SourceFailed, match=STALLED):
+                    await (send.reader.receive_some(1) if copies else wait_readable(send.reader))
+
+
+async def test_a_receive_that_takes_nothing_is_given_up(tmp_path: Path) -> None:
+    async with (
+        zfs_that(tmp_path, "exec sleep 1000", STALLING) as zfs,
+        zfs.open_receive(ReceiveArgs(dataset=TANK, snapshot="1")) as receive,
+    ):
+        with pytest.raises(ZfsError, match=STALLED):
+            await receive.writer.send_all(bytes(10_000_000))
+        with pytest.raises(ZfsError, match=STALLED):
+            await receive.writer.wait_send_all_might_not_block()
+        with pytest.raises(ZfsError, match=STALLED), trio.fail_after(0.1):
+            await receive.finish()  # no second wait
+
+
+async def test_what_does_not_end_after_its_stream_is_given_up(tmp_path: Path) -> None:
+    async with zfs_that(tmp_path, "exec >&-; cat; exec sleep 1000", STALLING) as zfs:
+        async with zfs.open_send(SendArgs(dataset=TANK, to=TO)) as send:
+            assert await send.reader.receive_some(1) == b""
+            with pytest.raises(ZfsError, match=STALLED):
+                await send.finish()
+        async with zfs.open_receive(ReceiveArgs(dataset=TANK, snapshot="1")) as receive:
+            await receive.writer.send_all(b"data")
+            with pytest.raises(ZfsError, match=STALLED):
+                await receive.finish()
 
 
 async def test_endless_stderr_is_bounded(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from zrepl_trio.control.client import open_control_client
 from zrepl_trio.control.faults import DaemonDown
 from zrepl_trio.errors import Refused, ZreplError, leaves
 from zrepl_trio.jobs.build import local_side
+from zrepl_trio.jobs.hostzfs import host_zfs
 from zrepl_trio.jobs.world import World
 from zrepl_trio.logs.lines import escape
-from zrepl_trio.zfs.cli import CliZfs
 
 __all__ = ["check_command", "verdict_text"]
 
@@ -92,7 +92,7 @@ async def _from_zfs(config: Config, name: str) -> Mapping[str, int | None]:
     if not isinstance(section, PullJob | SinkJob | SourceJob):
         raise Refused(f"job {name}: the daemon runs with another config than the one given")
     async with open_processes() as processes:
-        side = local_side(section, World(clock=SystemClock(), zfs=CliZfs(processes)))
+        side = local_side(section, World(clock=SystemClock(), zfs=host_zfs(config, processes)))
         paths = [each.path for each in await side.list_filesystems() if not each.is_placeholder]
         listed = await side.list_versions_of(paths)
     return {

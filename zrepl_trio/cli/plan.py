@@ -29,6 +29,7 @@ from zrepl_trio.daemon import refuse_unbuilt
 from zrepl_trio.errors import ZreplError, leaves, with_notes
 from zrepl_trio.jobs.active import ActiveJob
 from zrepl_trio.jobs.build import build_jobs
+from zrepl_trio.jobs.hostzfs import host_zfs
 from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.world import World
@@ -37,7 +38,6 @@ from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.policy import Overrides, parse_overrides
 from zrepl_trio.replication.preview import FilesystemPreview
 from zrepl_trio.replication.report import JsonValue
-from zrepl_trio.zfs.cli import CliZfs
 
 __all__ = ["JobPlan", "plan_command"]
 
@@ -104,7 +104,7 @@ async def _plans(loaded: LoadedConfig, names: Sequence[str], overrides: Override
     asleep = refuse_unbuilt(loaded, strict=False)
     clock = SystemClock()
     async with open_processes() as processes, trio.open_nursery() as nursery:
-        world = World(clock=clock, zfs=CliZfs(processes))
+        world = World(clock=clock, zfs=host_zfs(loaded.config, processes))
         built = build_jobs(loaded.config, world, dormant=asleep)
         chosen = chosen_jobs(built, names, command="plan")
         for peer in local_peers(built, chosen):

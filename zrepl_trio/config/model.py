@@ -36,6 +36,7 @@ __all__ = [
     "StdoutOutlet",
     "SyslogOutlet",
     "TcpOutlet",
+    "ZfsTimeouts",
 ]
 
 DEFAULT_CONTROL_SOCKET = "/var/run/zrepl/control"
@@ -160,6 +161,15 @@ class GlobalServe(Section):
     """Sockets of `stdinserver`."""
 
 
+class ZfsTimeouts(Section):
+    """How long a zfs command may do nothing before it is killed. A key of zrepl-trio."""
+
+    command_timeout: GoTimeout = 600.0
+    """Until a command prints something, or ends."""
+    stream_timeout: GoTimeout = 1800.0
+    """Until a zfs send gives something, a zfs recv takes something, or either ends."""
+
+
 class Global(Section):
     """Settings of the daemon as a whole."""
 
@@ -173,6 +183,8 @@ class Global(Section):
     """The daemon's control socket."""
     serve: Annotated[GlobalServe, FromDefaults] = GlobalServe()
     """Settings of serving transports."""
+    zfs: Annotated[ZfsTimeouts, FromDefaults] = ZfsTimeouts()
+    """Limits of zfs commands. A key of zrepl-trio."""
 
     @field_validator("logging")
     @classmethod

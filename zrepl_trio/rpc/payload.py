@@ -30,7 +30,7 @@ async def frames_out(
     """
     source, target = raw_fd(reader), data.connection.write_fd
     if source is not None and target is not None and spliceable(source, target):
-        return await spliced_out(source, target, data, on_progress, pace)
+        return await spliced_out(reader, target, data, on_progress, pace)
     total = 0
     ended = False
     while not ended:
@@ -66,7 +66,7 @@ async def frames_in(
     """
     source, target = data.connection.read_fd, raw_fd(sink)
     if source is not None and target is not None and spliceable(source, target):
-        return await spliced_in(source, target, data, on_progress, pace)
+        return await spliced_in(source, sink, data, on_progress, pace)
     total = 0
     while await data.next_stream_frame() is not None:
         while data.payload_left:

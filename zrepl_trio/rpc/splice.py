@@ -15,6 +15,7 @@ from functools import partial
 
 import trio
 
+from zrepl_trio.bulk import raw_fd, wait_readable
 from zrepl_trio.errors import LocalProtocolError, TransportError
 from zrepl_trio.mover import TURN_BYTES, Mover, Stop, capacity, in_thread, pending_bytes
 from zrepl_trio.pace import Pace
@@ -27,14 +28,19 @@ __all__ = ["spliced_in", "spliced_out"]
 
 
 async def spliced_out(
-    source: int, target: int, data: DataConn, on_progress: Callable[[int], None], pace: Pace
+    reader: trio.abc.ReceiveStream,
+    target: int,
+    data: DataConn,
+    on_progress: Callable[[int], None],
+    pace: Pace,
 ) -> int:
-    """Send all of the pipe `source` as stream frames into the connection's fd `target`, without
+    """Send all of `reader`, a pipe, as stream frames into the connection's fd `target`, without
     the stream's end, at its pace; the count of bytes. Raises as `payload.frames_out`."""
     total = 0
+    source = _fd(reader)
     frames = _FramesOut(source, target, data)
     while True:
-        await trio.lowlevel.wait_readable(source)
+        await wait_readable(reader)
         if pending_bytes(source):
             # before the burst, since nobody else can send meanwhile
             frames.budget = await pace.take(TURN_BYTES)
@@ -124,13 +130,23 @@ class _FramesOut:
             self._header = self._data.announce(burst, self._left)
 
 
+def _fd(stream: object) -> int:
+    fd = raw_fd(stream)
+    assert fd is not None
+    return fd
+
+
 async def spliced_in(
-    source: int, target: int, data: DataConn, on_progress: Callable[[int], None], pace: Pace
+    source: int,
+    sink: trio.abc.SendStream,
+    data: DataConn,
+    on_progress: Callable[[int], None],
+    pace: Pace,
 ) -> int:
-    """Move one incoming stream from the connection's fd `source` into the pipe `target`, up to its
+    """Move one incoming stream from the connection's fd `source` into `sink`, a pipe, up to its
     clean end, at its pace; the count of bytes. Raises as `payload.frames_in`."""
     total = 0
-    frames = _FramesIn(source, target, data)
+    frames = _FramesIn(source, _fd(sink), data)
     with data.silence_limit() as scope:
         # runs only while we wait for the peer, from its last byte on
         limit_at = trio.current_time() + PEER_LIMIT_S
@@ -156,7 +172,7 @@ async def spliced_in(
                     await trio.lowlevel.wait_readable(source)
                 case Stop.TARGET:
                     # our own `zfs recv` takes nothing: the peer is not what is silent
-                    await trio.lowlevel.wait_writable(target)
+                    await sink.wait_send_all_might_not_block()
                     limit_at = trio.current_time() + PEER_LIMIT_S
                 case Stop.END:
                     raise data.link_ended()

@@ -17,8 +17,9 @@ from zrepl_trio.errors import DatasetBlocked, DatasetExists, DatasetNotFound, Zf
 from zrepl_trio.process import Completed, Processes, Redirect
 from zrepl_trio.zfs import argv, streams
 from zrepl_trio.zfs.batches import chunked, destroy_failures, harmless_refusals
-from zrepl_trio.zfs.failures import failure, missing_program, unexpected_output
+from zrepl_trio.zfs.failures import failure, idle_too_long, missing_program, unexpected_output
 from zrepl_trio.zfs.features import detect_features
+from zrepl_trio.zfs.limits import ZfsLimits
 from zrepl_trio.zfs.model import (
     Dataset,
     DestroyResult,
@@ -46,13 +47,9 @@ from zrepl_trio.zfs.parse import (
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
 from zrepl_trio.zfs.same_version import check_existing_bookmark
 
-__all__ = ["SILENT_S", "CliZfs"]
+__all__ = ["CliZfs"]
 
 T = TypeVar("T")
-
-SILENT_S = 600.0
-"""How long a zfs command may print nothing, or not end, before it is killed and an error says so. A
-pool that is busy with a scrub or a great destroy answers within minutes."""
 
 _READ_BYTES = 64 * 1024
 _TAG_EXISTS = ("tag already exists on this dataset",)
@@ -61,15 +58,18 @@ _NO_TAG = ("no such tag on this dataset", "dataset does not exist")
 
 class CliZfs:
     """ZFS by its commands, which `processes` runs with LC_ALL=C; `zfs` is the program's name
-    or path. A command that says nothing for `silent_s` is given up; sends and receives have the
-    limits of their streams."""
+    or path. What does nothing for longer than `limits` allow is killed, and an error names it."""
 
     def __init__(
-        self, processes: Processes, *, zfs: str = "zfs", silent_s: float = SILENT_S
+        self,
+        processes: Processes,
+        *,
+        zfs: str = "zfs",
+        limits: ZfsLimits = ZfsLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._processes = processes
         self._zfs = zfs
-        self._silent_s = silent_s
+        self._limits = limits
         self._features: Features | None = None
         self._detecting = trio.Lock()
 
@@ -354,7 +354,9 @@ class CliZfs:
     async def _open_send(self, args: SendArgs) -> AsyncIterator[ZfsSend]:
         self._check_not_blocked(args.dataset)
         words = self._program(argv.send(args))
-        async with streams.open_send(self._processes, words, args.dataset) as send:
+        async with streams.open_send(
+            self._processes, words, args.dataset, self._limits.stream_s
+        ) as send:
             yield send
 
     def open_receive(self, args: ReceiveArgs) -> AbstractAsyncContextManager[ZfsReceive]:
@@ -364,7 +366,9 @@ class CliZfs:
     async def _open_receive(self, args: ReceiveArgs) -> AsyncIterator[ZfsReceive]:
         self._check_not_blocked(args.dataset)
         words = self._program(argv.receive(args))
-        async with streams.open_receive(self._processes, words, args.dataset) as receive:
+        async with streams.open_receive(
+            self._processes, words, args.dataset, self._limits.stream_s
+        ) as receive:
             yield receive
 
     # -- inside ----------------------------------------------------------------------------
@@ -388,7 +392,7 @@ class CliZfs:
         self._check_not_blocked(dataset)
         program = (self._zfs, *words[1:])
         try:
-            with trio.fail_after(self._silent_s):
+            with trio.fail_after(self._limits.command_s):
                 return await self._processes.run(program, dataset=dataset)
         except trio.TooSlowError:
             raise self._hangs(words, dataset) from None
@@ -396,12 +400,7 @@ class CliZfs:
             raise missing_program(program, error, dataset=dataset) from error
 
     def _hangs(self, words: Sequence[str], dataset: str) -> ZfsError:
-        return ZfsError(
-            f"{dataset or 'zfs'}: `{' '.join(words)}` did nothing for {self._silent_s:g} s and was "
-            "killed; look for pool errors with `zpool status` and in the kernel's log",
-            argv=words,
-            dataset=dataset,
-        )
+        return idle_too_long(words, self._limits.command_s, dataset=dataset)
 
     async def _do(self, words: argv.Argv, dataset: DatasetPath) -> Completed:
         """Run to the end and raise what its failure means."""
@@ -422,10 +421,10 @@ class CliZfs:
             except OSError as error:
                 raise missing_program(program, error, dataset=dataset) from error
             try:
-                with trio.fail_after(self._silent_s) as silence:
+                with trio.fail_after(self._limits.command_s) as silence:
                     while chunk := await child.stdout.receive_some(_READ_BYTES):
                         rows.feed(chunk)
-                        silence.deadline = trio.current_time() + self._silent_s
+                        silence.deadline = trio.current_time() + self._limits.command_s
                     status = await child.wait()
                 if status != 0:
                     raise failure(words, status, _text(child.stderr_tail), dataset=dataset)

@@ -21,7 +21,7 @@ from zrepl_trio.errors import (
     ZfsError,
 )
 
-__all__ = ["RESUME_TOKEN", "failure", "missing_program", "unexpected_output"]
+__all__ = ["RESUME_TOKEN", "failure", "idle_too_long", "missing_program", "unexpected_output"]
 
 RESUME_TOKEN = re.compile(
     r"A resuming stream can be generated on the sending system by running:\s+zfs send -t (\S+)"
@@ -159,6 +159,17 @@ def failure(argv: Sequence[str], status: int, stderr: str, *, dataset: str) -> Z
             dataset=dataset,
         )
     return ZfsError(text, argv=argv, status=status, stderr=stderr, dataset=dataset)
+
+
+def idle_too_long(argv: Sequence[str], limit_s: float, *, dataset: str = "") -> ZfsError:
+    """The command did nothing for so long that it was given up."""
+    return ZfsError(
+        f"{dataset or 'zfs'}: `{shlex.join(argv)}` did nothing for {limit_s:g} s and was killed; look "
+        "for pool errors with `zpool status` and in the kernel's log, or raise the limit "
+        "(`global.zfs` in the config) if the pool is only slow",
+        argv=argv,
+        dataset=dataset,
+    )
 
 
 def missing_program(argv: Sequence[str], reason: OSError, *, dataset: str = "") -> ZfsError:
