@@ -28,11 +28,15 @@ def plan_lines(
         for line in error.splitlines():
             yield Text(f"  {escape(line)}", "red")
         return
-    current = [each for each in filesystems if not (each.steps or each.problem or each.resolution)]
+    current = [
+        each
+        for each in filesystems
+        if not (each.steps or each.problem or each.resolution or each.renames)
+    ]
     for each in filesystems:
         if each.problem:
             yield from _problem(each)
-        elif each.steps or each.note or each.resolution:
+        elif each.steps or each.note or each.resolution or each.renames:
             yield from _steps(each)
     if current:
         yield Text(f"  {_names([str(each.path) for each in current])}: up to date", "green")
@@ -47,6 +51,8 @@ def _steps(each: FilesystemPreview) -> Iterator[Text]:
         yield Text(f"    goes to {escape(str(each.place))}")
     if each.note:
         yield Text(f"    {escape(each.note)}", "yellow")
+    if each.renames is not None:
+        yield Text(f"    first the replica is renamed: it is still that of {escape(each.renames)}")
     if each.resolution is not None:
         yield Text(
             f"    first {each.resolution.name}: {escape(_resolution(each.resolution))}", "red"

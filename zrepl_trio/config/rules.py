@@ -394,3 +394,5 @@ class ConflictResolution(Section):
     """Which snapshots the first replication sends."""
     divergence: Literal["fail", "rollback", "keep_copy"] = "fail"
     """What becomes of a replica that no longer fits. A key of zrepl-trio."""
+    renames: Literal["send_anew", "follow"] = "send_anew"
+    """What becomes of the replica of a dataset that was renamed. A key of zrepl-trio."""

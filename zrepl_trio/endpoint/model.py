@@ -94,10 +94,12 @@ SET_ASIDE = ".diverged-"
 
 
 class Way(Enum):
-    """A way out of a conflict between the two sides, always on the receiver."""
+    """What a receiver is asked to do so that a replica fits again: a way out of a conflict, or a new
+    name where the sender's dataset has one."""
 
     ROLLBACK = "rollback"
     KEEP_COPY = "keep_copy"
+    RENAME = "rename"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,8 @@ class ResolveRequest:
     oldest first: with others there now, nothing is done.
 
     ROLLBACK goes back to `to`, and destroys what is newer. KEEP_COPY renames the replica; `stamp`
-    becomes part of the copy's name.
+    becomes part of the copy's name. RENAME: the replica is the first of the names in `old`, all the
+    sender's, that fits, unless it has come to its new name already.
     """
 
     filesystem: DatasetPath
@@ -114,3 +117,4 @@ class ResolveRequest:
     expected: tuple[FilesystemVersion, ...]
     to: FilesystemVersion | None = None
     stamp: str = ""
+    old: tuple[DatasetPath, ...] = ()

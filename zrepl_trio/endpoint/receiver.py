@@ -43,7 +43,7 @@ from zrepl_trio.endpoint.received_properties import (
     ReceivedProperties,
 )
 from zrepl_trio.endpoint.remembered import Remembered
-from zrepl_trio.endpoint.resolving import roll_back, set_aside
+from zrepl_trio.endpoint.resolving import follow_name, roll_back, set_aside
 from zrepl_trio.errors import (
     DatasetBusy,
     DatasetNotFound,
@@ -200,6 +200,21 @@ class Receiver:
                 return await roll_back(self._zfs, path, self._job, request)
             case Way.KEEP_COPY:
                 return await set_aside(self._zfs, path, request)
+            case Way.RENAME:
+                return await self._follow(path, request)
+
+    async def _follow(self, path: DatasetPath, request: ResolveRequest) -> str:
+        olds = [self._confined.local(old) for old in request.old]
+        # what is below goes along
+        self._remembered.expect(())
+        if self._here is not None:
+            self._here |= {path, *path.ancestors()}
+            for old in olds:
+                below = [each for each in self._here if each.is_below(old)]
+                self._here |= {path.child(each.relative_to(old)) for each in below}
+        return await follow_name(
+            self._zfs, path, olds, request, create_parents=self._parents.create
+        )
 
     async def settle(self) -> None:
         await self._later.settle()

@@ -1,4 +1,4 @@
-"""Making a replica fit again: by a rollback, or by setting it aside as a copy.
+"""Making a replica fit again: by a rollback, by setting it aside as a copy, by a new name.
 
 Both are the admin's explicit wish. Nothing here is done by `recv -F` or `destroy -r`, and nothing
 to a replica that is no longer as it was when it was decided.
@@ -6,16 +6,18 @@ to a replica that is no longer as it was when it was decided.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+
 from zrepl_trio.endpoint.abstractions import last_received_tag
 from zrepl_trio.endpoint.model import SET_ASIDE, ResolveRequest
 from zrepl_trio.endpoint.protect import holds_on
-from zrepl_trio.errors import Refused
+from zrepl_trio.errors import DatasetNotFound, Refused
 from zrepl_trio.zfs.argv import PLACEHOLDER
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
 from zrepl_trio.zfs.port import Zfs
 
-__all__ = ["copy_name", "roll_back", "set_aside"]
+__all__ = ["copy_name", "follow_name", "roll_back", "set_aside"]
 
 
 def copy_name(path: DatasetPath, stamp: str) -> DatasetPath:
@@ -66,11 +68,53 @@ async def set_aside(zfs: Zfs, path: DatasetPath, request: ResolveRequest) -> str
     return f"{path} was renamed to {copy}; it is sent anew"
 
 
+async def follow_name(
+    zfs: Zfs,
+    path: DatasetPath,
+    olds: Sequence[DatasetPath],
+    request: ResolveRequest,
+    *,
+    create_parents: Callable[[DatasetPath], Awaitable[None]],
+) -> str:
+    """Give the replica, which is the first of `olds` that fits, its new name `path`. Refused when there
+    is another dataset of that name."""
+    there = await _snapshots(zfs, path)
+    if there is not None:
+        if _fits(there, request):
+            return f"{path} came with what is above it"
+        raise Refused(
+            f"{path} exists already, so that {olds[-1]} cannot get this name: rename or destroy one of "
+            "the two"
+        )
+    for old in olds:
+        there = await _snapshots(zfs, old)
+        if there is not None and _fits(there, request):
+            await create_parents(path)
+            await zfs.rename(old, path)
+            return f"{old} was renamed to {path}"
+    raise Refused(
+        f"{olds[-1]}: its snapshots have changed since the plan was made, or it is gone; it was not "
+        f"renamed to {path}, run it again"
+    )
+
+
+async def _snapshots(zfs: Zfs, path: DatasetPath) -> list[FilesystemVersion] | None:
+    """None when there is no such dataset."""
+    try:
+        return [version for version in await zfs.versions(path) if version.is_snapshot]
+    except DatasetNotFound:
+        return None
+
+
+def _fits(snapshots: Sequence[FilesystemVersion], request: ResolveRequest) -> bool:
+    return [v.guid for v in snapshots] == [v.guid for v in request.expected]
+
+
 async def _unchanged(
     zfs: Zfs, path: DatasetPath, request: ResolveRequest
 ) -> list[FilesystemVersion]:
     snapshots = [version for version in await zfs.versions(path) if version.is_snapshot]
-    if [v.guid for v in snapshots] != [v.guid for v in request.expected]:
+    if not _fits(snapshots, request):
         raise Refused(
             f"{path}: its snapshots have changed since the plan was made; nothing was done, run it "
             "again"

@@ -101,6 +101,7 @@ def _active(
             protection=_protection(section.replication.protection),
             initial=InitialReplication(section.conflict_resolution.initial_replication),
             divergence=DivergencePolicy(section.conflict_resolution.divergence),
+            follow_renames=section.conflict_resolution.renames == "follow",
             steps=section.replication.concurrency.steps,
             size_estimates=section.replication.concurrency.size_estimates,
             answer_s=max(ANSWER_S, connect.dial_timeout + _AFTER_DIALLING_S),

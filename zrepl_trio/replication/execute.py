@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 import structlog
 import trio
 
-from zrepl_trio.endpoint.model import SendRequest
+from zrepl_trio.endpoint.model import ResolveRequest, SendRequest
 from zrepl_trio.endpoint.protocol import Endpoint, NotSupported, Resolves
-from zrepl_trio.errors import TransportError, ZreplError, leaves, with_notes
+from zrepl_trio.errors import Refused, TransportError, ZreplError, leaves, with_notes
 from zrepl_trio.replication.classify import (
     ErrorClass,
     classify,
@@ -169,24 +169,31 @@ class Attempt:
                     self._failed(path, error, _UNCONFIRMED)
 
     async def _resolve(self) -> None:
-        """Have the receiver settle the conflicts that the job's policy covers, parents first."""
+        """Have the receiver rename what follows the sender's names, and settle the conflicts that the
+        job's policy covers, parents first."""
+        not_renamed: set[DatasetPath] = set()
         for path, plan in list(self._plans.items()):
-            if plan.resolve is None:
-                continue
-            log.warning(
-                "the replica does not fit", filesystem=str(path), way=plan.resolve.way.value
-            )
             try:
-                if not isinstance(self._receiver, Resolves):
-                    raise NotSupported(
-                        f"{path}: the receiver cannot {plan.resolve.way.value} by request; do it there"
-                    )
-                request = replace(plan.resolve, stamp=self._progress.stamp())
-                done = await self._receiver.resolve(request)
-                log.warning("the replica was made to fit", filesystem=str(path), done=done)
+                for other in {plan.after, *path.ancestors()} & not_renamed:
+                    raise Refused(f"{path}: on the receiver, {other} has to get its new name first")
+                if plan.rename is not None:
+                    await self._ask(plan.rename)
+                if plan.resolve is not None:
+                    await self._ask(replace(plan.resolve, stamp=self._progress.stamp()))
             except* ZreplError as group:
+                if plan.rename is not None:
+                    not_renamed.add(path)
                 del self._plans[path]
                 self._failed(path, main_error(leaves(group)))
+
+    async def _ask(self, request: ResolveRequest) -> None:
+        path = request.filesystem
+        way = request.way.value
+        log.warning("the replica is to be made to fit", filesystem=str(path), way=way)
+        if not isinstance(self._receiver, Resolves):
+            raise NotSupported(f"{path}: the receiver cannot {way} by request; do it there")
+        done = await self._receiver.resolve(request)
+        log.warning("the replica was made to fit", filesystem=str(path), done=done)
 
     async def _confirm(self, request: SendRequest) -> None:
         self._memory.unconfirmed[request.filesystem] = request

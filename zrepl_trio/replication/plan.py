@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias, assert_never
 
-from zrepl_trio.endpoint.model import SET_ASIDE, Filesystem, ResolveRequest, Way
+from zrepl_trio.endpoint.model import Filesystem, ResolveRequest, Way
 from zrepl_trio.replication.conflicts import ConflictKind, conflict_kind, conflict_text
 from zrepl_trio.replication.diff import (
     AlreadyPresent,
@@ -42,7 +42,6 @@ __all__ = [
     "limited_to",
     "paired",
     "plan_filesystem",
-    "renamed",
 ]
 
 
@@ -85,7 +84,8 @@ class FilesystemPlan:
 
     `exists`: the receiver has a dataset in that place, be it a placeholder. `present`: it has
     real data there, so that children can be put below it. `resolve` is what the receiver does
-    first, for the conflict that it settles. `note` says what was given up. `times`: as the listings
+    first, for the conflict that it settles. `rename` comes before that: the replica follows the name
+    that the sender's dataset has now, once that of `after` has. `note` says what was given up. `times`: as the listings
     show them. `place` is None when only the other side knows it.
     """
 
@@ -94,6 +94,8 @@ class FilesystemPlan:
     exists: bool
     present: bool
     note: str = ""
+    rename: ResolveRequest | None = None
+    after: DatasetPath | None = None
     resolve: ResolveRequest | None = None
     conflict: Conflict | None = None
     times: SnapshotTimes | None = None
@@ -143,26 +145,6 @@ def paired(
     ours = {filesystem.path: filesystem for filesystem in sender}
     order = sorted(ours, key=lambda path: path.components)
     return [(ours[path], theirs.get(path)) for path in order]
-
-
-def renamed(
-    sender: Iterable[Filesystem], receiver: Iterable[Filesystem]
-) -> dict[DatasetPath, DatasetPath]:
-    """The sender's filesystems that the receiver has under another name, and that name: the guid of
-    the sender's dataset is noted on the replica, and nothing on the sender has its name any more.
-    Copies that were set aside are no such replicas."""
-    ours = {each.path: each.dataset_guid for each in sender}
-    theirs = {each.path: each.dataset_guid for each in receiver}
-    orphans = {
-        guid: path
-        for path, guid in theirs.items()
-        if guid is not None and path not in ours and SET_ASIDE not in path
-    }
-    return {
-        path: orphans[guid]
-        for path, guid in ours.items()
-        if guid in orphans and path not in theirs and guid is not None
-    }
 
 
 def plan_filesystem(

@@ -24,9 +24,9 @@ from zrepl_trio.replication.plan import (
     UnusableToken,
     paired,
     plan_filesystem,
-    renamed,
 )
 from zrepl_trio.replication.policy import ReplicationOptions
+from zrepl_trio.replication.renames import Followers, renamed
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -39,7 +39,8 @@ LISTED_AT_ONCE = 4
 
 _RENAMED = (
     "it was {old} on the sender, and is sent anew under its new name: to go on from the replica, "
-    "rename that one on the receiver too, before its first step"
+    "rename that one on the receiver too, before its first step, or let the job do it: "
+    "`conflict_resolution.renames: follow`"
 )
 
 Listing: TypeAlias = dict[DatasetPath, list[FilesystemVersion] | ZreplError]
@@ -63,23 +64,45 @@ async def plan_all(
     offered = await sender.list_filesystems()
     pairs = paired(offered, received)
     old_names = renamed(offered, received)
+    followed: dict[DatasetPath, Filesystem] = {}  # replicas under their old names, by the new one
+    if options.follow_renames:
+        by_name = {each.path: each for each in received}
+        followed = {path: by_name[old] for path, old in old_names.items()}
+    followers = Followers()
+    unnamed: set[DatasetPath] = set()  # that should have followed
     senders = [ours.path for ours, _ in pairs if not ours.is_placeholder]
     receivers = [
         theirs.path
         for _, theirs in pairs
         if theirs is not None and (not theirs.is_placeholder or theirs.resume_token)
     ]
+    receivers += [replica.path for replica in followed.values()]
     sender_versions = await _list(sender, senders)
     receiver_versions = await _list(receiver, receivers)
     plans: list[Plan] = []
     place = _places_of(receiver)
     for ours, theirs in pairs:
+        replica = followed.get(ours.path)
+        if replica is not None:
+            theirs = replace(replica, path=ours.path)
+            receiver_versions[ours.path] = receiver_versions.get(replica.path, [])
         token: ResumeToken | UnusableToken | ZreplError | None = None
         if theirs is not None and theirs.resume_token and ours.path not in without_token:
             token = await _decoded(theirs.resume_token, decode_token)
         plan = _plan(ours, theirs, sender_versions, receiver_versions, token=token, options=options)
-        if isinstance(plan, FilesystemPlan) and plan.steps and (old := old_names.get(ours.path)):
-            plan = replace(plan, note=_RENAMED.format(old=old))
+        if isinstance(plan, FilesystemPlan) and replica is not None:
+            there = receiver_versions[ours.path]
+            assert not isinstance(there, ZreplError)
+            rename, after = followers.follow(replica.path, ours.path, there)
+            plan = replace(plan, rename=rename, after=after)
+        elif replica is not None:
+            unnamed.add(ours.path)
+        elif isinstance(plan, FilesystemPlan) and plan.steps and ours.path in old_names:
+            plan = replace(plan, note=_RENAMED.format(old=old_names[ours.path]))
+        for above in unnamed.intersection(ours.path.ancestors()):
+            # a placeholder made there now would keep the name from it for good
+            text = f"{ours.path}: on the receiver, {above} has to get its new name first, see there"
+            plan = Refusal(filesystem=ours, text=text, times=plan.times)
         plans.append(_placed(plan, place))
     return RunPlan(plans=tuple(plans), received=frozenset(each.path for each in received))
 

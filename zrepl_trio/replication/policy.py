@@ -67,13 +67,15 @@ class ReplicationOptions:
     `steps` and `size_estimates` bound what runs at once. `attempts` is the most of them in a
     run, `reconnect_s` the longest wait for the link between two (0: don't wait), `answer_s` the
     longest wait for the answer to one ping, which may have to dial first. `divergence` is the job's
-    policy, `overrides` somebody's wish for this run, by filesystem.
+    policy, `overrides` somebody's wish for this run, by filesystem. With `follow_renames` replicas
+    are renamed as the sender's datasets were.
     """
 
     protection: Protection = field(default_factory=Protection)
     initial: InitialReplication = InitialReplication.MOST_RECENT
     divergence: DivergencePolicy = DivergencePolicy.FAIL
     overrides: Overrides = field(default_factory=dict)
+    follow_renames: bool = False
     steps: int = 1
     size_estimates: int = 4
     attempts: int = 3

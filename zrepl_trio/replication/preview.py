@@ -82,7 +82,8 @@ class FilesystemPreview:
 
     `placeholders` are the parents, under the sender's names, that are made for it. `resolution` is what
     the receiver does first, by the job's policy; `resolutions` are what could be done. `place` is
-    its path on the receiver, None when only the other side knows it.
+    its path on the receiver, None when only the other side knows it. `renames` is the name, on the
+    sender until now, under which the replica is before the run gives it the new one.
     """
 
     path: DatasetPath
@@ -93,6 +94,7 @@ class FilesystemPreview:
     problem: str = ""
     conflict: Conflict | None = None
     kind: str = ""
+    renames: DatasetPath | None = None
     resolution: Resolution | None = None
     resolutions: tuple[Resolution, ...] = ()
 
@@ -110,6 +112,7 @@ class FilesystemPreview:
             "steps": [step.to_json() for step in self.steps],
             "placeholders": [str(path) for path in self.placeholders],
             "note": self.note,
+            "renames": str(self.renames) if self.renames is not None else None,
             "problem": self.problem,
             "conflict": None
             if conflict is None
@@ -130,7 +133,7 @@ def preview(plan: RunPlan, size_of: SizeOf, protection: Protection) -> list[File
     found = []
     for each in plan.plans:
         found.append(_filesystem(each, there, size_of, protection))
-        if isinstance(each, FilesystemPlan) and each.steps:
+        if isinstance(each, FilesystemPlan) and (each.steps or each.rename):
             there |= {each.filesystem.path, *found[-1].placeholders}
     return found
 
@@ -182,6 +185,7 @@ def _filesystem(
         placeholders=missing if steps else (),
         note=plan.note,
         conflict=plan.conflict,
+        renames=plan.rename.old[-1] if plan.rename is not None else None,
         resolution=resolution,
     )
 

@@ -20,6 +20,7 @@ from zrepl_trio.rpc.elements import (
 
 __all__ = ["decode_resolve", "decode_resolved", "encode_resolve", "encode_resolved"]
 
+_MOST_OLD = 2
 _STAMP = re.compile(r"[0-9TZ]{0,32}", re.ASCII)
 
 
@@ -32,6 +33,7 @@ def encode_resolve(request: ResolveRequest) -> bytes:
             Expected=[version_pdu(version) for version in request.expected],
             To=version_pdu(request.to) if request.to is not None else None,
             Stamp=request.stamp,
+            Old=request.old,
         )
     )
 
@@ -47,6 +49,8 @@ def decode_resolve(data: bytes) -> ResolveRequest:
     to = version_of(filesystem, message.To) if message.HasField("To") else None
     if (way is Way.ROLLBACK) != (to is not None):
         raise InvalidContent(f"{way.value} with a snapshot to go back to, or without: {to}")
+    if (way is Way.RENAME) != bool(message.Old):
+        raise InvalidContent(f"{way.value} with old names, or without: {len(message.Old)}")
     if _STAMP.fullmatch(message.Stamp) is None:
         raise InvalidContent("the stamp is no time")
     return ResolveRequest(
@@ -55,6 +59,7 @@ def decode_resolve(data: bytes) -> ResolveRequest:
         expected=tuple(version_of(filesystem, version) for version in message.Expected),
         to=to,
         stamp=message.Stamp,
+        old=tuple(wire_path(old) for old in message.Old[:_MOST_OLD]),
     )
 
 

@@ -188,18 +188,20 @@ class PingRes(_message.Message):
     def __init__(self, Echo: _Optional[str] = ...) -> None: ...
 
 class ResolveReq(_message.Message):
-    __slots__ = ("Filesystem", "Way", "Expected", "To", "Stamp")
+    __slots__ = ("Filesystem", "Way", "Expected", "To", "Stamp", "Old")
     FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
     WAY_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
     STAMP_FIELD_NUMBER: _ClassVar[int]
+    OLD_FIELD_NUMBER: _ClassVar[int]
     Filesystem: str
     Way: str
     Expected: _containers.RepeatedCompositeFieldContainer[FilesystemVersion]
     To: FilesystemVersion
     Stamp: str
-    def __init__(self, Filesystem: _Optional[str] = ..., Way: _Optional[str] = ..., Expected: _Optional[_Iterable[_Union[FilesystemVersion, _Mapping]]] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., Stamp: _Optional[str] = ...) -> None: ...
+    Old: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, Filesystem: _Optional[str] = ..., Way: _Optional[str] = ..., Expected: _Optional[_Iterable[_Union[FilesystemVersion, _Mapping]]] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., Stamp: _Optional[str] = ..., Old: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ResolveRes(_message.Message):
     __slots__ = ("Done",)
