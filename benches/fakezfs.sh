@@ -4,7 +4,7 @@
 case "$BENCH_SIDE $1" in
 "source get")
   for line in 'guid	1001	-' 'type	filesystem	-' 'zrepl:placeholder	-	-' \
-    'receive_resume_token	-	-' 'encryption	off	default' 'zrepl-trio:source-guid	-	-'; do
+    'receive_resume_token	-	-' 'encryption	off	default' 'written	0	-' 'zrepl-trio:source-guid	-	-'; do
     printf 'bench\t%s\n' "$line"
   done ;;
 "source list") printf 'bench@one\t4242\t10\t1700000000\t0\n' ;;
@@ -46,7 +46,7 @@ case "$BENCH_SIDE $1" in
   fi
   for fs in $last $([ "$last" = dst ] && [ -e "$BENCH_STATE/received" ] && echo dst/bench); do
     for line in 'guid	2002	-' 'type	filesystem	-' 'zrepl:placeholder	-	-' \
-      'receive_resume_token	-	-' 'encryption	off	default' 'zrepl-trio:source-guid	-	-'; do
+      'receive_resume_token	-	-' 'encryption	off	default' 'written	0	-' 'zrepl-trio:source-guid	-	-'; do
       printf '%s\t%s\n' "$fs" "$line"
     done
   done ;;

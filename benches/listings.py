@@ -14,6 +14,7 @@ _PROPERTIES = (
     ("type", "filesystem", "-"),
     ("zrepl:placeholder", "-", "-"),
     ("receive_resume_token", "-", "-"),
+    ("written", "0", "-"),
     ("encryption", "off", "default"),
 )
 

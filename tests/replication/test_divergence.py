@@ -15,7 +15,7 @@ from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.errors import Refused
 from zrepl_trio.replication.attempts import replicate
 from zrepl_trio.replication.conflicts import ConflictKind, conflict_kind
-from zrepl_trio.replication.diff import Conflict, IncrementalPath, incremental_path
+from zrepl_trio.replication.diff import IncrementalPath, Mismatch, incremental_path
 from zrepl_trio.replication.policy import DivergencePolicy, ReplicationOptions, parse_overrides
 from zrepl_trio.replication.report import Outcome, Report
 from zrepl_trio.rpc import pdu_pb2 as pdu
@@ -31,7 +31,7 @@ CURSOR = "zrepl_CURSOR_G_{:016x}_J_src"
 REPLICA = DatasetPath.parse(f"{ROOT}/tank/a")
 
 
-def conflict(receiver: str, sender: str) -> Conflict:
+def conflict(receiver: str, sender: str) -> Mismatch:
     found = incremental_path(versions(receiver), versions(sender))
     assert not isinstance(found, IncrementalPath)
     return found

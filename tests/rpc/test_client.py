@@ -22,7 +22,7 @@ def check_types(far: RemoteEndpoint, stream: InboundStream) -> tuple[Endpoint, S
 
 async def test_every_call_goes_through_the_whole_wire() -> None:
     endpoint = FakeEndpoint()
-    endpoint.filesystems = [Filesystem(path=POOL_A, resume_token="1-a", dataset_guid=7)]
+    endpoint.filesystems = [Filesystem(path=POOL_A, resume_token="1-a", dataset_guid=7, written=9)]
     endpoint.versions = {POOL_A: [V1, V2]}
     endpoint.stream = b"stream"
     async with remote(endpoint) as far:

@@ -26,7 +26,9 @@ def version(sign: str, name: str) -> FilesystemVersion:
 TO = version("@", "2")
 COLUMNS = "-o name,guid,createtxg,creation,userrefs"
 GET = "-o name,property,value,source"
-LISTED = "guid,type,zrepl:placeholder,receive_resume_token,encryption,zrepl-trio:source-guid"
+LISTED = (
+    "guid,type,zrepl:placeholder,receive_resume_token,encryption,written,zrepl-trio:source-guid"
+)
 
 
 @pytest.mark.parametrize(

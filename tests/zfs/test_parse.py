@@ -61,6 +61,7 @@ def dataset_text(name: str, **changes: str) -> str:
         "zrepl:placeholder": "-\t-",
         "receive_resume_token": "-\t-",
         "encryption": "off\tdefault",
+        "written": "0\t-",
         "zrepl-trio:source-guid": "-\t-",
     }
     values |= {key.replace("placeholder", "zrepl:placeholder"): v for key, v in changes.items()}
@@ -75,7 +76,12 @@ def test_datasets_in_the_order_of_zfs() -> None:
         dataset_text("tank")
         + dataset_text("tank/a", guid="18446744073709551615\t-", type="volume\t-")
         + dataset_text("tank/a/b", placeholder="on\tlocal", receive_resume_token="1-a-b-c\t-")
-        + dataset_text("tank/c", placeholder="on\tinherited from tank", encryption="aes-256-gcm\t-")
+        + dataset_text(
+            "tank/c",
+            placeholder="on\tinherited from tank",
+            encryption="aes-256-gcm\t-",
+            written="12\t-",
+        )
     )
     assert fed(DatasetRows(), text).result() == [
         Dataset(path=DatasetPath("tank"), guid=7),
@@ -87,7 +93,7 @@ def test_datasets_in_the_order_of_zfs() -> None:
             placeholder_value="on",
             resume_token="1-a-b-c",
         ),
-        Dataset(path=DatasetPath("tank/c"), guid=7, encrypted=True),
+        Dataset(path=DatasetPath("tank/c"), guid=7, encrypted=True, written=12),
     ]
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from zrepl_trio.amounts import bytes_text
 from zrepl_trio.logs.lines import escape
+from zrepl_trio.replication.diff import Modified
 from zrepl_trio.replication.preview import FilesystemPreview, Resolution, StepPreview, total
 
 __all__ = ["plan_lines"]
@@ -53,6 +54,8 @@ def _steps(each: FilesystemPreview) -> Iterator[Text]:
         yield Text(f"    {escape(each.note)}", "yellow")
     if each.renames is not None:
         yield Text(f"    first the replica is renamed: it is still that of {escape(each.renames)}")
+    if isinstance(each.conflict, Modified) and each.resolution is None:
+        yield from _maybe_modified(each, each.conflict)
     if each.resolution is not None:
         yield Text(
             f"    first {each.resolution.name}: {escape(_resolution(each.resolution))}", "red"
@@ -90,7 +93,22 @@ def _problem(each: FilesystemPreview) -> Iterator[Text]:
         yield Text(f"    {resolution.name}: {escape(_resolution(resolution))}")
 
 
+def _maybe_modified(each: FilesystemPreview, conflict: Modified) -> Iterator[Text]:
+    size = bytes_text(conflict.written or 0)
+    yield Text(
+        f"    receiver modified? {size} were written there since {escape(conflict.ancestor.relative)}: "
+        "if files were changed, zfs will take no increment",
+        "yellow",
+    )
+    for resolution in each.resolutions:
+        yield Text(f"      {resolution.name}: {escape(_resolution(resolution))}")
+
+
 def _resolution(resolution: Resolution) -> str:
+    if resolution.written is not None:
+        return (
+            f"{resolution.does}; destroys what was written since, {bytes_text(resolution.written)}"
+        )
     if not resolution.destroys:
         return f"{resolution.does}; destroys nothing"
     names = _names([version.relative for version in resolution.destroys])

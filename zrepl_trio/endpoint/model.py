@@ -42,13 +42,15 @@ class Filesystem:
     """One filesystem of a side, under the sender's name.
 
     `dataset_guid` on a sender is the dataset's own guid, on a receiver the guid of the
-    sender's dataset noted on the replica; None when unknown (a zrepl peer never tells).
+    sender's dataset noted on the replica; None when unknown (a zrepl peer never tells). `written`, on
+    a receiver, as in `zfs.model.Dataset`; None where unknown.
     """
 
     path: DatasetPath
     resume_token: str | None = None
     is_placeholder: bool = False
     dataset_guid: int | None = None
+    written: int | None = None
 
 
 MAX_RANGE = 1_000

@@ -139,6 +139,7 @@ class Receiver:
                 resume_token=dataset.resume_token,
                 is_placeholder=dataset.is_placeholder,
                 dataset_guid=dataset.source_guid,
+                written=dataset.written,
             )
             for dataset, wire in placed
             if wire is not None

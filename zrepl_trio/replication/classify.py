@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import Enum
 
@@ -17,7 +18,7 @@ from zrepl_trio.errors import (
     ZreplError,
 )
 
-__all__ = ["ErrorClass", "classify", "main_error", "spoils_token"]
+__all__ = ["ErrorClass", "classify", "main_error", "says_modified", "spoils_token"]
 
 
 class ErrorClass(Enum):
@@ -57,6 +58,12 @@ def spoils_token(error: ZreplError) -> bool:
     return isinstance(error, BadResumeToken) or (
         isinstance(error, RemoteError) and "resume token" in str(error).lower()
     )
+
+
+def says_modified(error: ZreplError) -> bool:
+    """Whether zfs would not take an increment since the replica was modified; its own words, over the
+    wire too."""
+    return re.search(r"has been modified\s+since most recent snapshot", str(error)) is not None
 
 
 def main_error(errors: Iterable[ZreplError]) -> ZreplError:

@@ -9,8 +9,8 @@ from typing import assert_never
 from zrepl_trio.endpoint.abstractions import parse_cursor
 from zrepl_trio.replication.diff import (
     AlreadyPresent,
-    Conflict,
     Diverged,
+    Mismatch,
     NoCommonAncestor,
     NoSenderSnapshots,
 )
@@ -28,12 +28,13 @@ class ConflictKind(Enum):
     RECREATED = "re-created on the sender"
     ROLLED_BACK = "sender rolled back"
     RECEIVER_SNAPSHOTS = "receiver-only snapshots"
+    MODIFIED = "receiver modified"
     NO_COMMON = "no common version"
     NOTHING_TO_SEND = "nothing to send"
 
 
 def conflict_kind(
-    conflict: Conflict, *, sender_guid: int | None, replica_of: int | None, cursors: bool
+    conflict: Mismatch, *, sender_guid: int | None, replica_of: int | None, cursors: bool
 ) -> ConflictKind | None:
     """The conflict's kind, None when it is none.
 
@@ -87,7 +88,7 @@ _NO_COMMON = (
 _BY_POLICY = "by the job: `conflict_resolution.divergence: "
 
 
-def conflict_text(filesystem: str, conflict: Conflict, kind: ConflictKind | None = None) -> str:
+def conflict_text(filesystem: str, conflict: Mismatch, kind: ConflictKind | None = None) -> str:
     """Several lines for status and log, ending with the next action."""
     match conflict:
         case AlreadyPresent():

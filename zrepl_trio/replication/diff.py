@@ -17,6 +17,8 @@ __all__ = [
     "Conflict",
     "Diverged",
     "IncrementalPath",
+    "Mismatch",
+    "Modified",
     "NoCommonAncestor",
     "NoSenderSnapshots",
     "incremental_path",
@@ -84,7 +86,19 @@ class Diverged:
         return tuple(v for v in versions[at + 1 :] if v.is_snapshot)
 
 
-Conflict: TypeAlias = AlreadyPresent | NoSenderSnapshots | NoCommonAncestor | Diverged
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Modified:
+    """The receiver's newest snapshot is the common ancestor, but its files were changed since: the
+    `written` bytes, None where unknown. No listing of versions tells it."""
+
+    sender: Versions
+    receiver: Versions
+    ancestor: FilesystemVersion
+    written: int | None
+
+
+Mismatch: TypeAlias = AlreadyPresent | NoSenderSnapshots | NoCommonAncestor | Diverged
+Conflict: TypeAlias = Mismatch | Modified
 
 
 def sorted_versions(versions: Iterable[FilesystemVersion]) -> Versions:
@@ -94,7 +108,7 @@ def sorted_versions(versions: Iterable[FilesystemVersion]) -> Versions:
 
 def incremental_path(
     receiver: Iterable[FilesystemVersion], sender: Iterable[FilesystemVersion]
-) -> IncrementalPath | Conflict:
+) -> IncrementalPath | Mismatch:
     """The path from the newest common version to the sender's newest snapshot.
 
     The receiver's bookmarks are ignored: nothing can be received on top of them.

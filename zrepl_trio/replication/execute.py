@@ -20,13 +20,14 @@ from zrepl_trio.replication.classify import (
     ErrorClass,
     classify,
     main_error,
+    says_modified,
     spoils_token,
 )
 from zrepl_trio.replication.estimates import Sizes
 from zrepl_trio.replication.link import link_error
 from zrepl_trio.replication.plan import FilesystemPlan, limited_to
 from zrepl_trio.replication.planning import DecodeToken, plan_all
-from zrepl_trio.replication.policy import ReplicationOptions
+from zrepl_trio.replication.policy import DivergencePolicy, ReplicationOptions
 from zrepl_trio.replication.progress import Progress
 from zrepl_trio.replication.queue import Entry, StepQueue
 from zrepl_trio.replication.ranges import FIRST_BUDGET, Budget, joinable, next_budget, reach
@@ -48,12 +49,13 @@ class Memory:
 
     `targets`: the guid each filesystem was first to arrive at. `unconfirmed`: steps that the
     receiver has but the sender could not be told of. `spoiled`: filesystems whose partly
-    received state the sender would not resume.
+    received state the sender would not resume. `modified`: those whose replica zfs called so.
     """
 
     targets: dict[DatasetPath, int] = field(default_factory=dict)
     unconfirmed: dict[DatasetPath, SendRequest] = field(default_factory=dict)
     spoiled: set[DatasetPath] = field(default_factory=set)
+    modified: set[DatasetPath] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +139,10 @@ class Attempt:
             options=self._options,
             decode_token=self._decode_token,
             without_token=self._memory.spoiled,
+            modified=self._memory.modified,
         )
         self._memory.spoiled.clear()
+        self._memory.modified.clear()
         plans = list(planned.plans)
         for index, plan in enumerate(plans):
             path = plan.filesystem.path
@@ -304,6 +308,8 @@ class Attempt:
         else:
             if request.resume_token and not moved and spoils_token(error):
                 self._memory.spoiled.add(path)
+            if says_modified(error):
+                self._memory.modified.add(path)
             arrived = path in self._memory.unconfirmed
             reached = 0 if arrived else await self._arrived(request)
             what = _UNCONFIRMED if arrived else ""
@@ -344,12 +350,17 @@ class Attempt:
 
     def _failed(self, path: DatasetPath, error: ZreplError, what: str = "") -> None:
         text = f"{what}{with_notes(error)}"
-        # after a spoiled token the next attempt sends anew, whatever class the error has by itself
-        spoiled = path in self._memory.spoiled
-        reaction = ErrorClass.RETRY if spoiled else classify(error)
+        # the next attempt does otherwise, whatever class the error has by itself
+        wiser = path in self._memory.spoiled or self._settles(path, error)
+        reaction = ErrorClass.RETRY if wiser else classify(error)
         self._classes.add(reaction)
         self._progress.step_failed(path, text, reaction)
         log.error("step failed", filesystem=str(path), err=text)
+
+    def _settles(self, path: DatasetPath, error: ZreplError) -> bool:
+        """Whether the job's policy has an answer to this error."""
+        policy = self._options.overrides.get(path, self._options.divergence)
+        return says_modified(error) and policy is not DivergencePolicy.FAIL
 
     async def _estimate_sizes(self) -> None:
         """Ask what the steps will take, beside the steps themselves, of which only ranges wait for

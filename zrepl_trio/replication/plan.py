@@ -19,6 +19,7 @@ from zrepl_trio.replication.diff import (
     Conflict,
     Diverged,
     IncrementalPath,
+    Modified,
     NoCommonAncestor,
     NoSenderSnapshots,
     Versions,
@@ -155,12 +156,13 @@ def plan_filesystem(
     initial: InitialReplication = InitialReplication.MOST_RECENT,
     divergence: DivergencePolicy = DivergencePolicy.FAIL,
     cursors: bool = True,
+    refused: bool = False,
 ) -> Plan:
     """The steps that bring the receiver up to date, or why there are none.
 
     `token` is the decoded token of the receiver's listing, None when it has none or when it is
     to be given up. `divergence` is what may be done to a replica that does not fit; `cursors` as in
-    `conflict_kind`.
+    `conflict_kind`. `refused`: zfs has just called the replica modified.
     """
     filesystem = sender.filesystem
     name = filesystem.path
@@ -187,7 +189,9 @@ def plan_filesystem(
     path = incremental_path(receiver.versions if receiver and real else (), sender.versions)
     match path:
         case IncrementalPath():
-            return _plan(filesystem, receiver, _increments(path.versions), note)
+            plan = _plan(filesystem, receiver, _increments(path.versions), note)
+            assert receiver is not None
+            return _unmodified(plan, receiver, path, divergence, initial, refused=refused)
         case AlreadyPresent():
             return _plan(filesystem, receiver, ())
         case NoCommonAncestor(receiver=()):
@@ -208,10 +212,38 @@ def plan_filesystem(
             assert_never(path)
 
 
+def _unmodified(
+    plan: FilesystemPlan,
+    receiver: Side,
+    path: IncrementalPath,
+    divergence: DivergencePolicy,
+    initial: InitialReplication,
+    *,
+    refused: bool,
+) -> Plan:
+    """The plan, and what is done first about a replica that was modified: once zfs says so, as the job
+    wants it. Before, what it has `written` may come from no more than a mount; to roll that back
+    costs nothing, to send all anew would."""
+    written = receiver.filesystem.written
+    if not (written or refused):
+        return plan
+    conflict = Modified(
+        sender=path.versions[1:],
+        receiver=tuple(v for v in sorted_versions(receiver.versions) if v.is_snapshot),
+        ancestor=path.ancestor,
+        written=written,
+    )
+    if refused or divergence is DivergencePolicy.ROLLBACK:
+        settled = _settled(plan.filesystem, receiver, conflict, divergence, initial)
+        if settled is not None:
+            return settled
+    return replace(plan, conflict=conflict)
+
+
 def _settled(
     filesystem: Filesystem,
     receiver: Side | None,
-    conflict: NoCommonAncestor | NoSenderSnapshots | Diverged,
+    conflict: NoCommonAncestor | NoSenderSnapshots | Diverged | Modified,
     divergence: DivergencePolicy,
     initial: InitialReplication,
 ) -> Plan | None:
@@ -228,9 +260,16 @@ def _settled(
             plan = _plan(filesystem, receiver, steps)
             resolve = replace(request, way=Way.ROLLBACK, to=to)
             return replace(plan, resolve=resolve, conflict=conflict)
-        case DivergencePolicy.KEEP_COPY, Diverged() | NoCommonAncestor():
+        case DivergencePolicy.ROLLBACK, Modified():
+            steps = _increments([conflict.ancestor, *conflict.sender])
+            resolve = replace(request, way=Way.ROLLBACK, to=request.expected[-1])
+            return replace(_plan(filesystem, receiver, steps), resolve=resolve, conflict=conflict)
+        case DivergencePolicy.KEEP_COPY, Diverged() | NoCommonAncestor() | Modified():
             place = Filesystem(path=filesystem.path, is_placeholder=True)
-            empty = NoCommonAncestor(sender=conflict.sender, receiver=())
+            sent = conflict.sender
+            if isinstance(conflict, Modified):
+                sent = (conflict.ancestor, *sent)
+            empty = NoCommonAncestor(sender=sent, receiver=())
             anew = _initial(filesystem, Side(filesystem=place), empty, initial, "")
             if isinstance(anew, FilesystemPlan):
                 return replace(anew, resolve=request, conflict=conflict)

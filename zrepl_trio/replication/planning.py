@@ -53,10 +53,12 @@ async def plan_all(
     options: ReplicationOptions,
     decode_token: DecodeToken,
     without_token: Collection[DatasetPath] = (),
+    modified: Collection[DatasetPath] = (),
 ) -> RunPlan:
     """The plan of one attempt; changes nothing on either side.
 
-    `without_token`: filesystems whose partly received state is to be given up. Raises what
+    `without_token`: filesystems whose partly received state is to be given up; `modified`: those whose
+    replica zfs has called so. Raises what
     concerns all of them: listing the filesystems failed, or the link did. What concerns one
     is its Refusal.
     """
@@ -89,7 +91,15 @@ async def plan_all(
         token: ResumeToken | UnusableToken | ZreplError | None = None
         if theirs is not None and theirs.resume_token and ours.path not in without_token:
             token = await _decoded(theirs.resume_token, decode_token)
-        plan = _plan(ours, theirs, sender_versions, receiver_versions, token=token, options=options)
+        plan = _plan(
+            ours,
+            theirs,
+            sender_versions,
+            receiver_versions,
+            token=token,
+            options=options,
+            refused=ours.path in modified,
+        )
         if isinstance(plan, FilesystemPlan) and replica is not None:
             there = receiver_versions[ours.path]
             assert not isinstance(there, ZreplError)
@@ -115,6 +125,7 @@ def _plan(
     *,
     token: ResumeToken | UnusableToken | ZreplError | None,
     options: ReplicationOptions,
+    refused: bool,
 ) -> Plan:
     path = ours.path
     sent = sender_versions.get(path, [])
@@ -136,6 +147,7 @@ def _plan(
         initial=options.initial,
         divergence=options.overrides.get(path, options.divergence),
         cursors=options.protection.incremental is not GuaranteeKind.NOTHING,
+        refused=refused,
     )
     return replace(plan, times=times_of(sent, received))
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
-from zrepl_trio.replication.diff import Conflict, Diverged, NoCommonAncestor
+from zrepl_trio.replication.conflicts import ConflictKind
+from zrepl_trio.replication.diff import Conflict, Diverged, Modified, NoCommonAncestor
 from zrepl_trio.replication.plan import FilesystemPlan, Plan, Refusal, RunPlan, Step
 from zrepl_trio.replication.report import JsonValue
 from zrepl_trio.zfs.model import FilesystemVersion
@@ -62,17 +63,20 @@ class StepPreview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """A way out of a conflict, on the receiver: what it does, and which snapshots it destroys."""
+    """A way out of a conflict, on the receiver: what it does, which snapshots it destroys, and, where
+    that is all, how many bytes written since the newest one."""
 
     name: str
     does: str
     destroys: tuple[FilesystemVersion, ...] = ()
+    written: int | None = None
 
     def to_json(self) -> JsonValue:
         return {
             "name": self.name,
             "does": self.does,
             "destroys": [_version(version) for version in self.destroys],
+            "destroys_bytes": self.written,
         }
 
 
@@ -120,7 +124,9 @@ class FilesystemPreview:
                 "kind": self.kind,
                 "sender": [_version(version) for version in conflict.sender],
                 "receiver": [_version(version) for version in conflict.receiver],
-                "common": _version(conflict.ancestor) if isinstance(conflict, Diverged) else None,
+                "common": _version(conflict.ancestor)
+                if isinstance(conflict, Diverged | Modified)
+                else None,
             },
             "resolution": self.resolution.to_json() if self.resolution is not None else None,
             "resolutions": [resolution.to_json() for resolution in self.resolutions],
@@ -150,6 +156,13 @@ def resolutions_of(conflict: Conflict) -> tuple[Resolution, ...]:
                 name="rollback",
                 does=f"rolls the replica back to {conflict.ancestor.relative}, which both sides have",
                 destroys=conflict.receiver_only,
+            )
+            return keep, back
+        case Modified():
+            back = Resolution(
+                name="rollback",
+                does=f"rolls the replica back to {conflict.ancestor.relative}",
+                written=conflict.written or 0,
             )
             return keep, back
         case NoCommonAncestor() if conflict.receiver:
@@ -185,6 +198,8 @@ def _filesystem(
         placeholders=missing if steps else (),
         note=plan.note,
         conflict=plan.conflict,
+        kind=ConflictKind.MODIFIED.value if isinstance(plan.conflict, Modified) else "",
+        resolutions=resolutions_of(plan.conflict) if isinstance(plan.conflict, Modified) else (),
         renames=plan.rename.old[-1] if plan.rename is not None else None,
         resolution=resolution,
     )

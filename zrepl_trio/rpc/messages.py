@@ -96,6 +96,9 @@ def encode_filesystems(filesystems: Iterable[Filesystem]) -> bytes:
                     DatasetGuid=None
                     if filesystem.dataset_guid is None
                     else uint64(filesystem.dataset_guid, "dataset guid"),
+                    Written=None
+                    if filesystem.written is None
+                    else uint64(filesystem.written, "written"),
                 )
                 for filesystem in filesystems
             ]
@@ -111,6 +114,7 @@ def decode_filesystems(data: bytes) -> list[Filesystem]:
             resume_token=_token(filesystem.ResumeToken),
             is_placeholder=filesystem.IsPlaceholder,
             dataset_guid=filesystem.DatasetGuid if filesystem.HasField("DatasetGuid") else None,
+            written=filesystem.Written if filesystem.HasField("Written") else None,
         )
         for filesystem in parse_message(pdu.ListFilesystemRes(), data).Filesystems
     ]

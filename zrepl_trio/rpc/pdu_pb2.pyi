@@ -28,16 +28,18 @@ class ListFilesystemRes(_message.Message):
     def __init__(self, Filesystems: _Optional[_Iterable[_Union[Filesystem, _Mapping]]] = ...) -> None: ...
 
 class Filesystem(_message.Message):
-    __slots__ = ("Path", "ResumeToken", "IsPlaceholder", "DatasetGuid")
+    __slots__ = ("Path", "ResumeToken", "IsPlaceholder", "DatasetGuid", "Written")
     PATH_FIELD_NUMBER: _ClassVar[int]
     RESUMETOKEN_FIELD_NUMBER: _ClassVar[int]
     ISPLACEHOLDER_FIELD_NUMBER: _ClassVar[int]
     DATASETGUID_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_FIELD_NUMBER: _ClassVar[int]
     Path: str
     ResumeToken: str
     IsPlaceholder: bool
     DatasetGuid: int
-    def __init__(self, Path: _Optional[str] = ..., ResumeToken: _Optional[str] = ..., IsPlaceholder: bool = ..., DatasetGuid: _Optional[int] = ...) -> None: ...
+    Written: int
+    def __init__(self, Path: _Optional[str] = ..., ResumeToken: _Optional[str] = ..., IsPlaceholder: bool = ..., DatasetGuid: _Optional[int] = ..., Written: _Optional[int] = ...) -> None: ...
 
 class ListFilesystemVersionsReq(_message.Message):
     __slots__ = ("Filesystem",)

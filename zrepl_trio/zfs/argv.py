@@ -56,6 +56,7 @@ DATASET_PROPERTIES = (
     PLACEHOLDER,
     "receive_resume_token",
     "encryption",
+    "written",
     SOURCE_GUID,
 )
 """What a listing of datasets asks for, in this order."""

@@ -81,7 +81,9 @@ _TABLE = (
     _row(
         r"has been modified\s+since most recent snapshot",
         ReceiveRefused,
-        "roll the replica back to its newest snapshot, and keep it unmounted or read-only",
+        "roll the replica back to its newest snapshot (`zfs rollback`; what was written is lost), or have "
+        "the job do it or keep it as a copy (`conflict_resolution.divergence`), and keep it unmounted or "
+        "read-only",
     ),
     _row(
         r"most recent snapshot of .* does not\s+match incremental source|"

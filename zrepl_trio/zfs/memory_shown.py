@@ -53,6 +53,7 @@ def dataset_shown(world: World, dataset: ModelDataset) -> Dataset:
         if source_guid.value.isdecimal() and source_guid.source is PropertySource.LOCAL
         else None,
         encrypted=bool(dataset.local.get("encryption")),
+        written=int(property_shown(world, dataset, "written").value),
     )
 
 

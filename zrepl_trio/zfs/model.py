@@ -105,7 +105,9 @@ class Dataset:
     `guid` is the dataset's own (not a snapshot's); `is_placeholder` follows zrepl's rule
     (zrepl:placeholder local and `on`, or 0.0.x's hash), `placeholder_value` is that property's
     local value, empty when it has none; `resume_token` is None when there is no partly received
-    state; `source_guid` is what our receiver noted of the sender's dataset.
+    state; `source_guid` is what our receiver noted of the sender's dataset. `written` are the bytes
+    written since its newest snapshot: 0 says for sure that nothing was; some are also there after no
+    more than a mount.
     """
 
     path: DatasetPath
@@ -116,6 +118,7 @@ class Dataset:
     resume_token: str | None = None
     source_guid: int | None = None
     encrypted: bool = False
+    written: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,7 @@ class DatasetRows(PropertyRows):
             resume_token=None if token in {"-", ""} else token,
             source_guid=source_guid(origin),
             encrypted=found["encryption"].value not in {"off", "-"},
+            written=_uint64(found["written"].value, name),
         )
 
 
