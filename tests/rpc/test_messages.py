@@ -15,7 +15,7 @@ from zrepl_trio.endpoint.model import (
     SendRequest,
 )
 from zrepl_trio.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
-from zrepl_trio.rpc import messages
+from zrepl_trio.rpc import filesystems, messages
 from zrepl_trio.rpc import pdu_pb2 as pdu
 from zrepl_trio.rpc.messages import InvalidContent
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, VersionKind
@@ -63,13 +63,13 @@ RESULTS_HEX = f"0a300a1d{V1_HEX}120f646174617365742069732062757379"
         (messages.encode_cursor(0), "0800"),
         (messages.encode_cursor(None), "1001"),
         (
-            messages.encode_filesystems(
+            filesystems.encode_all(
                 [Filesystem(path=POOL_A, resume_token="t", is_placeholder=True)]
             ),
             "0a0d0a06706f6f6c2f611201741801",
         ),
         (
-            messages.encode_filesystems(
+            filesystems.encode_all(
                 [
                     Filesystem(path=POOL_A),
                     Filesystem(path=DatasetPath.parse("pool/b"), is_placeholder=True),
@@ -107,7 +107,10 @@ def test_messages_are_read() -> None:
     assert messages.decode_destroy(bytes.fromhex(f"{PATH_HEX}121d{V1_HEX}")) == (POOL_A, [V1])
     results = messages.decode_destroy_results(bytes.fromhex(RESULTS_HEX), [V1])
     assert results == [DestroyResult("a", "dataset is busy")]
-    assert [f.is_placeholder for f in messages.decode_filesystems(bytes.fromhex(LISTING_HEX))] == [
+    assert [
+        f.is_placeholder
+        for f in filesystems.decode_filesystems(bytes.fromhex(LISTING_HEX)).filesystems
+    ] == [
         False,
         True,
     ]
@@ -125,9 +128,12 @@ def test_a_dry_send_needs_no_replication_config() -> None:
         messages.decode_send(bare)
 
 
-def test_our_dataset_guid_travels_in_a_field_that_zrepl_skips() -> None:
-    mine = [Filesystem(path=POOL_A, dataset_guid=guid) for guid in (None, 0, 2**64 - 1)]
-    assert messages.decode_filesystems(messages.encode_filesystems(mine)) == mine
+def test_what_is_ours_travels_in_fields_that_zrepl_skips() -> None:
+    mine = [
+        Filesystem(path=POOL_A, dataset_guid=number, written=number)
+        for number in (None, 0, 2**64 - 1)
+    ]
+    assert filesystems.decode_filesystems(filesystems.encode_all(mine)).filesystems == mine
 
 
 _NAMES = st.from_regex(r"[0-9A-Za-z_:][-0-9A-Za-z_.: ]{0,20}", fullmatch=True)
@@ -238,7 +244,7 @@ BAD_PATHS = [
         lambda p: messages.decode_filesystem(
             pdu.ListFilesystemVersionsReq(Filesystem=p).SerializeToString()
         ),
-        lambda p: messages.decode_filesystems(
+        lambda p: filesystems.decode_filesystems(
             pdu.ListFilesystemRes(Filesystems=[pdu.Filesystem(Path=p)]).SerializeToString()
         ),
         lambda p: messages.decode_send(
@@ -328,7 +334,7 @@ def test_a_number_that_does_not_fit_is_our_bug() -> None:
 
 DECODERS: list[Callable[[bytes], object]] = [
     messages.decode_empty,
-    messages.decode_filesystems,
+    filesystems.decode_filesystems,
     messages.decode_filesystem,
     messages.decode_versions,
     messages.decode_cursor,

@@ -23,7 +23,7 @@ from zrepl_trio.errors import (
     TransportError,
     ZreplError,
 )
-from zrepl_trio.rpc import extensions, listings, messages
+from zrepl_trio.rpc import extensions, filesystems, listings, messages
 from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S, ControlClient
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
@@ -82,8 +82,20 @@ class RemoteEndpoint:
 
     async def list_filesystems(self) -> list[Filesystem]:
         """See Endpoint."""
-        answer = await self._control.call("ListFilesystems", messages.encode_empty())
-        return messages.decode_filesystems(answer)
+        found: list[Filesystem] = []
+        after: DatasetPath | None = None
+        while True:
+            request = filesystems.encode_request(after)
+            answer = await self._control.call("ListFilesystems", request)
+            part = filesystems.decode_filesystems(answer)
+            found += part.filesystems
+            if not part.more:
+                return found
+            last = found[-1].path
+            behind = after is None or last.components > after.components
+            if not behind or len(found) > filesystems.MOST_FILESYSTEMS:
+                raise RemoteProtocolError("the parts of the listing of filesystems have no end")
+            after = last
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         """See Endpoint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -13,9 +14,11 @@ from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 from zrepl_trio.zfs.names import MAX_NAME_BYTES, DatasetPath, InvalidName, check_snapshot_name
 
 __all__ = [
+    "MAX_RESUME_TOKEN",
     "InvalidContent",
     "parse_message",
     "serialize",
+    "token_from",
     "uint64",
     "version_from",
     "version_of",
@@ -23,6 +26,9 @@ __all__ = [
     "wire_path",
 ]
 
+MAX_RESUME_TOKEN = 65_536
+"""Characters; real tokens have some hundred, with redaction lists a few thousand."""
+_TOKEN = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*")
 _MAX_GUID = 2**64 - 1
 _KINDS = {
     pdu.FilesystemVersion.Snapshot: VersionKind.SNAPSHOT,
@@ -56,6 +62,15 @@ def wire_path(text: str) -> DatasetPath:
         return DatasetPath.parse(text)
     except InvalidName as error:
         raise InvalidContent(str(error)) from None
+
+
+def token_from(text: str) -> str | None:
+    """A resume token, None when there is none; InvalidContent."""
+    if not text:
+        return None
+    if len(text) > MAX_RESUME_TOKEN or not _TOKEN.fullmatch(text):
+        raise InvalidContent(f"not a resume token ({len(text)} characters): {text[:60]!r}")
+    return text
 
 
 def uint64(number: int, what: str) -> int:

@@ -7,12 +7,10 @@ schema is `pdu.proto`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from zrepl_trio.endpoint.model import (
     MAX_RANGE,
-    Filesystem,
     GuaranteeKind,
     Protection,
     ReceiveRequest,
@@ -24,6 +22,7 @@ from zrepl_trio.rpc.elements import (
     InvalidContent,
     parse_message,
     serialize,
+    token_from,
     uint64,
     version_from,
     version_of,
@@ -34,14 +33,12 @@ from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
-    "MAX_RESUME_TOKEN",
     "InvalidContent",
     "decode_cursor",
     "decode_destroy",
     "decode_destroy_results",
     "decode_empty",
     "decode_filesystem",
-    "decode_filesystems",
     "decode_ping",
     "decode_ping_echo",
     "decode_range_sizes",
@@ -55,7 +52,6 @@ __all__ = [
     "encode_destroy_results",
     "encode_empty",
     "encode_filesystem",
-    "encode_filesystems",
     "encode_ping",
     "encode_ping_echo",
     "encode_receive",
@@ -64,11 +60,6 @@ __all__ = [
     "encode_send_result",
     "encode_versions",
 ]
-
-MAX_RESUME_TOKEN = 65_536
-"""Characters; real tokens have some hundred, with redaction lists a few thousand."""
-
-_TOKEN = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]*")
 
 
 # --- calls about filesystems and versions ---
@@ -82,42 +73,6 @@ def encode_empty() -> bytes:
 def decode_empty(data: bytes) -> None:
     """Accept a message of which nothing is used, if it is a protobuf at all."""
     parse_message(pdu.ListFilesystemReq(), data)
-
-
-def encode_filesystems(filesystems: Iterable[Filesystem]) -> bytes:
-    """Answer of ListFilesystems."""
-    return serialize(
-        pdu.ListFilesystemRes(
-            Filesystems=[
-                pdu.Filesystem(
-                    Path=filesystem.path,
-                    ResumeToken=filesystem.resume_token or "",
-                    IsPlaceholder=filesystem.is_placeholder,
-                    DatasetGuid=None
-                    if filesystem.dataset_guid is None
-                    else uint64(filesystem.dataset_guid, "dataset guid"),
-                    Written=None
-                    if filesystem.written is None
-                    else uint64(filesystem.written, "written"),
-                )
-                for filesystem in filesystems
-            ]
-        )
-    )
-
-
-def decode_filesystems(data: bytes) -> list[Filesystem]:
-    """Answer of ListFilesystems, in the peer's order."""
-    return [
-        Filesystem(
-            path=wire_path(filesystem.Path),
-            resume_token=_token(filesystem.ResumeToken),
-            is_placeholder=filesystem.IsPlaceholder,
-            dataset_guid=filesystem.DatasetGuid if filesystem.HasField("DatasetGuid") else None,
-            written=filesystem.Written if filesystem.HasField("Written") else None,
-        )
-        for filesystem in parse_message(pdu.ListFilesystemRes(), data).Filesystems
-    ]
 
 
 def encode_filesystem(filesystem: DatasetPath) -> bytes:
@@ -317,14 +272,6 @@ def decode_ping_echo(data: bytes) -> str:
 # --- parts of messages ---
 
 
-def _token(text: str) -> str | None:
-    if not text:
-        return None
-    if len(text) > MAX_RESUME_TOKEN or not _TOKEN.fullmatch(text):
-        raise InvalidContent(f"not a resume token ({len(text)} characters): {text[:60]!r}")
-    return text
-
-
 def _send_pdu(request: SendRequest) -> pdu.SendReq:
     return pdu.SendReq(
         Filesystem=request.filesystem,
@@ -345,7 +292,7 @@ def _send(message: pdu.SendReq, *, needs_config: bool) -> SendRequest:
         to=version_of(filesystem, message.To),
         from_=version_of(filesystem, message.From) if message.HasField("From") else None,
         between=_between(filesystem, message),
-        resume_token=_token(message.ResumeToken),
+        resume_token=token_from(message.ResumeToken),
         protection=_protection(message)
         if needs_config or message.HasField("Config")
         else Protection(),

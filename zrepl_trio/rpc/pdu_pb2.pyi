@@ -18,14 +18,18 @@ GuaranteeIncrementalReplication: ReplicationGuaranteeKind
 GuaranteeNothing: ReplicationGuaranteeKind
 
 class ListFilesystemReq(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("After",)
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    After: str
+    def __init__(self, After: _Optional[str] = ...) -> None: ...
 
 class ListFilesystemRes(_message.Message):
-    __slots__ = ("Filesystems",)
+    __slots__ = ("Filesystems", "More")
     FILESYSTEMS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     Filesystems: _containers.RepeatedCompositeFieldContainer[Filesystem]
-    def __init__(self, Filesystems: _Optional[_Iterable[_Union[Filesystem, _Mapping]]] = ...) -> None: ...
+    More: bool
+    def __init__(self, Filesystems: _Optional[_Iterable[_Union[Filesystem, _Mapping]]] = ..., More: bool = ...) -> None: ...
 
 class Filesystem(_message.Message):
     __slots__ = ("Path", "ResumeToken", "IsPlaceholder", "DatasetGuid", "Written")

@@ -10,7 +10,7 @@ import trio
 
 from zrepl_trio.endpoint.protocol import Endpoint, NotSupported, Resolves
 from zrepl_trio.errors import LocalProtocolError, RemoteProtocolError, TransportError, ZreplError
-from zrepl_trio.rpc import extensions, listings, messages
+from zrepl_trio.rpc import extensions, filesystems, listings, messages
 from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.elements import InvalidContent
 from zrepl_trio.rpc.grpc import MAX_MESSAGE_BYTES, Status
@@ -136,11 +136,11 @@ async def _ping(endpoint: Endpoint, message: bytes) -> bytes:
 
 
 async def _list_filesystems(endpoint: Endpoint, message: bytes) -> bytes:
-    messages.decode_empty(message)
-    filesystems = await endpoint.list_filesystems()
-    return _of_legal_size(
-        messages.encode_filesystems(filesystems), f"{len(filesystems)} filesystems"
-    )
+    after = filesystems.decode_request(message)
+    found = await endpoint.list_filesystems()
+    if after is not None:
+        return filesystems.encode_part(found, after)
+    return _of_legal_size(filesystems.encode_all(found), f"{len(found)} filesystems")
 
 
 async def _list_versions(endpoint: Endpoint, message: bytes) -> bytes:
@@ -154,7 +154,7 @@ def _of_legal_size(answer: bytes, what: str) -> bytes:
     if len(answer) > MAX_MESSAGE_BYTES:
         raise LocalProtocolError(
             f"{what}: the listing has {len(answer)} bytes, and gRPC takes {MAX_MESSAGE_BYTES}: prune, "
-            "split it among jobs, or have zrepl-trio on both sides, which lists snapshots in parts"
+            "split it among jobs, or have zrepl-trio on both sides, which lists in parts"
         )
     return answer
 
