@@ -70,7 +70,7 @@ def test_blocks_of_the_other_documents_are_of_a_tested_kind() -> None:
                         assert [w for w in words[1:] if "=" not in w and w not in targets] == []
                 case "yaml" if document == "docs/monitoring.md":
                     pass  # all of them are read by tests/docs/test_monitoring.py
-                case "yaml" if document == "docs/jobs.md":
+                case "yaml" if document.startswith("docs/job"):
                     loaded = parse_config(each.text)
                     assert (unsupported(loaded), dormant(loaded)) == ([], []), where
                 case "yaml" if document == "docs/plan.md":
@@ -82,6 +82,18 @@ def test_blocks_of_the_other_documents_are_of_a_tested_kind() -> None:
                     assert each.text.startswith(("filesystems:", "root_fs: backup/hosts")), where
                 case _:
                     assert each.language == "", where  # a picture, or what a command printed
+
+
+def test_what_the_pages_of_the_jobs_quote_is_really_said() -> None:
+    sources = [path.read_text() for path in (ROOT / "zrepl_trio").rglob("*.py")]
+    joined = re.sub(r"[\"']\s+f?[\"']", "", "\n".join(sources))  # texts over several lines
+    joined = joined.replace(r"\s+", " ")
+    for page in sorted((ROOT / "docs").glob("job-*.md")):
+        table = page.read_text().partition("| what it says | what to do |\n| --- | --- |\n")[2]
+        assert table, page
+        for row in table.partition("\n\n")[0].splitlines():
+            for said in re.findall(r"`([^`]+)`", row.split("|")[1]):
+                assert said in joined, f"{page}: {said}"
 
 
 def parse_command(words: list[str]) -> None:
