@@ -152,6 +152,8 @@ class Attempt:
                 continue
             if plan.note:
                 log.warning(plan.note, filesystem=str(path))
+            if plan.confirm is not None:
+                self._memory.unconfirmed.setdefault(path, plan.confirm)
             if path in self._memory.targets:
                 plan = plans[index] = limited_to(plan, self._memory.targets[path])
             elif plan.steps:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias, assert_never
 
-from zrepl_trio.endpoint.model import Filesystem, ResolveRequest, Way
+from zrepl_trio.endpoint.model import Filesystem, ResolveRequest, SendRequest, Way
 from zrepl_trio.replication.conflicts import ConflictKind, conflict_kind, conflict_text
 from zrepl_trio.replication.diff import (
     AlreadyPresent,
@@ -86,7 +86,8 @@ class FilesystemPlan:
     `exists`: the receiver has a dataset in that place, be it a placeholder. `present`: it has
     real data there, so that children can be put below it. `resolve` is what the receiver does
     first, for the conflict that it settles. `rename` comes before that: the replica follows the name
-    that the sender's dataset has now, once that of `after` has. `note` says what was given up. `times`: as the listings
+    that the sender's dataset has now, once that of `after` has. `confirm` is what the sender was never
+    told of, of a filesystem without steps. `note` says what was given up. `times`: as the listings
     show them. `place` is None when only the other side knows it.
     """
 
@@ -95,6 +96,7 @@ class FilesystemPlan:
     exists: bool
     present: bool
     note: str = ""
+    confirm: SendRequest | None = None
     rename: ResolveRequest | None = None
     after: DatasetPath | None = None
     resolve: ResolveRequest | None = None

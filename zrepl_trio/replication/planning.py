@@ -13,6 +13,7 @@ from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind
 from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk, Places
 from zrepl_trio.errors import BadResumeToken, Refused, TransportError, ZreplError, leaves
 from zrepl_trio.replication.classify import main_error
+from zrepl_trio.replication.confirming import unconfirmed
 from zrepl_trio.replication.freshness import times_of
 from zrepl_trio.replication.plan import (
     FilesystemPlan,
@@ -26,7 +27,7 @@ from zrepl_trio.replication.plan import (
     plan_filesystem,
 )
 from zrepl_trio.replication.policy import ReplicationOptions
-from zrepl_trio.replication.renames import Followers, renamed
+from zrepl_trio.replication.renames import Followers, left_behind, renamed
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -66,10 +67,10 @@ async def plan_all(
     offered = await sender.list_filesystems()
     pairs = paired(offered, received)
     old_names = renamed(offered, received)
-    followed: dict[DatasetPath, Filesystem] = {}  # replicas under their old names, by the new one
-    if options.follow_renames:
-        by_name = {each.path: each for each in received}
-        followed = {path: by_name[old] for path, old in old_names.items()}
+    # replicas under their old names, by the new one
+    follow = left_behind(offered, received) | (old_names if options.follow_renames else {})
+    by_name = {each.path: each for each in received} if follow else {}
+    followed = {path: by_name[old] for path, old in follow.items()}
     followers = Followers()
     unnamed: set[DatasetPath] = set()  # that should have followed
     senders = [ours.path for ours, _ in pairs if not ours.is_placeholder]
@@ -149,6 +150,8 @@ def _plan(
         cursors=options.protection.incremental is not GuaranteeKind.NOTHING,
         refused=refused,
     )
+    if isinstance(plan, FilesystemPlan) and not plan.steps and not ours.is_placeholder:
+        plan = replace(plan, confirm=unconfirmed(path, sent, received, options.protection))
     return replace(plan, times=times_of(sent, received))
 
 

@@ -171,6 +171,9 @@ def resolutions_of(conflict: Conflict) -> tuple[Resolution, ...]:
             return ()
 
 
+_UNTOLD = "the sender is told that {} has arrived, as its cursor is not there"
+
+
 def _filesystem(
     plan: Plan, there: set[DatasetPath], size_of: SizeOf, protection: Protection
 ) -> FilesystemPreview:
@@ -196,7 +199,7 @@ def _filesystem(
         place=plan.place.path if plan.place is not None else None,
         steps=steps,
         placeholders=missing if steps else (),
-        note=plan.note,
+        note=plan.note or (_UNTOLD.format(plan.confirm.to.relative) if plan.confirm else ""),
         conflict=plan.conflict,
         kind=ConflictKind.MODIFIED.value if isinstance(plan.conflict, Modified) else "",
         resolutions=resolutions_of(plan.conflict) if isinstance(plan.conflict, Modified) else (),

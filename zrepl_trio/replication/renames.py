@@ -9,7 +9,7 @@ from zrepl_trio.endpoint.model import SET_ASIDE, Filesystem, ResolveRequest, Way
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["Followers", "renamed"]
+__all__ = ["Followers", "left_behind", "renamed"]
 
 
 def renamed(
@@ -37,6 +37,29 @@ def renamed(
         path: old_names[guid]
         for path, guid in ours.items()
         if guid is not None and guid in old_names and path not in theirs
+    }
+
+
+def left_behind(
+    sender: Iterable[Filesystem], receiver: Iterable[Filesystem]
+) -> dict[DatasetPath, DatasetPath]:
+    """The sender's filesystems whose replica is inside a copy that was set aside, and where: the one
+    above was renamed, and who did it was killed before he brought this one back."""
+    theirs = {each.path for each in receiver}
+    found: dict[DatasetPath, DatasetPath] = {}
+    for path in theirs:
+        if SET_ASIDE not in path:
+            continue
+        parts = path.components
+        right = "/".join([*(part.partition(SET_ASIDE)[0] for part in parts[:-1]), parts[-1]])
+        if right != path and SET_ASIDE not in parts[-1]:
+            found[DatasetPath(right)] = path
+    if not found:
+        return {}
+    return {
+        each.path: found[each.path]
+        for each in sender
+        if each.path in found and each.path not in theirs
     }
 
 
