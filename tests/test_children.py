@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gc
 import os
@@ -13,8 +14,14 @@ from collections.abc import Awaitable, Callable, Iterator
 import psutil
 import pytest
 import trio
+import trio.testing
 
-from tests.support.resources import cancel_at_each_step, nothing_left_behind, until
+from tests.support.resources import (
+    cancel_at_each_step,
+    nothing_left_behind,
+    open_fds,
+    until,
+)
 from zrepl_trio.bulk import raw_fd
 from zrepl_trio.children import STDERR_TAIL_BYTES, RingBuffer, open_processes
 from zrepl_trio.process import Processes, Redirect
@@ -205,6 +212,92 @@ async def test_an_unkillable_child_does_not_hold_up_the_exit() -> None:
         gc.collect()
 
 
+BURNS = f"""exec '{sys.executable}' -ISc 'import time
+while time.process_time() < 0.1: pass'"""
+
+
+async def test_each_childs_usage_is_its_own_and_its_childrens() -> None:
+    async with open_processes() as processes:
+        done = {}
+
+        async def run(name: str, script: str) -> None:
+            done[name] = await processes.run(["sh", "-c", script])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, "child", BURNS)
+            nursery.start_soon(run, "grandchild", f"({BURNS}); exit 3")
+            for number in range(5):
+                nursery.start_soon(run, f"idle {number}", "exit 0")
+    for name, each in done.items():
+        assert each.usage is not None
+        assert min(each.usage.user_s, each.usage.system_s) >= 0
+        spent_s = each.usage.user_s + each.usage.system_s
+        assert (0 < spent_s < 0.1) if name.startswith("idle") else (0.1 <= spent_s < 1), name
+
+
+async def test_usage_is_known_from_the_end_on_whoever_waited() -> None:
+    async with open_processes() as processes:
+        async with processes.open(["cat"], stdin=Redirect.PIPE) as child:
+            running = child.usage
+        ended = child.usage
+        assert await child.wait() == 0
+        assert (running, child.usage) == (None, ended)
+        assert ended is not None
+
+
+async def test_several_tasks_may_wait_and_give_up() -> None:
+    async with (
+        open_processes() as processes,
+        processes.open(["sh", "-c", "cat; exit 6"], stdin=Redirect.PIPE) as child,
+    ):
+        statuses = []
+
+        async def wait() -> None:
+            statuses.append(await child.wait())
+
+        before = open_fds()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            async with trio.open_nursery() as impatient:
+                impatient.start_soon(wait)
+                impatient.start_soon(wait)
+                await trio.testing.wait_all_tasks_blocked()
+                impatient.cancel_scope.cancel()
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            await child.stdin.aclose()
+        assert statuses == [6, 6]
+        assert child.usage is not None
+        assert open_fds().keys() < before.keys()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSYS, "no such call"), AttributeError()])
+async def test_without_pidfds_the_usage_is_unknown(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int) -> int:
+        raise error
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    async with (
+        open_processes() as processes,
+        processes.open(["sh", "-c", "cat; exit 3"], stdin=Redirect.PIPE) as child,
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child.wait)
+            nursery.start_soon(child.wait)
+            await trio.testing.wait_all_tasks_blocked()
+            await child.stdin.aclose()
+        assert (await child.wait(), child.usage) == (3, None)
+
+
+async def test_the_usage_of_what_somebody_else_reaped_is_unknown() -> None:
+    async with open_processes() as processes, processes.open(["true"]) as child:
+        os.waitpid(child.pid, 0)  # noqa: ASYNC222 - ends at once
+        await child.wait()
+        assert child.usage is None
+
+
 async def run_and_feed(processes: Processes) -> None:
     assert (await processes.run(["cat"], stdin=b"x" * 100_000)).status == 0
 
@@ -217,7 +310,17 @@ async def open_and_talk(processes: Processes) -> None:
         assert await child.wait() == 0
 
 
-@pytest.mark.parametrize("operation", [run_and_feed, open_and_talk])
+async def wait_by_two(processes: Processes) -> None:
+    async with (
+        processes.open(["cat"], stdin=Redirect.PIPE) as child,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(child.wait)
+        nursery.start_soon(child.wait)
+        await child.stdin.aclose()
+
+
+@pytest.mark.parametrize("operation", [run_and_feed, open_and_talk, wait_by_two])
 async def test_cancel_at_each_step_leaves_nothing(
     operation: Callable[[Processes], Awaitable[None]],
 ) -> None:

@@ -8,6 +8,7 @@ the daemon must not kill a `zfs recv` before its stdin is closed, which lets it 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 import trio
 
 from zrepl_trio.bulk import set_pipe_size
-from zrepl_trio.process import Child, Completed, Processes, Redirect, StuckChild
+from zrepl_trio.process import Child, Completed, Processes, Redirect, StuckChild, Usage
 
 __all__ = ["STDERR_TAIL_BYTES", "RingBuffer", "StderrTail", "open_processes"]
 
@@ -120,14 +121,16 @@ class _Child:
         stdout: trio.lowlevel.FdStream | None,
         stderr: StderrTail,
     ) -> None:
-        self.process = process
         self.stderr = stderr
+        self._process = process
         self._stdin = stdin
         self._stdout = stdout
+        self._status: int | None = None
+        self._usage: Usage | None = None
 
     @property
     def pid(self) -> int:
-        return self.process.pid
+        return self._process.pid
 
     @property
     def stdin(self) -> trio.lowlevel.FdStream:
@@ -143,8 +146,34 @@ class _Child:
     def stderr_tail(self) -> bytes:
         return bytes(self.stderr)
 
+    @property
+    def usage(self) -> Usage | None:
+        return self._usage
+
+    def poll(self) -> int | None:
+        """Its exit status, None while it runs. Whoever waits reaps by this alone.
+
+        The usage is what reaping it adds to that of all children: no other task reaps meanwhile,
+        and a thread at most what failed to start, whose time is nothing.
+        """
+        if self._status is None:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            self._status = self._process.poll()
+            if self._status is not None:
+                self._usage = _added(before, resource.getrusage(resource.RUSAGE_CHILDREN))
+        return self._status
+
     async def wait(self) -> int:
-        status = await self.process.wait()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while (status := self.poll()) is None:
+            try:
+                # one for each wait: several tasks may, and none may wait for an fd of another
+                fd = os.pidfd_open(self.pid)
+            except (AttributeError, OSError):
+                # an old kernel, a sandbox, no fd left: trio waits in its own ways, and reaps
+                self._status = await self._process.wait()
+            else:
+                await _readable_once(fd)
         self.stderr.drain()
         return status
 
@@ -190,7 +219,11 @@ class _Processes:
                 output = await _read_all(child.stdout)
             status = await child.wait()
             return Completed(
-                argv=tuple(argv), status=status, stdout=output, stderr=child.stderr_tail
+                argv=tuple(argv),
+                status=status,
+                stdout=output,
+                stderr=child.stderr_tail,
+                usage=child.usage,
             )
 
     def open(
@@ -250,17 +283,17 @@ class _Processes:
                 with suppress(ProcessLookupError, PermissionError):
                     self._kill_group(child.pid, number)
             with trio.move_on_after(wait_s):
-                await child.process.wait()
-            if child.process.poll() is not None:
+                await child.wait()
+            if child.poll() is not None:
                 break
         else:
             self._stuck[child.pid] = StuckChild(pid=child.pid, argv=argv, dataset=dataset)
-            self._nursery.start_soon(self._reap, child.process, name=f"reaper of {argv[0]}")
+            self._nursery.start_soon(self._reap, child, name=f"reaper of {argv[0]}")
         child.stderr.drain()
 
-    async def _reap(self, process: trio.Process) -> None:
-        await process.wait()
-        del self._stuck[process.pid]
+    async def _reap(self, child: _Child) -> None:
+        await child.wait()
+        del self._stuck[child.pid]
 
 
 async def _spawn(
@@ -307,6 +340,23 @@ async def _spawn(
         None if out_fd is None else trio.lowlevel.FdStream(out_fd),
         StderrTail(err_fd),
     )
+
+
+def _added(before: resource.struct_rusage, after: resource.struct_rusage) -> Usage | None:
+    """The usage of one child that was reaped in between; None if someone else had done it."""
+    user_s = after.ru_utime - before.ru_utime
+    system_s = after.ru_stime - before.ru_stime
+    if user_s == system_s == 0:
+        return None
+    return Usage(user_s=user_s, system_s=system_s)
+
+
+async def _readable_once(fd: int) -> None:
+    """Wait for it and close it."""
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    finally:
+        os.close(fd)
 
 
 async def _read_all(stream: trio.abc.ReceiveStream) -> bytes:

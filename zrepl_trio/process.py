@@ -13,7 +13,7 @@ from typing import Protocol
 
 import trio
 
-__all__ = ["Child", "Completed", "Processes", "Redirect", "StuckChild"]
+__all__ = ["Child", "Completed", "Processes", "Redirect", "StuckChild", "Usage"]
 
 
 class Redirect(Enum):
@@ -24,13 +24,23 @@ class Redirect(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """CPU seconds of an ended child, and of those of its own children that it waited for."""
+
+    user_s: float
+    system_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completed:
-    """An ended child; `status` is its exit status, negative for the signal that killed it."""
+    """An ended child; `status` is its exit status, negative for the signal that killed it.
+    `usage` is None where it cannot be known."""
 
     argv: tuple[str, ...]
     status: int
     stdout: bytes
     stderr: bytes
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +69,10 @@ class Child(Protocol):
     @property
     def stderr_tail(self) -> bytes:
         """The last 32 KiB of what it said so far."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The time it took, once it has ended; None before, and where it cannot be known."""
 
     async def wait(self) -> int:
         """Its exit status, negative for a signal; stderr has been read to its end by then,

@@ -75,6 +75,8 @@ async def test_both_sides_tell_of_a_replication() -> None:
             assert backup[f"zrepl_zfscmd_runtime_count{{{receive}}}"] == 1
             send = 'jobid="source",zfsbinary="zfs",zfsverb="send"'
             assert source[f"zrepl_zfscmd_runtime_count{{{send}}}"] >= 1
+            assert backup[f"zrepl_zfscmd_usertime_sum{{{receive}}}"] > 0
+            assert source[f"zrepl_zfscmd_systemtime_count{{{send}}}"] >= 1
             of_data = '{filesystem="tank/data"}'
             assert source[f"zrepl_zfs_list_filesystem_versions_duration_count{of_data}"] >= 1
             assert source[f"zrepl_zfs_bookmark_duration_count{of_data}"] >= 1

@@ -15,6 +15,7 @@ from tests.monitoring.pages import parse_page
 from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Outcome, Phase
 from zrepl_trio.logs.lines import Entry, Level
 from zrepl_trio.monitoring.metrics import Metrics
+from zrepl_trio.process import Usage
 from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.replication.report import (
     AttemptReport,
@@ -39,6 +40,8 @@ ZREPLS = {
     "zrepl_replication_filesystem_errors": ("gauge", {"zrepl_job"}),
     "zrepl_replication_last_successful": ("gauge", {"zrepl_job"}),
     "zrepl_zfscmd_runtime": ("histogram", {"jobid", "zfsbinary", "zfsverb"}),
+    "zrepl_zfscmd_systemtime": ("histogram", {"jobid", "zfsbinary", "zfsverb"}),
+    "zrepl_zfscmd_usertime": ("histogram", {"jobid", "zfsbinary", "zfsverb"}),
     "zrepl_trace_active_tasks": ("gauge", set()),
     "zrepl_endpoint_abstractions_cache_entry_count": ("gauge", set()),
     "zrepl_zfs_list_filesystem_versions_duration": ("histogram", {"filesystem"}),
@@ -84,10 +87,11 @@ def fill(metrics: Metrics) -> None:
     metrics.unmatched("source", 1)
     metrics.timed({"/version": lambda _body: {}, "/status": lambda _body: {}})["/version"](b"")
     structlog.contextvars.bind_contextvars(job="source")
-    metrics.command_ended(("/sbin/zfs", "snapshot", "tank@1"), 0.02)
-    metrics.command_ended(("zfs", "bookmark", "tank@1", "tank#1"), 0.02)
-    metrics.command_ended(("zfs", "destroy", "tank#1"), 0.02)
-    metrics.command_ended(("zfs", "list", "-t", "bookmark,snapshot", "tank"), 70)
+    usage = Usage(user_s=0.015, system_s=0.25)
+    metrics.command_ended(("/sbin/zfs", "snapshot", "tank@1"), 0.02, usage)
+    metrics.command_ended(("zfs", "bookmark", "tank@1", "tank#1"), 0.02, usage)
+    metrics.command_ended(("zfs", "destroy", "tank#1"), 0.02, None)
+    metrics.command_ended(("zfs", "list", "-t", "bookmark,snapshot", "tank"), 70, usage)
 
 
 async def test_zrepls_names_types_and_labels(metrics: Metrics) -> None:
@@ -109,6 +113,10 @@ async def test_zrepls_names_types_and_labels(metrics: Metrics) -> None:
     assert types["process_resident_memory_bytes"] == "gauge"
 
 
+ZFS_SNAPSHOT = 'zfsbinary="zfs",zfsverb="snapshot"'
+SNAPSHOT = f'jobid="source",{ZFS_SNAPSHOT}'
+
+
 async def test_what_was_told_is_shown(metrics: Metrics) -> None:
     fill(metrics)
     page = parse_page(metrics.page().decode())
@@ -124,6 +132,14 @@ async def test_what_was_told_is_shown(metrics: Metrics) -> None:
         'zrepl_replication_last_successful{zrepl_job="pull"}': EPOCH_NOON,
         'zrepl_zfscmd_runtime_count{jobid="source",zfsbinary="zfs",zfsverb="snapshot"}': 1,
         'zrepl_zfscmd_runtime_bucket{jobid="source",le="60.0",zfsbinary="zfs",zfsverb="list"}': 0,
+        f"zrepl_zfscmd_usertime_sum{{{SNAPSHOT}}}": 0.015,
+        f'zrepl_zfscmd_usertime_bucket{{jobid="source",le="0.01",{ZFS_SNAPSHOT}}}': 0,
+        f'zrepl_zfscmd_usertime_bucket{{jobid="source",le="0.1",{ZFS_SNAPSHOT}}}': 1,
+        f"zrepl_zfscmd_systemtime_sum{{{SNAPSHOT}}}": 0.25,
+        f"zrepl_zfscmd_systemtime_count{{{SNAPSHOT}}}": 1,
+        'zrepl_zfscmd_usertime_sum{jobid="source",zfsbinary="zfs",zfsverb="destroy"}': -1,
+        'zrepl_zfscmd_systemtime_sum{jobid="source",zfsbinary="zfs",zfsverb="destroy"}': -1,
+        'zrepl_zfscmd_systemtime_count{jobid="source",zfsbinary="zfs",zfsverb="destroy"}': 1,
         'zrepl_zfs_list_filesystem_versions_duration_sum{filesystem="tank"}': 70,
         'zrepl_zfs_destroy_duration_count{dataset_type="bookmark",filesystem="tank"}': 1,
         'zrepl_zfs_list_unmatched_user_specified_dataset_count{jobid="source"}': 3,

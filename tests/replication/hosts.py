@@ -42,7 +42,7 @@ class Hosts:
         self.processes = TrackedProcesses(
             processes,
             SystemClock(),
-            ended=lambda argv, _s: self.commands.append(" ".join(argv[1:])),
+            ended=lambda argv, _s, _usage: self.commands.append(" ".join(argv[1:])),
         )
         self.zfs_command = zfs
         self.zpool_command = zpool

@@ -10,7 +10,7 @@ from datetime import datetime
 import trio
 
 from zrepl_trio.clock import WallClock
-from zrepl_trio.process import Child, Completed, Processes, Redirect, StuckChild
+from zrepl_trio.process import Child, Completed, Processes, Redirect, StuckChild, Usage
 
 __all__ = ["ActiveChild", "TrackedProcesses"]
 
@@ -23,10 +23,22 @@ class ActiveChild:
     started: datetime
 
 
+@dataclass(slots=True)
+class _Tracked:
+    """Who knows the child's usage in the end: nobody if it did not start, or was cancelled."""
+
+    child: Child | Completed | None = None
+
+
+def _ignore(_argv: Sequence[str], _seconds: float, _usage: Usage | None) -> None:
+    pass
+
+
 class TrackedProcesses:
     """The `Processes` that it is given, with an eye on what they run.
 
-    `ended` is told the arguments and the seconds of each child, in the context of who had it run.
+    `ended` is told the arguments, the seconds and the usage of each child, in the context of who
+    had it run.
     """
 
     def __init__(
@@ -34,7 +46,7 @@ class TrackedProcesses:
         processes: Processes,
         clock: WallClock,
         *,
-        ended: Callable[[Sequence[str], float], None] = lambda _argv, _seconds: None,
+        ended: Callable[[Sequence[str], float, Usage | None], None] = _ignore,
     ) -> None:
         self._processes = processes
         self._clock = clock
@@ -52,16 +64,18 @@ class TrackedProcesses:
         return self._processes.stuck
 
     @contextmanager
-    def _tracked(self, argv: Sequence[str]) -> Iterator[None]:
+    def _tracked(self, argv: Sequence[str]) -> Iterator[_Tracked]:
         self._number += 1
         number = self._number
         self._active[number] = ActiveChild(argv=tuple(argv), started=self._clock.now())
         since_s = trio.current_time()
+        tracked = _Tracked()
         try:
-            yield
+            yield tracked
         finally:
             del self._active[number]
-            self._ended(argv, trio.current_time() - since_s)
+            usage = None if tracked.child is None else tracked.child.usage
+            self._ended(argv, trio.current_time() - since_s, usage)
 
     async def run(
         self,
@@ -71,8 +85,11 @@ class TrackedProcesses:
         dataset: str = "",
         stdin: bytes = b"",
     ) -> Completed:
-        with self._tracked(argv):
-            return await self._processes.run(argv, env=env, dataset=dataset, stdin=stdin)
+        with self._tracked(argv) as tracked:
+            tracked.child = done = await self._processes.run(
+                argv, env=env, dataset=dataset, stdin=stdin
+            )
+            return done
 
     @asynccontextmanager
     async def open(
@@ -97,6 +114,7 @@ class TrackedProcesses:
             kill_s=kill_s,
             pipe_size=pipe_size,
         )
-        with self._tracked(argv):
+        with self._tracked(argv) as tracked:
             async with opened as child:
+                tracked.child = child
                 yield child

@@ -30,6 +30,7 @@ from zrepl_trio.logs.lines import Entry
 from zrepl_trio.monitoring.commands import Duration, timed_command
 from zrepl_trio.monitoring.families import job_families, run_families
 from zrepl_trio.monitoring.runs import RunTotals
+from zrepl_trio.process import Usage
 from zrepl_trio.replication.report import Report
 
 __all__ = ["Metrics"]
@@ -50,6 +51,9 @@ _COUNTERS = frozenset(
 
 _NO_JOB = "_nojobid"
 """zrepl's label for what no job did."""
+
+_UNKNOWN = -1.0
+"""What zrepl observes in place of a usage that it does not know."""
 
 
 class Metrics:
@@ -97,12 +101,19 @@ class Metrics:
             buckets=_HOURS_BUCKETS,
             registry=registry,
         )
-        self._commands = Histogram(
-            "zrepl_zfscmd_runtime",
-            "seconds that a command took from its start to its end",
-            ("jobid", "zfsbinary", "zfsverb"),
-            buckets=_COMMAND_BUCKETS,
-            registry=registry,
+        self._commands, self._user_times, self._system_times = (
+            Histogram(
+                f"zrepl_zfscmd_{name}",
+                what,
+                ("jobid", "zfsbinary", "zfsverb"),
+                buckets=_COMMAND_BUCKETS,
+                registry=registry,
+            )
+            for name, what in (
+                ("runtime", "seconds that a command took from its start to its end"),
+                ("usertime", "CPU seconds of a command in user mode, -1 if that is unknown"),
+                ("systemtime", "CPU seconds of a command in the kernel, -1 if that is unknown"),
+            )
         )
         self._durations = {
             duration: Histogram(
@@ -137,18 +148,21 @@ class Metrics:
         job = str(entry.fields.get("job", _NO_JOB))
         self._log_entries.labels(job, entry.level.name.lower()).inc()
 
-    def command_ended(self, argv: Sequence[str], seconds: float) -> None:
+    def command_ended(self, argv: Sequence[str], seconds: float, usage: Usage | None) -> None:
         """A child of this daemon has ended; called in the context of the job that it worked for."""
         if len(argv) < 2:
             return
         job = structlog.contextvars.get_contextvars().get("job", _NO_JOB)
-        self._commands.labels(job, os.path.basename(argv[0]), argv[1]).observe(seconds)
+        labels = (job, os.path.basename(argv[0]), argv[1])
+        self._commands.labels(*labels).observe(seconds)
+        self._user_times.labels(*labels).observe(usage.user_s if usage else _UNKNOWN)
+        self._system_times.labels(*labels).observe(usage.system_s if usage else _UNKNOWN)
         timed = timed_command(argv)
         if timed is not None:
-            labels = {"filesystem": timed.filesystem}
+            target = {"filesystem": timed.filesystem}
             if timed.dataset_type:
-                labels["dataset_type"] = timed.dataset_type
-            self._durations[timed.duration].labels(**labels).observe(seconds)
+                target["dataset_type"] = timed.dataset_type
+            self._durations[timed.duration].labels(**target).observe(seconds)
 
     def replicating(self, job: str, report: Report) -> None:
         """See `Watch`."""
