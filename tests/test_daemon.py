@@ -29,7 +29,7 @@ from zrepl_trio.demo.host import Host, HostCommandFailed
 from zrepl_trio.jobs.tracked import TrackedProcesses
 from zrepl_trio.logs.outlets import FLUSH_S
 from zrepl_trio.process import Processes
-from zrepl_trio.rpc import dataconn
+from zrepl_trio.rpc import shutdown
 from zrepl_trio.transport import ssh
 from zrepl_trio.zfs import streams
 
@@ -303,7 +303,7 @@ def test_a_stop_has_time_for_the_slowest_orderly_end() -> None:
     kill_s = inspect.signature(Processes.open).parameters["kill_s"].default
     receive = streams.RECEIVE_GRACE_S + streams.RECEIVE_GRACE_S + kill_s
     connection = (
-        dataconn.SHUTDOWN_LIMIT_S + dataconn._CLOSE_LIMIT_S + ssh._LINGER_S + 2 * ssh._TERM_S
+        shutdown.SHUTDOWN_LIMIT_S + shutdown.CLOSE_LIMIT_S + ssh._LINGER_S + 2 * ssh._TERM_S
     )
     assert receive + connection < daemon.STOP_S < daemon.STOP_S + daemon.LAST_WORDS_S + FLUSH_S < 90
 

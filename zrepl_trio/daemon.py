@@ -91,7 +91,12 @@ async def open_plant(
             world = World(clock=clock, zfs=host_zfs(loaded.config, processes))
         else:
             processes = TrackedProcesses(opened, clock, ended=metrics.command_ended)
-            world = World(clock=clock, zfs=host_zfs(loaded.config, processes), watch=metrics)
+            world = World(
+                clock=clock,
+                zfs=host_zfs(loaded.config, processes),
+                watch=metrics,
+                shutdowns=metrics.shutdowns,
+            )
         yield Plant(world, processes, build_jobs(loaded.config, world, dormant=asleep))
 
 

@@ -77,6 +77,10 @@ async def test_both_sides_tell_of_a_replication() -> None:
             assert source[f"zrepl_zfscmd_runtime_count{{{send}}}"] >= 1
             assert backup[f"zrepl_zfscmd_usertime_sum{{{receive}}}"] > 0
             assert source[f"zrepl_zfscmd_systemtime_count{{{send}}}"] >= 1
+            for page in (backup, source):
+                assert page["zrepl_frameconn_shutdown_seconds_count"] >= 1
+                assert page["zrepl_frameconn_shutdown_drain_bytes_read_count"] >= 1
+                assert page['zrepl_frameconn_shutdown_close_errors{step="close"}'] == 0
             of_data = '{filesystem="tank/data"}'
             assert source[f"zrepl_zfs_list_filesystem_versions_duration_count{of_data}"] >= 1
             assert source[f"zrepl_zfs_bookmark_duration_count{of_data}"] >= 1

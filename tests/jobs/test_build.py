@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.fakes.endpoint import FakeEndpoint
 from tests.jobs.clocks import FollowingClock
-from tests.rpc.pairs import StreamConnection
+from tests.rpc.pairs import PairConnecter, StreamConnection, connection_pair, greet
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.model import Config
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
@@ -24,6 +27,7 @@ from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.world import World
 from zrepl_trio.pace import Throttle
 from zrepl_trio.replication.policy import InitialReplication, ReplicationOptions
+from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.model import SendFlags
 
@@ -79,10 +83,13 @@ def config(text: str) -> Config:
     return parse_config(text).config
 
 
-async def built(text: str, dormant: dict[str, tuple[str, ...]] | None = None) -> list[Job]:
+def memory_world() -> World:
     clock = FollowingClock()
-    world = World(clock=clock, zfs=MemoryZfs(rng=random.Random(1), clock=clock))
-    return build_jobs(config(text), world, dormant=dormant or {})
+    return World(clock=clock, zfs=MemoryZfs(rng=random.Random(1), clock=clock))
+
+
+async def built(text: str, dormant: dict[str, tuple[str, ...]] | None = None) -> list[Job]:
+    return build_jobs(config(text), memory_world(), dormant=dormant or {})
 
 
 async def test_a_pull_job_gets_all_of_its_section() -> None:
@@ -199,6 +206,26 @@ async def test_the_clients_of_a_sink_share_its_limit(monkeypatch: pytest.MonkeyP
         await job._serve(StreamConnection(ours, identity))
     assert limits.keys() == {"one", "two"}
     assert limits["one"] is limits["two"] is not None
+
+
+@pytest.mark.parametrize("text", [PULL, SOURCE, SINK], ids=["pull", "source", "sink"])
+async def test_the_ends_of_a_jobs_data_connections_are_counted(text: str) -> None:
+    world = memory_world()
+    (job,) = build_jobs(config(text), world, dormant={})
+    ours, theirs = connection_pair()
+    async with trio.open_nursery() as nursery:
+        if isinstance(job, PassiveJob):
+            nursery.start_soon(job._serve, ours)
+            await greet(theirs)
+            await theirs.aclose()
+        else:
+            assert isinstance(job, ActiveJob)
+            assert isinstance(job.work, Replicating)
+            connecter = PairConnecter(partial(serve_connection, endpoint=FakeEndpoint()))
+            work = replace(job.work, connecter=connecter)
+            async with work._peer() as peer:
+                await peer.ping_data("x")
+    assert world.shutdowns.seconds.count == 1
 
 
 async def test_what_is_not_built_is_refused() -> None:

@@ -25,6 +25,7 @@ from zrepl_trio.replication.report import (
     SnapshotTimes,
     StepReport,
 )
+from zrepl_trio.rpc.shutdown import Step
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 EPOCH_NOON = NOON.timestamp()
@@ -49,6 +50,11 @@ ZREPLS = {
     "zrepl_zfs_bookmark_duration": ("histogram", {"filesystem"}),
     "zrepl_zfs_destroy_duration": ("histogram", {"dataset_type", "filesystem"}),
     "zrepl_zfs_list_unmatched_user_specified_dataset_count": ("gauge", {"jobid"}),
+    "zrepl_frameconn_shutdown_drain_bytes_read": ("summary", set()),
+    "zrepl_frameconn_shutdown_seconds": ("summary", set()),
+    "zrepl_frameconn_shutdown_drain_seconds": ("summary", set()),
+    "zrepl_frameconn_shutdown_hard_closes": ("counter", {"step"}),
+    "zrepl_frameconn_shutdown_close_errors": ("counter", {"step"}),
 }
 
 
@@ -92,6 +98,13 @@ def fill(metrics: Metrics) -> None:
     metrics.command_ended(("zfs", "bookmark", "tank@1", "tank#1"), 0.02, usage)
     metrics.command_ended(("zfs", "destroy", "tank#1"), 0.02, None)
     metrics.command_ended(("zfs", "list", "-t", "bookmark,snapshot", "tank"), 70, usage)
+    totals = metrics.shutdowns
+    totals.seconds.add(1.5)
+    totals.drain_seconds.add(1)
+    totals.drain_bytes.add(300)
+    totals.drain_bytes.add(0)
+    totals.hard_closes[Step.RESET] += 2
+    totals.close_errors[Step.CLOSE] += 1
 
 
 async def test_zrepls_names_types_and_labels(metrics: Metrics) -> None:
@@ -156,6 +169,31 @@ DONE = Invocation(
 )
 PULL = JobStatus(name="pull", type=JobType.PULL, phase=Phase.WAITING)
 SOURCE = JobStatus(name="source", type=JobType.SOURCE, phase=Phase.SERVING)
+
+
+async def test_the_ends_of_data_connections_are_shown_as_they_are(metrics: Metrics) -> None:
+    def shown() -> dict[str, float]:
+        page = parse_page(metrics.page().decode())
+        lead = "zrepl_frameconn_shutdown_"
+        return {name.removeprefix(lead): page[name] for name in page if name.startswith(lead)}
+
+    before = shown()
+    assert set(before.values()) == {0}
+    fill(metrics)
+    told = {
+        "seconds_count": 1,
+        "seconds_sum": 1.5,
+        "drain_seconds_count": 1,
+        "drain_seconds_sum": 1,
+        "drain_bytes_read_count": 2,
+        "drain_bytes_read_sum": 300,
+        'hard_closes{step="write_frame"}': 2,
+        'hard_closes{step="close_write"}': 0,
+        'hard_closes{step="drain"}': 0,
+        'close_errors{step="close"}': 1,
+    }
+    assert shown() == told
+    assert before.keys() == told.keys()
 
 
 def fresh(newest: int | None, replicated: int | None, peer: str = "") -> DatasetFreshness:

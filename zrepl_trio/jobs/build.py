@@ -109,6 +109,7 @@ def _active(
         clock=world.clock,
         decode_token=world.zfs.decode_token,
         connect_limit_s=max(CONNECT_LIMIT_S, connect.dial_timeout + _AFTER_DIALLING_S),
+        shutdowns=world.shutdowns,
     )
     return ActiveJob(
         name=section.name,
@@ -134,7 +135,7 @@ def _passive(
 ) -> PassiveJob:
     peers: dict[str, ServedPeer] = {}
     if isinstance(section, SourceJob):
-        serve = _serve_all(section, _sender(section, world), peers)
+        serve = _serve_all(section, world, peers)
     else:
         serve = _serve_each(section, world)
     return PassiveJob(
@@ -157,9 +158,10 @@ def _serving(config: Config, listener_name: str) -> str | None:
 
 
 def _serve_all(
-    section: SourceJob, sender: Sender, peers: dict[str, ServedPeer]
+    section: SourceJob, world: World, peers: dict[str, ServedPeer]
 ) -> Callable[[Connection], Awaitable[None]]:
     """One sender for all; in `peers` comes what each identity is known to have."""
+    sender = _sender(section, world)
     # The cursors are the job's: of several clients nobody can tell whose progress they show.
     cursor_job = section.name if _has_one_client(section.serve) else None
 
@@ -167,7 +169,7 @@ def _serve_all(
         identity = connection.client_identity
         if identity not in peers:
             peers[identity] = ServedPeer(sender, identity=identity, cursor_job=cursor_job)
-        await serve_connection(connection, peers[identity])
+        await serve_connection(connection, peers[identity], shutdowns=world.shutdowns)
 
     return serve_client
 
@@ -191,7 +193,7 @@ def _serve_each(section: SinkJob, world: World) -> Callable[[Connection], Awaita
         identity = check_identity(connection.client_identity)
         if identity not in receivers:
             receivers[identity] = _receiver(section, world, throttle, identity)
-        await serve_connection(connection, receivers[identity])
+        await serve_connection(connection, receivers[identity], shutdowns=world.shutdowns)
 
     return serve_client
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 from zrepl_trio.clock import WallClock
@@ -19,8 +20,9 @@ from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides, ReplicationOp
 from zrepl_trio.replication.preview import FilesystemPreview, preview
 from zrepl_trio.replication.report import Outcome as RunOutcome
 from zrepl_trio.replication.report import Report
-from zrepl_trio.rpc.client import open_remote
+from zrepl_trio.rpc.client import RemoteEndpoint, open_remote
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
+from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.transport.base import Connecter
 
 __all__ = ["Replicating"]
@@ -45,11 +47,12 @@ class Replicating:
     clock: WallClock
     decode_token: DecodeToken
     connect_limit_s: float = CONNECT_LIMIT_S
+    shutdowns: ShutdownTotals | None = None
 
     async def plan(self, overrides: Overrides = NO_OVERRIDES) -> list[FilesystemPreview]:
         """What a run by these overrides would do now; changes nothing on either side. Raises what keeps it from
         being planned: a TransportError, say."""
-        async with open_remote(self.connecter, connect_limit_s=self.connect_limit_s) as peer:
+        async with self._peer() as peer:
             error = await link_error([peer], answer_s=self.options.answer_s, data=False)
             if error is not None:
                 raise error if isinstance(error, ZreplError) else ConnectFailed(error)
@@ -69,6 +72,11 @@ class Replicating:
             await sizes.ask_all(at_once=self.options.size_estimates)
         return preview(planned, sizes.of, self.options.protection)
 
+    def _peer(self) -> AbstractAsyncContextManager[RemoteEndpoint]:
+        return open_remote(
+            self.connecter, connect_limit_s=self.connect_limit_s, shutdowns=self.shutdowns
+        )
+
     def _sides(self, peer: Endpoint) -> tuple[Endpoint, Endpoint]:
         return (peer, self.here) if self.pulls else (self.here, peer)
 
@@ -80,7 +88,7 @@ class Replicating:
         patient: bool,
         overrides: Overrides = NO_OVERRIDES,
     ) -> Result:
-        async with open_remote(self.connecter, connect_limit_s=self.connect_limit_s) as peer:
+        async with self._peer() as peer:
             # Unattended, a run waits for a link that is down at first. Somebody who asked for
             # this run wants to be told at once what is wrong with the link.
             if not patient:

@@ -5,10 +5,11 @@ The daemon fills it with the real things, a simulator with its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.jobs.watch import UNWATCHED, Watch
+from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.zfs.port import Zfs
 
 __all__ = ["World"]
@@ -19,9 +20,11 @@ class World:
     """The clock on the wall and this host's ZFS, which has the child processes.
 
     Monotonic time is trio's, which a test clock owns already. The link to a peer is a job's own
-    `Connecter` or `Listener`. `watch` is told what the jobs do.
+    `Connecter` or `Listener`. `watch` is told what the jobs do, `shutdowns` counts how their
+    data connections end.
     """
 
     clock: WallClock
     zfs: Zfs
     watch: Watch = UNWATCHED
+    shutdowns: ShutdownTotals = field(default_factory=ShutdownTotals)

@@ -1,16 +1,21 @@
-"""From the jobs' status to metric families, at the moment of a scrape. Pure."""
+"""From the jobs' status and from totals to metric families, at the moment of a scrape. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import Metric
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    SummaryMetricFamily,
+)
 
 from zrepl_trio.jobs.base import JobStatus, JobType, Outcome, Phase
 from zrepl_trio.monitoring.runs import RunTotals
+from zrepl_trio.rpc.shutdown import ShutdownTotals
 
-__all__ = ["job_families", "run_families"]
+__all__ = ["job_families", "run_families", "shutdown_families"]
 
 _DOWN = {Phase.FAILED, Phase.STOPPED, Phase.STARTING}
 _SIDES = {
@@ -125,3 +130,38 @@ def run_families(totals: Mapping[str, RunTotals]) -> Iterator[Metric]:
         for kind, count in total.errors.items():
             errors.add_metric((job, kind.value), count)
     yield from (moved, failed, succeeded, runs, errors)
+
+
+def shutdown_families(totals: ShutdownTotals) -> Iterator[Metric]:
+    """How data connections have ended."""
+    for name, what, summary in (
+        ("seconds", "seconds that the shutdown of a data connection took", totals.seconds),
+        (
+            "drain_seconds",
+            "seconds of it from its half-close to its end",
+            totals.drain_seconds,
+        ),
+        (
+            "drain_bytes_read",
+            "bytes that the peer sent meanwhile, and that were thrown away",
+            totals.drain_bytes,
+        ),
+    ):
+        yield SummaryMetricFamily(
+            f"zrepl_frameconn_shutdown_{name}",
+            what,
+            count_value=summary.count,
+            sum_value=summary.total,
+        )
+    for name, what, steps in (
+        (
+            "hard_closes",
+            "data connections that were closed before the peer had left, by the step that failed",
+            totals.hard_closes,
+        ),
+        ("close_errors", "data connections whose close failed", totals.close_errors),
+    ):
+        counter = Metric(f"zrepl_frameconn_shutdown_{name}", what, "counter")
+        for step, count in steps.items():
+            counter.add_sample(counter.name, {"step": step.value}, count)
+        yield counter

@@ -28,10 +28,11 @@ from zrepl_trio.control.server import Handler
 from zrepl_trio.jobs.base import Invocation, JobStatus
 from zrepl_trio.logs.lines import Entry
 from zrepl_trio.monitoring.commands import Duration, timed_command
-from zrepl_trio.monitoring.families import job_families, run_families
+from zrepl_trio.monitoring.families import job_families, run_families, shutdown_families
 from zrepl_trio.monitoring.runs import RunTotals
 from zrepl_trio.process import Usage
 from zrepl_trio.replication.report import Report
+from zrepl_trio.rpc.shutdown import ShutdownTotals
 
 __all__ = ["Metrics"]
 
@@ -44,6 +45,8 @@ _COUNTERS = frozenset(
     {
         "zrepl_control_request_begin",
         "zrepl_daemon_log_entries",
+        "zrepl_frameconn_shutdown_close_errors",
+        "zrepl_frameconn_shutdown_hard_closes",
         "zrepl_replication_bytes_replicated",
     }
 )
@@ -58,11 +61,13 @@ _UNKNOWN = -1.0
 
 class Metrics:
     """Counts what it is told, and makes the page that Prometheus reads. `version` is the daemon's,
-    `about` more of it; `monotonic` gives seconds and only measures durations."""
+    `about` more of it; `monotonic` gives seconds and only measures durations. Who ends data
+    connections counts them in `shutdowns`."""
 
     def __init__(
         self, *, clock: WallClock, monotonic: Callable[[], float], version: str, about: str
     ) -> None:
+        self.shutdowns = ShutdownTotals()
         self._monotonic = monotonic
         self._registry = registry = CollectorRegistry()
         self._jobs: Callable[[], Sequence[JobStatus]] = tuple
@@ -207,6 +212,7 @@ class Metrics:
         """The families that are made at each scrape, for the registry."""
         yield from run_families(self._totals)
         yield from job_families(self._jobs())
+        yield from shutdown_families(self.shutdowns)
 
     def page(self) -> bytes:
         """All metrics in Prometheus' text format 0.0.4."""

@@ -31,6 +31,7 @@ from zrepl_trio.rpc.greeting import greet_server
 from zrepl_trio.rpc.handshake import LISTINGS, RANGES, SETTLES
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.machine import PING, RECV, SEND, Role
+from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.rpc.streams import InboundStream, send_stream
 from zrepl_trio.transport.base import Connecter
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
@@ -41,19 +42,22 @@ __all__ = ["RemoteEndpoint", "open_remote"]
 
 @asynccontextmanager
 async def open_remote(
-    connecter: Connecter, *, connect_limit_s: float = CONNECT_LIMIT_S
+    connecter: Connecter,
+    *,
+    connect_limit_s: float = CONNECT_LIMIT_S,
+    shutdowns: ShutdownTotals | None = None,
 ) -> AsyncIterator[RemoteEndpoint]:
     """The endpoint that `connecter` leads to.
 
     Nothing is dialled before the first call. The control connection lives until the block
     ends, or until it fails: then the next call dials again. Each ping, send and receive of
-    data has a connection of its own. `connect_limit_s` is for the whole of making the control
+    data has a connection of its own, whose end `shutdowns` counts. `connect_limit_s` is for the whole of making the control
     connection, dialling and greeting. All errors are ZreplErrors, and come bare, not in groups.
     """
     control = ControlClient(connecter, connect_limit_s=connect_limit_s)
     async with open_background() as nursery:
         nursery.start_soon(control.run)
-        yield RemoteEndpoint(connecter, control)
+        yield RemoteEndpoint(connecter, control, shutdowns)
 
 
 class RemoteEndpoint:
@@ -64,9 +68,12 @@ class RemoteEndpoint:
     is no legal name, is RemoteProtocolError.
     """
 
-    def __init__(self, connecter: Connecter, control: ControlClient) -> None:
+    def __init__(
+        self, connecter: Connecter, control: ControlClient, shutdowns: ShutdownTotals | None
+    ) -> None:
         self._connecter = connecter
         self._control = control
+        self._shutdowns = shutdowns
 
     async def ping(self, message: str) -> str:
         """The same message, by the control connection."""
@@ -242,5 +249,5 @@ class RemoteEndpoint:
             if ranges and RANGES not in extensions:
                 # it would take the range for one step, and leave out what is between
                 raise TransportError("the peer was replaced by one that moves no ranges")
-            async with open_dataconn(connection, Role.CLIENT) as data:
+            async with open_dataconn(connection, Role.CLIENT, shutdowns=self._shutdowns) as data:
                 yield data

@@ -38,25 +38,23 @@ from zrepl_trio.rpc.machine import (
     StreamFrame,
     response_error,
 )
+from zrepl_trio.rpc.shutdown import ShutdownTotals, shut_down
 from zrepl_trio.transport.base import Connection
 
-__all__ = ["SHUTDOWN_LIMIT_S", "DataConn", "FrameBody", "open_dataconn"]
+__all__ = ["DataConn", "FrameBody", "open_dataconn"]
 
-SHUTDOWN_LIMIT_S = 10.0
-"""One absolute limit for the whole shutdown, as zrepl has it."""
-
-_CLOSE_LIMIT_S = 5.0
 _HEARTBEAT_LIMIT_S = 1.0
 _WRITE_PIECE_BYTES = 64 * 1024
-_DISCARD_BYTES = 256 * 1024
 
 
 @asynccontextmanager
-async def open_dataconn(connection: Connection, our_role: Role) -> AsyncIterator[DataConn]:
+async def open_dataconn(
+    connection: Connection, our_role: Role, *, shutdowns: ShutdownTotals | None = None
+) -> AsyncIterator[DataConn]:
     """Frames on a connection that has been greeted; heartbeats run inside the block.
 
-    At the end of the block, however it ends, the connection is shut down as zrepl does it (reset
-    frame, half-close, discard up to EOF, all within SHUTDOWN_LIMIT_S) and closed.
+    At the end of the block, however it ends, the connection is shut down as zrepl does it and
+    closed (`shutdown`), and counted in `shutdowns`.
     """
     data = DataConn(connection, our_role)
     try:
@@ -64,10 +62,7 @@ async def open_dataconn(connection: Connection, our_role: Role) -> AsyncIterator
             nursery.start_soon(data._send_heartbeats)  # noqa: SLF001 - its own task
             yield data
     finally:
-        with trio.move_on_after(SHUTDOWN_LIMIT_S, shield=True):
-            await data._shut_down()  # noqa: SLF001
-        with trio.move_on_after(_CLOSE_LIMIT_S, shield=True):
-            await connection.aclose()
+        await shut_down(connection, data.last_frame(), shutdowns or ShutdownTotals())  # noqa: ASYNC102 - shields itself
 
 
 class FrameBody:
@@ -358,14 +353,9 @@ class DataConn:
                         if body.left:
                             raise TransportError("a heartbeat was not taken")
 
-    async def _shut_down(self) -> None:
-        if self._torn:
-            return
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-            await self.connection.send_all(self._outbound.reset())
-            await self.connection.send_eof()
-            while await self.connection.receive_some(_DISCARD_BYTES):
-                pass
+    def last_frame(self) -> bytes | None:
+        """What tells the peer that we go; None if it would read as the rest of another frame."""
+        return None if self._torn else self._outbound.reset()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
 from zrepl_trio.rpc.machine import RECV, Role
 from zrepl_trio.rpc.messages import InvalidContent
+from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.rpc.streams import InboundStream, send_stream
 from zrepl_trio.transport.base import Connection
 
@@ -30,14 +31,15 @@ async def serve_data(
     log: structlog.typing.FilteringBoundLogger,
     *,
     settles: bool = False,
+    shutdowns: ShutdownTotals | None = None,
 ) -> None:
-    """Serve one request, then shut the connection down. For a client that never `settles`, nothing is
-    put off.
+    """Serve one request, then shut the connection down, to be counted in `shutdowns`. For a client
+    that never `settles`, nothing is put off.
 
     A handler's error is told to the peer and logged here. Raises TransportError when the link
     failed and RemoteProtocolError when the peer broke the protocol.
     """
-    async with open_dataconn(connection, Role.SERVER) as data:
+    async with open_dataconn(connection, Role.SERVER, shutdowns=shutdowns) as data:
         name, body = await data.receive_request()
         log = log.bind(request=name[:80])
         refusal: str | None = None

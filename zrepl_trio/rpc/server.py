@@ -12,6 +12,7 @@ from zrepl_trio.rpc.handshake import SETTLES
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.serve_control import serve_control
 from zrepl_trio.rpc.serve_data import serve_data
+from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.transport.base import Connection
 
 __all__ = ["serve_connection"]
@@ -19,8 +20,11 @@ __all__ = ["serve_connection"]
 _CLOSE_LIMIT_S = 5.0
 
 
-async def serve_connection(connection: Connection, endpoint: Endpoint) -> None:
-    """Greet the client, serve what it asks for, close the connection.
+async def serve_connection(
+    connection: Connection, endpoint: Endpoint, *, shutdowns: ShutdownTotals | None = None
+) -> None:
+    """Greet the client, serve what it asks for, close the connection. `shutdowns` counts the ends of
+    those that carried data.
 
     What the client does wrong, and a link that fails, ends this connection with one warning in
     the log, and raises nothing. Handlers' errors are told to the client.
@@ -32,8 +36,11 @@ async def serve_connection(connection: Connection, endpoint: Endpoint) -> None:
     try:
         purpose, extensions = await greet_client(connection)
         stage = purpose.name.lower()
-        serve = serve_control if purpose is Label.CONTROL else serve_data
-        await serve(connection, endpoint, log, settles=SETTLES in extensions)
+        settles = SETTLES in extensions
+        if purpose is Label.CONTROL:
+            await serve_control(connection, endpoint, log, settles=settles)
+        else:
+            await serve_data(connection, endpoint, log, settles=settles, shutdowns=shutdowns)
     except (TransportError, RemoteProtocolError) as error:
         log.warning("connection ended", stage=stage, reason=str(error))
     finally:
