@@ -5,10 +5,13 @@ Monotonic waits use `trio.current_time` and `trio.sleep`, which the test clock a
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+import zoneinfo
+from contextlib import suppress
+from datetime import UTC, datetime, tzinfo
 from typing import Protocol
 
-__all__ = ["SystemClock", "WallClock"]
+__all__ = ["SystemClock", "WallClock", "local_zone"]
 
 
 class WallClock(Protocol):
@@ -23,3 +26,15 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+
+def local_zone() -> tzinfo:
+    """The system's zone with its rules, so that times of another season are right, too: that of TZ
+    where it names one, else of /etc/localtime, else UTC."""
+    name = os.environ.get("TZ", "").removeprefix(":")
+    if name:
+        with suppress(OSError, ValueError, zoneinfo.ZoneInfoNotFoundError):
+            return zoneinfo.ZoneInfo(name)
+    with suppress(OSError, ValueError), open("/etc/localtime", "rb") as file:
+        return zoneinfo.ZoneInfo.from_file(file)
+    return UTC

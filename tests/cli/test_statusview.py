@@ -20,6 +20,9 @@ from zrepl_trio.replication.report import (
     StepReport,
     TimedError,
 )
+from zrepl_trio.snapshots.report import FilesystemState as TakenState
+from zrepl_trio.snapshots.report import SnapperReport, SnapperState, TakenSnapshot
+from zrepl_trio.zfs.names import DatasetPath
 
 NOW = datetime(2024, 5, 6, 12, tzinfo=UTC)
 MIB = 1024**2
@@ -196,3 +199,26 @@ def test_stuck_children_are_listed() -> None:
 def test_commands_under_way_are_listed() -> None:
     command = ActiveChild(argv=("zfs", "recv", "backup/r"), started=ago(2))
     assert "Running now:\n  zfs recv backup/r  (2.0 s)" in shown(pull(), active=(command,))
+
+
+def test_what_a_snapshotter_does_is_told() -> None:
+    def taken(name: str, error: str = "") -> TakenSnapshot:
+        state = TakenState.ERROR if error else TakenState.DONE
+        return TakenSnapshot(
+            path=DatasetPath.parse(name), state=state, name="x", done=ago(60), error=error
+        )
+
+    snapshots = SnapperReport(
+        kind="periodic",
+        state=SnapperState.ERROR_WAIT,
+        next_at=NOW + timedelta(minutes=9),
+        progress=(taken("tank/a"), taken("tank/b", "tank/b: out of space")),
+    )
+    snap = JobStatus(name="s", type=JobType.SNAP, phase=Phase.WAITING, snapshots=snapshots)
+    text = shown(snap)
+    assert "snapshots: next in 9m 00s; 1 taken 1m 00s ago" in text
+    assert "tank/b: out of space" in text
+    manual = replace(snap, snapshots=SnapperReport(kind="manual"))
+    assert "s  snap  waiting, takes no snapshots" in shown(manual)
+    push = replace(snap, type=JobType.PUSH, next_wakeup=None)
+    assert "push  waiting, runs when the snapshots are taken" in shown(push)

@@ -9,7 +9,7 @@ import pytest
 from zrepl_trio.cli.check import verdict_text
 from zrepl_trio.cli.verdict import Finding, JobFacts, Limit, State, Verdict, judge
 from zrepl_trio.config.scalars import ScalarError
-from zrepl_trio.control.api import DatasetModel, InvocationModel, JobModel
+from zrepl_trio.control.api import DatasetModel, InvocationModel, JobModel, SnapperModel
 
 NOW = 1_000_000
 HOUR = 3600
@@ -189,3 +189,13 @@ def test_the_text_is_one_line_with_performance_data_then_the_details() -> None:
         "WARNING j: tank: the newest replicated snapshot is 1h 01m old",
         "WARNING j: tank: 1h 00m behind",
     ]
+
+
+def test_a_snapshot_that_failed_is_critical() -> None:
+    failed = SnapperModel.model_validate(
+        {"Type": "periodic", "Periodic": {"Progress": [{"Path": "t/a", "Error": "t/a: no space"}]}}
+    )
+    told = JobModel(phase="waiting", snapshotting=failed)
+    verdict = judge([facts(told, "snap")], age=Limit(), lag=Limit(), now=NOW)
+    assert verdict.state is State.CRITICAL
+    assert "snapshots: t/a: no space" in verdict.summary

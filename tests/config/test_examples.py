@@ -23,13 +23,13 @@ EXPECTED: dict[str, tuple[set[str], dict[str, tuple[str, ...]]]] = {
     "source.yml": (set(), {}),
     "pull.yml": (set(), {}),
     "monitoring.yml": (set(), {}),
-    "zrepl-0.0.x-source.yml": (set(), {"pull_backup": ("periodic snapshotting",)}),
+    "zrepl-0.0.x-source.yml": (set(), {}),
     "zrepl-0.0.x-pull.yml": (set(), {"pull_app-srv": ("pruning",)}),
-    "push.yml": (set(), {"push_to_backup-srv": ("cron snapshotting", "pruning")}),
+    "push.yml": (set(), {"push_to_backup-srv": ("pruning",)}),
     "sink.yml": (set(), {}),
     "tls.yml": (set(), {}),
     "local.yml": (set(), {"to_disk": ("pruning",)}),
-    "snap.yml": ({"jobs[0].type"}, {"snap_system": ("periodic snapshotting", "pruning")}),
+    "snap.yml": ({"jobs[0].snapshotting.hooks"}, {"snap_system": ("pruning",)}),
 }
 
 

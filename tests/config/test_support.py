@@ -63,13 +63,33 @@ jobs:
 - name: s
   type: snap
   filesystems: {"<": true}
-  snapshotting: {type: manual}
+  snapshotting:
+    type: periodic
+    interval: 10m
+    prefix: zrepl_
+    hooks: [{type: command, path: /bin/true}]
+  pruning: {keep: [{type: regex, regex: ".*"}]}
+"""
+    loaded = parse_config(text)
+    (problem,) = unsupported(loaded)
+    assert problem.key == "jobs[0].snapshotting.hooks"
+    assert problem.line > 0
+    assert "not built in this version" in problem.message
+    assert dormant(loaded) == []
+
+
+def test_who_takes_snapshots_is_told_that_nobody_thins_them_out() -> None:
+    text = """
+jobs:
+- name: s
+  type: snap
+  filesystems: {"<": true}
+  snapshotting: {type: cron, cron: "0 * * * *", prefix: zrepl_}
   pruning: {keep: [{type: last_n, count: 1}]}
 """
-    (problem,) = unsupported(parse_config(text))
-    assert problem.key == "jobs[0].type"
-    assert problem.line > 0
-    assert "are not built in this version" in problem.message
+    (found,) = dormant(parse_config(text))
+    assert found.what == ("pruning",)
+    assert "also none of those that it takes" in str(found)
 
 
 def test_an_option_without_effect_in_zrepl_is_refused_too() -> None:

@@ -34,6 +34,9 @@ from zrepl_trio.replication.report import (
     StepReport,
     TimedError,
 )
+from zrepl_trio.snapshots.report import FilesystemState as TakenState
+from zrepl_trio.snapshots.report import SnapperReport, SnapperState, TakenSnapshot
+from zrepl_trio.zfs.names import DatasetPath
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 
@@ -75,6 +78,21 @@ SOURCE = JobStatus(
     error="no such directory",
     failures=2,
     restart_at=NOON,
+    snapshots=SnapperReport(
+        kind="periodic",
+        state=SnapperState.ERROR_WAIT,
+        next_at=NOON,
+        progress=(
+            TakenSnapshot(
+                path=DatasetPath.parse("tank/a"),
+                state=TakenState.ERROR,
+                name="zrepl_1",
+                started=NOON,
+                done=NOON,
+                error="tank/a: no",
+            ),
+        ),
+    ),
 )
 
 
@@ -102,7 +120,28 @@ def test_status_has_zrepls_shape() -> None:
     assert attempt["FinishAt"] == "0001-01-01T00:00:00Z"
     assert attempt["Filesystems"][0]["Info"] == {"Name": "tank/a"}
     assert attempt["Filesystems"][0]["Steps"][1]["Info"]["Resumed"] is True
-    assert jobs["source"]["source"]["Snapper"]["Type"] == "manual"
+    assert jobs["source"]["source"]["Snapper"] == {
+        "Type": "periodic",
+        "Periodic": {
+            "State": 32,
+            "SleepUntil": "2024-05-06T12:00:00Z",
+            "Error": "",
+            "Progress": [
+                {
+                    "Path": "tank/a",
+                    "State": 8,
+                    "SnapName": "zrepl_1",
+                    "StartAt": "2024-05-06T12:00:00Z",
+                    "Hooks": "",
+                    "HooksHadError": False,
+                    "DoneAt": "2024-05-06T12:00:00Z",
+                    "Error": "tank/a: no",
+                }
+            ],
+        },
+        "Cron": None,
+        "Manual": None,
+    }
 
 
 def test_status_lists_the_commands_that_run_as_zrepl_does() -> None:
@@ -126,6 +165,9 @@ def test_status_keeps_the_environment_to_itself() -> None:
 def test_our_client_reads_what_our_daemon_writes() -> None:
     status = Status.model_validate(document())
     assert list(status.raw_jobs) == ["pull", "source"]
+    snapshots = status.job("source").snapshots
+    assert snapshots is not None
+    assert (snapshots.next_at, snapshots.errors) == (NOON, ("tank/a: no",))
     pull = status.job("pull")
     assert pull.phase == "running"
     assert pull.invocation is not None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import trio
 import trio.testing
 
 from tests.jobs.clocks import FollowingClock
+from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.jobs.active import ActiveJob, Result, Schedule, Work
 from zrepl_trio.jobs.base import Invocation, JobType, Outcome, Phase, SignalRefused
 from zrepl_trio.jobs.lock import JobLocked, held_lock
@@ -20,6 +22,10 @@ from zrepl_trio.replication.report import (
     Report,
     SnapshotTimes,
 )
+from zrepl_trio.snapshots.snapper import Snapper
+from zrepl_trio.zfs.filter import FilesystemFilter
+from zrepl_trio.zfs.memory import MemoryZfs
+from zrepl_trio.zfs.names import DatasetPath
 
 
 class TimedWork:
@@ -327,4 +333,41 @@ async def test_the_last_run_and_what_is_known_of_datasets_outlast_a_run_that_fai
         Outcome.DONE,
         Outcome.FAILED,
     ]
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("work_s", "begun"), [(5, [0, 600, 1200]), (700, [0, 700, 1400])])
+async def test_a_push_follows_its_snapshots(
+    tmp_path: Path,
+    autojump_clock: trio.testing.MockClock,
+    nursery: trio.Nursery,
+    work_s: float,
+    begun: list[float],
+) -> None:
+    clock = FollowingClock()
+    zfs = MemoryZfs(rng=random.Random(1), clock=clock, pools=["tank"])
+    snapper = Snapper(
+        zfs,
+        filesystems=FilesystemFilter.of({"tank<": True}),
+        naming=SnapshotNaming.checked("zrepl_", "dense", "UTC"),
+        rhythm=600.0,
+        clock=clock,
+    )
+    work = TimedWork(work_s)
+    job = ActiveJob(
+        name="push",
+        type=JobType.PUSH,
+        schedule=Schedule(interval_s=None),
+        work=work,
+        clock=clock,
+        runtime_dir=str(tmp_path),
+        snapper=snapper,
+    )
+    await nursery.start(job.run)
+    await trio.sleep(1500)
+    assert work.begun == pytest.approx(begun)
+    report = job.status().snapshots
+    assert report is not None
+    assert job.status().next_wakeup == report.next_at
+    assert len(await zfs.versions(DatasetPath.parse("tank"))) == 3
     nursery.cancel_scope.cancel()

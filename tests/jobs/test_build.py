@@ -18,7 +18,6 @@ from zrepl_trio.config.model import Config
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.receiver import Receiver
-from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.active import ActiveJob, Schedule
 from zrepl_trio.jobs.base import Job, JobType
 from zrepl_trio.jobs.build import build_jobs, runtime_directory
@@ -228,17 +227,39 @@ async def test_the_ends_of_a_jobs_data_connections_are_counted(text: str) -> Non
     assert world.shutdowns.seconds.count == 1
 
 
-async def test_what_is_not_built_is_refused() -> None:
-    text = """
-jobs:
+SNAPS = """
 - name: snap
+  type: snap
+  filesystems: {"<": true}
+  snapshotting: {type: periodic, interval: 10m, prefix: zrepl_}
+  pruning: {keep: [{type: last_n, count: 1}]}
+- name: manual
   type: snap
   filesystems: {"<": true}
   snapshotting: {type: manual}
   pruning: {keep: [{type: last_n, count: 1}]}
+- name: source
+  type: source
+  serve: {type: stdinserver, client_identities: [a]}
+  filesystems: {"<": true}
+  snapshotting: {type: cron, cron: "0 0 * * *", prefix: zrepl_}
+- name: push
+  type: push
+  connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k}
+  filesystems: {"<": true}
+  snapshotting: {type: periodic, interval: 1h, prefix: zrepl_}
+  pruning: {keep_sender: [{type: last_n, count: 1}], keep_receiver: [{type: last_n, count: 1}]}
 """
-    with pytest.raises(Refused, match=r"'snap' \(snap\)"):
-        await built(text)
+
+
+async def test_jobs_have_the_snapshotter_that_their_config_wants() -> None:
+    kinds = {job.name: job.status().snapshots for job in await built(f"jobs:{SNAPS}")}
+    assert {name: report and report.kind for name, report in kinds.items()} == {
+        "snap": "periodic",
+        "manual": "manual",
+        "source": "cron",
+        "push": "periodic",
+    }
 
 
 def test_the_runtime_directory_is_the_control_sockets() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -7,10 +8,16 @@ import pytest
 import trio
 import trio.testing
 
+from tests.jobs.clocks import FollowingClock
+from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.base import JobType, Phase, SignalRefused
 from zrepl_trio.jobs.passive import PassiveJob
+from zrepl_trio.snapshots.snapper import Snapper
 from zrepl_trio.transport.base import Connection
+from zrepl_trio.zfs.filter import FilesystemFilter
+from zrepl_trio.zfs.memory import MemoryZfs
+from zrepl_trio.zfs.names import DatasetPath
 
 Handler = Callable[[Connection], Awaitable[None]]
 
@@ -104,3 +111,32 @@ async def test_signals_get_zrepls_answers(tmp_path: Path) -> None:
         job.wakeup()
     with pytest.raises(SignalRefused, match="already reset"):
         job.reset()
+
+
+@pytest.mark.parametrize(("locked", "count"), [(True, 2), (False, 0)], ids=["run", "serve"])
+async def test_a_source_takes_snapshots_while_it_runs(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, *, locked: bool, count: int
+) -> None:
+    async def serve(_connection: Connection) -> None: ...
+
+    clock = FollowingClock()
+    zfs = MemoryZfs(rng=random.Random(1), clock=clock, pools=["tank"])
+    job = PassiveJob(
+        name="source",
+        type=JobType.SOURCE,
+        listener=HandListener(),
+        serve=serve,
+        runtime_dir=str(tmp_path),
+        snapper=Snapper(
+            zfs,
+            filesystems=FilesystemFilter.of({"tank<": True}),
+            naming=SnapshotNaming.checked("zrepl_", "dense", "UTC"),
+            rhythm=600.0,
+            clock=clock,
+        ),
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(job.run if locked else job.serve)
+        await trio.sleep(1000)
+        nursery.cancel_scope.cancel()
+    assert len(await zfs.versions(DatasetPath.parse("tank"))) == count

@@ -18,6 +18,7 @@ from zrepl_trio.control.api import (
     InvocationModel,
     JobModel,
     ReplicationModel,
+    SnapperModel,
     Status,
 )
 from zrepl_trio.logs.lines import escape
@@ -137,18 +138,37 @@ def _replication(replication: ReplicationModel, now: datetime) -> Iterator[Text]
         yield from _filesystem(filesystem, width)
 
 
+def _snapshots(snapper: SnapperModel, now: datetime) -> Iterator[Text]:
+    line = Text("  snapshots: ")
+    if snapper.next_at is not None:
+        line.append(f"next in {duration_text(_seconds(now, snapper.next_at))}")
+    else:
+        line.append("under way", "cyan")
+    done = [each for each in snapper.taken if each.done_at and not each.error]
+    if done:
+        last = max(each.done_at for each in done if each.done_at)
+        line.append(f"; {len(done)} taken {duration_text(_seconds(last, now))} ago")
+    yield line
+    for error in snapper.errors:
+        yield from _indented(error, 4, "red")
+
+
 def _job(name: str, kind: str, job: JobModel, now: datetime) -> Iterator[Text]:
     head = Text(escape(name), "bold").append(f"  {kind}  ", "dim not bold")
     head.append(job.phase or "unknown", _PHASE_STYLES.get(job.phase, "not bold"))
     if job.phase == "serving":
         clients = f"{job.connections} connection{'' if job.connections == 1 else 's'}"
         head.append(f", {clients}", "not bold")
-    if job.phase == "waiting" and kind in {"push", "pull"}:
-        due = (
-            f", next run in {duration_text(_seconds(now, job.next_wakeup))}"
-            if job.next_wakeup
-            else ", runs on `signal wakeup` only"
-        )
+    if job.phase == "waiting" and kind == "snap":
+        if job.snapshots is None or job.snapshots.type == "manual":
+            head.append(", takes no snapshots", "not bold")
+    elif job.phase == "waiting" and kind in {"push", "pull"}:
+        if job.next_wakeup:
+            due = f", next run in {duration_text(_seconds(now, job.next_wakeup))}"
+        elif job.snapshots is not None and job.snapshots.type != "manual":
+            due = ", runs when the snapshots are taken"
+        else:
+            due = ", runs on `signal wakeup` only"
         head.append(due, "not bold")
     if job.restart_at is not None:
         head.append(f", tried again in {duration_text(_seconds(now, job.restart_at))}", "not bold")
@@ -157,6 +177,8 @@ def _job(name: str, kind: str, job: JobModel, now: datetime) -> Iterator[Text]:
         yield from _indented(job.error, 4, "red")
     for sentence in job.dormant:
         yield from _indented(f"not active yet: {sentence}", 2, "yellow")
+    if job.snapshots is not None and job.snapshots.type != "manual":
+        yield from _snapshots(job.snapshots, now)
     if job.invocation is not None:
         yield from _invocation(job.invocation, job, now)
     if job.replication is not None:

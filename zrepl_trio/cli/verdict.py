@@ -161,6 +161,8 @@ def _run_findings(job: JobFacts) -> Iterator[Finding]:
         yield Finding(State.CRITICAL, job.name, f"does not run: {told.error or told.phase}")
     elif told.phase == "starting":
         yield Finding(State.WARNING, job.name, "is still starting")
+    for error in told.snapshots.errors if told.snapshots is not None else ():
+        yield Finding(State.CRITICAL, job.name, f"snapshots: {error}")
     run = told.last_run
     if run is not None and run.outcome in _OUTCOMES:
         state, text = _OUTCOMES[run.outcome]

@@ -1,8 +1,8 @@
 """Which parts of the config language this version acts on.
 
 The whole language is read and checked. What is not built is refused by name when the daemon
-starts (`unsupported`); pruning and snapshotting by time are left asleep with one warning a job
-(`dormant`), since a daemon that only replicates is of use already and destroys nothing.
+starts (`unsupported`); pruning is left asleep with one warning a job (`dormant`), since a daemon that
+does not prune is of use already and destroys nothing.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ from zrepl_trio.errors import Problem
 
 __all__ = ["Dormant", "dormant", "unsupported"]
 
-_BUILT_JOBS = "push, sink, pull, source"
 _KEEPS_ALL = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$"})
-_OTHER_MEANS = "so take snapshots by other means, such as a crontab"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +65,11 @@ def _unbuilt(config: Config) -> Iterator[tuple[Loc, str, str]]:
 
 
 def _unbuilt_in_job(loc: Loc, job: Job) -> Iterator[tuple[Loc, str, str]]:
-    if isinstance(job, SnapJob):
-        message = f"jobs of type {job.type} are not built in this version"
-        yield (*loc, "type"), message, _BUILT_JOBS
+    if isinstance(job, PushJob | SourceJob | SnapJob):
+        snapshotting = job.snapshotting
+        if not isinstance(snapshotting, ManualSnapshotting) and snapshotting.hooks:
+            message = "hooks are not built in this version, and snapshots without them would not be what is wanted"
+            yield (*loc, "snapshotting", "hooks"), message, "no hooks"
     connect = getattr(job, "connect", None)
     if isinstance(connect, SshStdinserverConnect) and connect.transport_open_command:
         yield (
@@ -80,16 +80,13 @@ def _unbuilt_in_job(loc: Loc, job: Job) -> Iterator[tuple[Loc, str, str]]:
 
 
 def _asleep(job: Job) -> Iterator[tuple[str, str]]:
-    match job:
-        case SourceJob() | PushJob() | SnapJob():
-            if not isinstance(job.snapshotting, ManualSnapshotting):
-                kind = job.snapshotting.type
-                text = f"{kind} snapshotting does not run in this version, {_OTHER_MEANS}"
-                yield f"{kind} snapshotting", text
-        case PullJob() | SinkJob():
-            pass
     if _prunes(job):
-        yield "pruning", "pruning does not run in this version; no snapshot is destroyed"
+        text = "pruning does not run in this version; no snapshot is destroyed"
+        if isinstance(job, PushJob | SnapJob) and not isinstance(
+            job.snapshotting, ManualSnapshotting
+        ):
+            text += ", also none of those that it takes: thin them out by other means"
+        yield "pruning", text
 
 
 def _prunes(job: Job) -> bool:

@@ -29,8 +29,10 @@ __all__ = [
     "JobModel",
     "ReplicationModel",
     "SignalRequest",
+    "SnapperModel",
     "Status",
     "StuckModel",
+    "TakenModel",
     "Version",
     "parse_signal",
     "status_document",
@@ -83,7 +85,7 @@ def _job(job: JobStatus) -> JsonValue:
                 "Replication": job.replication.to_json() if job.replication else None,
                 "PruningSender": None,
                 "PruningReceiver": None,
-                "Snapshotting": None,
+                "Snapshotting": job.snapshots.to_json(_time) if job.snapshots else None,
                 "Invocation": _invocation(job.invocation),
                 "LastRun": _invocation(job.last_run),
                 "NextWakeup": _time(job.next_wakeup),
@@ -91,11 +93,15 @@ def _job(job: JobStatus) -> JsonValue:
         case JobType.SINK:
             payload = {"Snapper": None, "Connections": job.connections}
         case JobType.SOURCE:
-            # What a source may have dormant is its snapshotter; manual ones have nothing to do.
-            manual: JsonValue = {"Type": "manual", "Periodic": None, "Cron": None, "Manual": {}}
             payload = {
-                "Snapper": None if job.dormant else manual,
+                "Snapper": job.snapshots.to_json(_time) if job.snapshots else None,
                 "Connections": job.connections,
+            }
+        case JobType.SNAP:
+            payload = {
+                "Pruning": None,
+                "Snapshotting": job.snapshots.to_json(_time) if job.snapshots else None,
+                "NextWakeup": _time(job.next_wakeup),
             }
     return {"type": job.type.value, job.type.value: {**payload, **ours}}
 
@@ -279,6 +285,55 @@ class DatasetModel(_Model):
     replicated_snapshot: int | None = None
 
 
+class TakenModel(_Model):
+    """One filesystem in the last run of a snapshotter."""
+
+    path: str
+    snap_name: str = ""
+    done_at: Time = None
+    error: str = ""
+
+
+class _Periodic(_Model):
+    sleep_until: Time = None
+    error: str = ""
+    progress: tuple[TakenModel, ...] = ()
+
+
+class _Cron(_Model):
+    wakeup_time: Time = None
+    errors: tuple[str, ...] = ()
+    progress: tuple[TakenModel, ...] = ()
+
+
+class SnapperModel(_Model):
+    """A job's snapshotter."""
+
+    type: str = "manual"
+    periodic: _Periodic | None = None
+    cron: _Cron | None = None
+
+    @property
+    def next_at(self) -> datetime | None:
+        if self.periodic is not None:
+            return self.periodic.sleep_until
+        return self.cron.wakeup_time if self.cron is not None else None
+
+    @property
+    def taken(self) -> tuple[TakenModel, ...]:
+        """The filesystems of the last run."""
+        found = self.periodic or self.cron
+        return found.progress if found is not None else ()
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """What went wrong in the last run."""
+        own = self.cron.errors if self.cron is not None else ()
+        if self.periodic is not None and self.periodic.error:
+            own = (self.periodic.error,)
+        return own + tuple(each.error for each in self.taken if each.error)
+
+
 class JobModel(_Model):
     """Either type's payload; keys that the other type has keep their defaults."""
 
@@ -293,6 +348,13 @@ class JobModel(_Model):
     datasets: tuple[DatasetModel, ...] = ()
     next_wakeup: Time = None
     connections: int = 0
+    snapshotting: SnapperModel | None = None
+    snapper: SnapperModel | None = None
+
+    @property
+    def snapshots(self) -> SnapperModel | None:
+        """Its snapshotter, under either of zrepl's names."""
+        return self.snapshotting or self.snapper
 
 
 class StuckModel(_Model):

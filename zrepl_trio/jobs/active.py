@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -17,6 +18,8 @@ from zrepl_trio.jobs.watch import UNWATCHED, Watch
 from zrepl_trio.replication.freshness import DatasetFreshness, after_report
 from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.replication.report import Report, SnapshotTimes
+from zrepl_trio.snapshots.report import SnapperReport
+from zrepl_trio.snapshots.snapper import Snapper
 
 __all__ = ["ActiveJob", "Result", "Schedule", "Work"]
 
@@ -56,7 +59,8 @@ class Work(Protocol):
 
 
 class ActiveJob:
-    """A `push` or `pull` job. Its lock is held for as long as `run` runs.
+    """A `push` or `pull` job. Its lock is held for as long as `run` runs. A `snapper` takes snapshots,
+    each time followed by an invocation.
 
     `needs` names the job of this process that must serve for this one to reach anything, if there
     is one.
@@ -74,6 +78,7 @@ class ActiveJob:
         dormant: tuple[str, ...] = (),
         needs: str | None = None,
         watch: Watch = UNWATCHED,
+        snapper: Snapper | None = None,
     ) -> None:
         self.name = name
         self.type = type
@@ -94,6 +99,7 @@ class ActiveJob:
         self._patient = True
         self._overrides: Overrides = NO_OVERRIDES
         self._watch = watch
+        self._snapper = snapper
         self._show: Callable[[Report], None] = lambda _report: None
         self._last_run: Invocation | None = None
         self._known: Mapping[str, SnapshotTimes] = {}
@@ -109,7 +115,7 @@ class ActiveJob:
             type=self.type,
             phase=Phase.RUNNING if self._running else self._phase,
             error=invocation.error if invocation else "",
-            next_wakeup=self._ticker.next_tick if self._ticker else None,
+            next_wakeup=self._next_wakeup(),
             invocation=invocation,
             last_run=self._last_run,
             replication=self._report,
@@ -118,7 +124,18 @@ class ActiveJob:
                 DatasetFreshness(dataset=dataset, times=times)
                 for dataset, times in self._known_now().items()
             ),
+            snapshots=self._snapshots(),
         )
+
+    def _next_wakeup(self) -> datetime | None:
+        if self._snapper is not None:
+            return self._snapper.report.next_at
+        return self._ticker.next_tick if self._ticker else None
+
+    def _snapshots(self) -> SnapperReport | None:
+        if self.type is JobType.PULL:
+            return None
+        return self._snapper.report if self._snapper else SnapperReport(kind="manual")
 
     def _known_now(self) -> Mapping[str, SnapshotTimes]:
         return after_report(self._known, self._report) if self._report else self._known
@@ -165,6 +182,8 @@ class ActiveJob:
                     if self._schedule.interval_s is not None:
                         self._ticker = Ticker(self._schedule.interval_s, self._clock)
                         nursery.start_soon(self._tick, self._ticker)
+                    if self._snapper is not None:
+                        nursery.start_soon(self._snapper.run, self._snapshots_taken)
                     if self._at_start:
                         self._at_start = False
                         self._begin()
@@ -182,6 +201,14 @@ class ActiveJob:
                 self._queued = True
             else:
                 self._begin()
+
+    def _snapshots_taken(self) -> None:
+        # zrepl leaves them to the next snapshot when a run goes on
+        if self._running:
+            log.info("snapshots were taken during a run; the next run follows at once")
+            self._queued = True
+        else:
+            self._begin()
 
     async def _invoke_when_woken(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from zrepl_trio.errors import ZreplError
 from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.replication.report import Report
+from zrepl_trio.snapshots.report import SnapperReport
 
 __all__ = ["Invocation", "Job", "JobStatus", "JobType", "Outcome", "Phase", "SignalRefused"]
 
@@ -24,6 +25,7 @@ class JobType(Enum):
     PULL = "pull"
     SINK = "sink"
     SOURCE = "source"
+    SNAP = "snap"
 
 
 class Phase(Enum):
@@ -65,7 +67,8 @@ class JobStatus:
     `error` is why it failed or what its last invocation said; `restart_at` when a failed job is
     tried again; `last_run` the last invocation that has ended, whatever goes on now;
     `connections` how many clients a passive job serves now; `dormant` the configured features
-    that do not act yet, one sentence each; `freshness` what is known of each dataset's copy.
+    that do not act yet, one sentence each; `freshness` what is known of each dataset's copy;
+    `snapshots` what its snapshotter does, None for a job that has none.
     """
 
     name: str
@@ -81,6 +84,7 @@ class JobStatus:
     connections: int = 0
     dormant: tuple[str, ...] = ()
     freshness: tuple[DatasetFreshness, ...] = ()
+    snapshots: SnapperReport | None = None
 
 
 class SignalRefused(ZreplError):

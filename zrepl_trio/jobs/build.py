@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import assert_never
 
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SourceJob
-from zrepl_trio.config.rules import BandwidthLimit, RecvOptions, SendOptions
+from zrepl_trio.config.model import SnapJob as SnapJobSection
+from zrepl_trio.config.rules import (
+    BandwidthLimit,
+    CronSnapshotting,
+    ManualSnapshotting,
+    RecvOptions,
+    SendOptions,
+)
 from zrepl_trio.config.rules import Protection as ProtectionSection
 from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe, TlsServe
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
@@ -15,13 +23,13 @@ from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.received_properties import ReceivedProperties
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.sender import Sender
-from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.active import ActiveJob, Schedule
 from zrepl_trio.jobs.base import Job, JobType
 from zrepl_trio.jobs.links import Links
 from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.served_peer import ServedPeer
+from zrepl_trio.jobs.snap import SnapJob
 from zrepl_trio.jobs.world import World
 from zrepl_trio.pace import Throttle
 from zrepl_trio.replication.policy import (
@@ -32,6 +40,7 @@ from zrepl_trio.replication.policy import (
 )
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.rpc.server import serve_connection
+from zrepl_trio.snapshots.snapper import Snapper
 from zrepl_trio.transport.base import Connection
 from zrepl_trio.zfs.model import SendFlags
 from zrepl_trio.zfs.names import DatasetPath, Identity, check_identity
@@ -58,11 +67,9 @@ def build_jobs(
 ) -> list[Job]:
     """The config's jobs, in its order, at rest.
 
-    `dormant` names by job what is configured and does not act. Refused, with all jobs concerned,
-    when one is of a kind that is not built.
+    `dormant` names by job what is configured and does not act.
     """
     jobs: list[Job] = []
-    unbuilt: list[str] = []
     links = Links(config)
     for section in config.jobs:
         asleep = dormant.get(section.name, ())
@@ -71,11 +78,35 @@ def build_jobs(
                 jobs.append(_active(config, section, links, world, asleep))
             case SourceJob() | SinkJob():
                 jobs.append(_passive(config, section, links, world, asleep))
+            case SnapJobSection():
+                jobs.append(
+                    SnapJob(
+                        name=section.name,
+                        snapper=_snapper(section, world),
+                        runtime_dir=runtime_directory(config),
+                        dormant=asleep,
+                    )
+                )
             case _:
-                unbuilt.append(f"job {section.name!r} ({section.type}) is of a kind not built yet")
-    if unbuilt:
-        raise Refused("; ".join(unbuilt))
+                assert_never(section)
     return jobs
+
+
+def _snapper(section: SourceJob | PushJob | SnapJobSection, world: World) -> Snapper | None:
+    """None for a job whose snapshots are taken by other means."""
+    snapshotting = section.snapshotting
+    if isinstance(snapshotting, ManualSnapshotting):
+        return None
+    rhythm = (
+        snapshotting.cron if isinstance(snapshotting, CronSnapshotting) else snapshotting.interval
+    )
+    return Snapper(
+        world.zfs,
+        filesystems=section.filesystems,
+        naming=snapshotting.naming,
+        rhythm=rhythm,
+        clock=world.clock,
+    )
 
 
 def _active(
@@ -123,6 +154,7 @@ def _active(
         if isinstance(connect, LocalConnect)
         else None,
         watch=world.watch,
+        snapper=_snapper(section, world) if isinstance(section, PushJob) else None,
     )
 
 
@@ -146,6 +178,7 @@ def _passive(
         runtime_dir=runtime_directory(config),
         dormant=dormant,
         freshness=lambda: tuple(each for peer in peers.values() for each in peer.freshness),
+        snapper=_snapper(section, world) if isinstance(section, SourceJob) else None,
     )
 
 

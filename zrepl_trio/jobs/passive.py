@@ -11,6 +11,8 @@ from zrepl_trio.jobs.base import JobStatus, JobType, Phase, SignalRefused
 from zrepl_trio.jobs.lock import held_lock
 from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
+from zrepl_trio.snapshots.report import SnapperReport
+from zrepl_trio.snapshots.snapper import Snapper
 from zrepl_trio.transport.base import Connection, Listener
 
 __all__ = ["PassiveJob"]
@@ -19,7 +21,8 @@ log = structlog.get_logger()
 
 
 class PassiveJob:
-    """A `source` or `sink` job. Its lock is held for as long as `run` runs."""
+    """A `source` or `sink` job. Its lock is held for as long as `run` runs, and a source's `snapper` takes
+    snapshots meanwhile."""
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class PassiveJob:
         runtime_dir: str,
         dormant: tuple[str, ...] = (),
         freshness: Callable[[], tuple[DatasetFreshness, ...]] = tuple,
+        snapper: Snapper | None = None,
     ) -> None:
         self.name = name
         self.type = type
@@ -39,6 +43,7 @@ class PassiveJob:
         self._runtime_dir = runtime_dir
         self._dormant = dormant
         self._freshness = freshness
+        self._snapper = snapper
         self._phase = Phase.STARTING
         self._connections = 0
 
@@ -50,7 +55,13 @@ class PassiveJob:
             connections=self._connections,
             dormant=self._dormant,
             freshness=self._freshness(),
+            snapshots=self._snapshots(),
         )
+
+    def _snapshots(self) -> SnapperReport | None:
+        if self.type is JobType.SINK:
+            return None
+        return self._snapper.report if self._snapper else SnapperReport(kind="manual")
 
     def wakeup(self, overrides: Overrides = NO_OVERRIDES) -> None:
         del overrides
@@ -62,13 +73,18 @@ class PassiveJob:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with held_lock(self._runtime_dir, self.name):
-            await self.serve(task_status=task_status)
+            await self._run(self._snapper, task_status)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """As `run`, without the lock: for a client that changes nothing."""
+        """As `run`, without the lock and snapshots: for a client that changes nothing."""
+        await self._run(None, task_status)
+
+    async def _run(self, snapper: Snapper | None, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._listener.serve, self._handle)
+                if snapper is not None:
+                    nursery.start_soon(snapper.run, lambda: None)
                 self._phase = Phase.SERVING
                 log.info("serving")
                 task_status.started()

@@ -79,6 +79,8 @@ def _dataset_families(jobs: Sequence[JobStatus]) -> Sequence[Metric]:
         labels=_DATASET_LABELS,
     )
     for job in jobs:
+        if job.type not in _SIDES:
+            continue
         for each in job.freshness:
             values = (job.name, _SIDES[job.type], each.dataset, each.peer)
             for family, value in (

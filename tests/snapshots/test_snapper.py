@@ -1,0 +1,189 @@
+"""The snapshotter on pools in memory, by the test clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+import trio
+import trio.testing
+
+from tests.jobs.clocks import FollowingClock
+from tests.replication.notation import path
+from zrepl_trio.config.cron import CronSpec
+from zrepl_trio.config.timestamps import SnapshotNaming
+from zrepl_trio.errors import ZfsError
+from zrepl_trio.snapshots.report import FilesystemState, SnapperState
+from zrepl_trio.snapshots.snapper import Snapper
+from zrepl_trio.zfs.filter import FilesystemFilter
+from zrepl_trio.zfs.memory import MemoryZfs
+from zrepl_trio.zfs.names import DatasetPath
+
+NAMING = SnapshotNaming.checked("zrepl_", "human", "UTC")
+
+
+class Host:
+    def __init__(self) -> None:
+        self.clock = FollowingClock()
+        self.zfs = MemoryZfs(rng=random.Random(1), clock=self.clock, pools=["tank"])
+        self.told: list[float] = []
+        for name in ("tank/a", "tank/b", "tank/no"):
+            self.zfs.add_filesystem(name)
+
+    def snapper(self, rhythm: float | str) -> Snapper:
+        return Snapper(
+            self.zfs,
+            filesystems=FilesystemFilter.of({"tank<": True, "tank": False, "tank/no": False}),
+            naming=NAMING,
+            rhythm=CronSpec.parse(rhythm) if isinstance(rhythm, str) else rhythm,
+            clock=self.clock,
+            local=lambda: UTC,
+        )
+
+    def taken(self) -> None:
+        self.told.append(trio.current_time())
+
+    async def names(self, dataset: str = "tank/a") -> list[str]:
+        return [v.name for v in await self.zfs.versions(path(dataset))]
+
+    @asynccontextmanager
+    async def running(self, rhythm: float | str) -> AsyncIterator[Snapper]:
+        snapper = self.snapper(rhythm)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(snapper.run, self.taken)
+            yield snapper
+            nursery.cancel_scope.cancel()
+        assert state(snapper) is SnapperState.STOPPED
+
+
+def state(snapper: Snapper) -> SnapperState:
+    return snapper.report.state
+
+
+def errors(snapper: Snapper) -> tuple[str, ...]:
+    return snapper.report.errors
+
+
+def broken(*datasets: str) -> Callable[[DatasetPath, str], object]:
+    async def snapshot(dataset: DatasetPath, _name: str) -> None:
+        if dataset in datasets:
+            raise ZfsError(f"{dataset}: out of space")
+
+    return snapshot
+
+
+async def test_the_first_at_once_then_at_the_interval(autojump_clock: trio.abc.Clock) -> None:
+    host = Host()
+    async with host.running(600.0) as snapper:
+        await trio.sleep(1500)
+        assert state(snapper) is SnapperState.WAITING
+        assert snapper.report.next_at == datetime(2024, 5, 6, 12, 30, tzinfo=UTC)
+        assert [each.state for each in snapper.report.progress] == [FilesystemState.DONE] * 2
+    assert host.told == [0, 600, 1200]
+    expected = [f"zrepl_2024-05-06_12:{minute}:00" for minute in ("00", "10", "20")]
+    assert await host.names("tank/a") == await host.names("tank/b") == expected
+    assert await host.names("tank/no") == []
+
+
+async def test_a_restart_keeps_the_rhythm(autojump_clock: trio.abc.Clock) -> None:
+    host = Host()
+    async with host.running(600.0):
+        await trio.sleep(700)
+    async with host.running(600.0) as snapper:
+        await trio.testing.wait_all_tasks_blocked()
+        assert snapper.report.next_at == datetime(2024, 5, 6, 12, 20, tzinfo=UTC)
+        await trio.sleep(600)
+    assert host.told == [0, 600, 1200]
+
+
+async def test_what_fails_on_one_filesystem_leaves_the_others_alone(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host()
+    monkeypatch.setattr(host.zfs, "snapshot", broken("tank/a"))
+    async with host.running(600.0) as snapper:
+        await trio.sleep(10)
+        assert state(snapper) is SnapperState.ERROR_WAIT
+        assert errors(snapper) == ("tank/a: out of space",)
+        each_state = [each.state for each in snapper.report.progress]
+        assert each_state == [FilesystemState.ERROR, FilesystemState.DONE]
+        assert host.told == [0]
+        monkeypatch.undo()
+        await trio.sleep(600)
+        assert errors(snapper) == ()
+    assert len(await host.names("tank/a")) == 1
+
+
+async def test_a_zfs_that_cannot_list_is_waited_for(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host()
+
+    async def cannot() -> list[object]:
+        raise ZfsError("no pool")
+
+    monkeypatch.setattr(host.zfs, "datasets", cannot)
+    async with host.running(600.0) as snapper:
+        await trio.sleep(10)
+        assert state(snapper) is SnapperState.SYNC_UP_ERROR_WAIT
+        assert errors(snapper) == ("no pool",)
+        await trio.sleep(600)
+        assert state(snapper) is SnapperState.ERROR_WAIT
+        monkeypatch.undo()
+        await trio.sleep(600)
+        assert state(snapper) is SnapperState.WAITING
+    assert len(await host.names()) == 1
+
+
+async def test_a_run_longer_than_the_interval_is_followed_at_once(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host()
+
+    async def slow(_dataset: DatasetPath, _name: str) -> None:
+        await trio.sleep(400)
+
+    monkeypatch.setattr(host.zfs, "snapshot", slow)
+    async with host.running(600.0):
+        await trio.sleep(2500)
+    assert host.told == [800, 1600, 2400]
+
+
+async def test_cron_takes_them_at_its_times(autojump_clock: trio.abc.Clock) -> None:
+    host = Host()
+    async with host.running("*/15 * * * *") as snapper:
+        await trio.testing.wait_all_tasks_blocked()
+        assert snapper.report.next_at == datetime(2024, 5, 6, 12, 15, tzinfo=UTC)
+        await trio.sleep(1900)
+    assert host.told == [900, 1800]
+
+
+async def test_times_that_pass_during_a_run_are_skipped_and_told(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host()
+
+    async def slow(_dataset: DatasetPath, _name: str) -> None:
+        await trio.sleep(600)
+
+    monkeypatch.setattr(host.zfs, "snapshot", slow)
+    async with host.running("*/15 * * * *") as snapper:
+        await trio.sleep(2200)
+        assert snapper.report.skipped == 1
+        assert snapper.report.next_at == datetime(2024, 5, 6, 12, 45, tzinfo=UTC)
+    assert host.told == [2100]
+
+
+async def test_a_second_snapshot_of_the_same_name_is_an_error_that_names_both(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    host = Host()
+    await host.zfs.snapshot(path("tank/a"), NAMING.name(host.clock.now()))
+    snapper = host.snapper(600.0)
+    await snapper._take()
+    (error,) = snapper.report.errors
+    assert "tank/a" in error
+    assert len(await host.names("tank/b")) == 1

@@ -1,0 +1,1 @@
+"""Taking snapshots: when, of what, and how it went."""

@@ -1,0 +1,103 @@
+"""What a snapshotter does and did, as `status` shows it: in zrepl's document (behaviour reference 6.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+
+from zrepl_trio.replication.report import JsonValue
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = ["FilesystemState", "SnapperReport", "SnapperState", "TakenSnapshot"]
+
+
+class SnapperState(IntEnum):
+    """zrepl's numbers."""
+
+    SYNC_UP = 1
+    SYNC_UP_ERROR_WAIT = 2
+    PLANNING = 4
+    SNAPSHOTTING = 8
+    WAITING = 16
+    ERROR_WAIT = 32
+    STOPPED = 64
+
+
+class FilesystemState(IntEnum):
+    """zrepl's numbers."""
+
+    PENDING = 1
+    STARTED = 2
+    DONE = 4
+    ERROR = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenSnapshot:
+    """One filesystem's in the last run; `error` says why there is none."""
+
+    path: DatasetPath
+    state: FilesystemState = FilesystemState.PENDING
+    name: str = ""
+    started: datetime | None = None
+    done: datetime | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapperReport:
+    """An immutable picture. `kind` is the config's type; `next_at` when it acts next; `error` what
+    concerns all filesystems; `skipped` the times of a cron spec that passed during a run."""
+
+    kind: str
+    state: SnapperState = SnapperState.STOPPED
+    next_at: datetime | None = None
+    error: str = ""
+    progress: tuple[TakenSnapshot, ...] = ()
+    skipped: int = 0
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """All that went wrong."""
+        own = (self.error,) if self.error else ()
+        return own + tuple(each.error for each in self.progress if each.error)
+
+    def to_json(self, time: Callable[[datetime | None], str]) -> JsonValue:
+        """zrepl's document; `time` writes a time. A filesystem's `Error` is ours: zrepl only logs it."""
+        progress: list[JsonValue] = [
+            {
+                "Path": each.path,
+                "State": int(each.state),
+                "SnapName": each.name,
+                "StartAt": time(each.started),
+                "Hooks": "",
+                "HooksHadError": False,
+                "DoneAt": time(each.done),
+                "Error": each.error,
+            }
+            for each in self.progress
+        ]
+        running = self.state in {SnapperState.PLANNING, SnapperState.SNAPSHOTTING}
+        skipped = f"{self.skipped} times passed during a run" if self.skipped else ""
+        return {
+            "Type": self.kind,
+            "Periodic": {
+                "State": int(self.state),
+                "SleepUntil": time(self.next_at),
+                "Error": self.error,
+                "Progress": progress,
+            }
+            if self.kind == "periodic"
+            else None,
+            "Cron": {
+                "State": "running" if running else "waiting",
+                "WakeupTime": time(self.next_at),
+                "Errors": [text for text in (self.error, skipped) if text],
+                "Progress": progress,
+            }
+            if self.kind == "cron"
+            else None,
+            "Manual": {} if self.kind == "manual" else None,
+        }

@@ -1,0 +1,183 @@
+"""The snapshotter of one job: waits, snapshots each of its filesystems, tells the job, waits again.
+
+No more than one snapshot at a time, one filesystem after another, each named by its own moment, as
+zrepl does it. What fails on one filesystem is told and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta, tzinfo
+
+import structlog
+import trio
+
+from zrepl_trio.clock import WallClock, local_zone
+from zrepl_trio.config.cron import CronSpec
+from zrepl_trio.config.timestamps import SnapshotNaming
+from zrepl_trio.endpoint.listing import versions_of
+from zrepl_trio.errors import ZfsError
+from zrepl_trio.snapshots.report import (
+    FilesystemState,
+    SnapperReport,
+    SnapperState,
+    TakenSnapshot,
+)
+from zrepl_trio.snapshots.rhythm import newest_named, next_firing, sync_point
+from zrepl_trio.snapshots.waiting import wait_until
+from zrepl_trio.zfs.filter import FilesystemFilter
+from zrepl_trio.zfs.names import DatasetPath
+from zrepl_trio.zfs.port import Zfs
+
+__all__ = ["Snapper"]
+
+log = structlog.get_logger()
+
+
+class Snapper:
+    """Takes the snapshots of the filesystems that the filter admits, at `rhythm`: seconds, or a cron spec.
+
+    `local` is the zone of a spec that names none.
+    """
+
+    def __init__(
+        self,
+        zfs: Zfs,
+        *,
+        filesystems: FilesystemFilter,
+        naming: SnapshotNaming,
+        rhythm: float | CronSpec,
+        clock: WallClock,
+        local: Callable[[], tzinfo] = local_zone,
+    ) -> None:
+        self._zfs = zfs
+        self._filter = filesystems
+        self._naming = naming
+        self._rhythm = rhythm
+        self._clock = clock
+        self._local = local
+        kind = "cron" if isinstance(rhythm, CronSpec) else "periodic"
+        self._report = SnapperReport(kind=kind)
+
+    @property
+    def report(self) -> SnapperReport:
+        """What it does now, and what became of the last run."""
+        return self._report
+
+    async def run(self, taken: Callable[[], None]) -> None:
+        """Until cancelled; `taken` is called after each run, whatever became of it."""
+        try:
+            if isinstance(self._rhythm, CronSpec):
+                await self._by_cron(self._rhythm, taken)
+            else:
+                await self._by_interval(self._rhythm, taken)
+        finally:
+            self._show(state=SnapperState.STOPPED, next_at=None)
+
+    async def _by_interval(self, interval_s: float, taken: Callable[[], None]) -> None:
+        interval = timedelta(seconds=interval_s)
+        started = self._clock.now()
+        self._show(state=SnapperState.SYNC_UP, next_at=None)
+        try:
+            first = await self._sync_point(interval_s)
+        except ZfsError as error:
+            log.error("cannot find the rhythm of the snapshots that are there", err=str(error))  # noqa: TRY400 - zfs's words say it all
+            first = started + interval
+            self._show(state=SnapperState.SYNC_UP_ERROR_WAIT, error=str(error))
+        self._show(next_at=first)
+        await wait_until(first, self._clock)
+        while True:
+            begun = self._clock.now()
+            await self._take()
+            taken()
+            self._rest(begun + interval)
+            await wait_until(begun + interval, self._clock)
+
+    async def _by_cron(self, spec: CronSpec, taken: Callable[[], None]) -> None:
+        after = self._clock.now()
+        while True:
+            due = next_firing(spec, after, self._local())
+            self._rest(due)
+            await wait_until(due, self._clock, by_wall_alone=True)
+            await self._take()
+            taken()
+            after = self._clock.now()
+            self._skipped(spec, due, after)
+
+    def _skipped(self, spec: CronSpec, due: datetime, now: datetime) -> None:
+        passed = next_firing(spec, due, self._local())
+        if passed <= now:
+            log.warning("a time of the cron spec passed during a run", missed=passed.isoformat())
+            self._show(skipped=self._report.skipped + 1)
+
+    async def _sync_point(self, interval_s: float) -> datetime:
+        paths = await self._admitted()
+        listed = await versions_of(self._zfs, paths, self._filter.roots)
+        newest = {
+            path: newest_named(versions, self._naming.prefix) for path, versions in listed.items()
+        }
+        now = self._clock.now()
+        point = sync_point(newest, interval_s, now)
+        for path in point.ahead:
+            log.warning(
+                "its newest snapshot is of the future: is the clock right?", filesystem=str(path)
+            )
+        if (point.at - now).total_seconds() > 1:
+            for path in point.waiting:
+                log.warning(
+                    "it has no snapshot of this job yet, and gets the first with the others",
+                    filesystem=str(path),
+                    at=point.at.isoformat(timespec="seconds"),
+                )
+        return point.at
+
+    async def _take(self) -> None:
+        self._show(state=SnapperState.PLANNING, next_at=None, error="", progress=())
+        try:
+            paths = await self._admitted()
+        except ZfsError as error:
+            log.error("cannot list what to snapshot", err=str(error))  # noqa: TRY400
+            self._show(error=str(error))
+            return
+        if not paths:
+            log.warning("there is no filesystem to snapshot: does the job's filter admit any?")
+        self._show(
+            state=SnapperState.SNAPSHOTTING,
+            progress=tuple(TakenSnapshot(path=path) for path in paths),
+        )
+        for index, path in enumerate(paths):
+            await self._take_one(index, path)
+        await trio.lowlevel.checkpoint()
+
+    async def _take_one(self, index: int, path: DatasetPath) -> None:
+        now = self._clock.now()
+        each = TakenSnapshot(
+            path=path, state=FilesystemState.STARTED, name=self._naming.name(now), started=now
+        )
+        self._put(index, each)
+        try:
+            await self._zfs.snapshot(path, each.name)
+        except ZfsError as error:
+            log.error("no snapshot", filesystem=str(path), snapshot=each.name, err=str(error))  # noqa: TRY400
+            each = replace(each, state=FilesystemState.ERROR, error=str(error))
+        else:
+            log.info("snapshot taken", filesystem=str(path), snapshot=each.name)
+            each = replace(each, state=FilesystemState.DONE)
+        self._put(index, replace(each, done=self._clock.now()))
+
+    async def _admitted(self) -> list[DatasetPath]:
+        return [d.path for d in await self._zfs.datasets() if self._filter.admits(d.path)]
+
+    def _rest(self, until: datetime) -> None:
+        failed = bool(self._report.errors)
+        state = SnapperState.ERROR_WAIT if failed else SnapperState.WAITING
+        self._show(state=state, next_at=until)
+
+    def _put(self, index: int, each: TakenSnapshot) -> None:
+        progress = list(self._report.progress)
+        progress[index] = each
+        self._show(progress=tuple(progress))
+
+    def _show(self, **changes: object) -> None:
+        self._report = replace(self._report, **changes)  # type: ignore[arg-type]
