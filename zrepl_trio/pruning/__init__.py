@@ -1,0 +1,1 @@
+"""Which snapshots a job's keep rules let go."""

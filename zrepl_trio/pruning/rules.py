@@ -1,0 +1,121 @@
+"""What keep rules keep of one filesystem's snapshots. Pure; behaviour reference 1.14.
+
+Each rule tells what it would let go, and a snapshot goes only if every rule does: no rule, nothing
+goes. Bookmarks are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
+
+from zrepl_trio.config.grid import RetentionGrid
+from zrepl_trio.config.rules import KeepGrid, KeepLastN, KeepNotReplicated, KeepRegex, KeepRule
+from zrepl_trio.zfs.model import FilesystemVersion
+
+__all__ = ["Candidate", "Verdict", "evaluate", "grid_drops"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A snapshot, and whether the other side has it, or later ones that make it dispensable."""
+
+    snapshot: FilesystemVersion
+    replicated: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.snapshot.name
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`kept_by`: the rules that keep the snapshot, by their index; none: it goes."""
+
+    snapshot: FilesystemVersion
+    kept_by: tuple[int, ...]
+
+    @property
+    def goes(self) -> bool:
+        return not self.kept_by
+
+
+_Dropped: TypeAlias = set[int]
+"""Indexes into the candidates."""
+
+
+def evaluate(candidates: Sequence[Candidate], rules: Sequence[KeepRule]) -> list[Verdict]:
+    """A verdict on each, in their order, which is that of the listing (by createtxg): zrepl lets it
+    decide between snapshots of one second. Without rules all are kept, by none of them."""
+    if not rules:
+        return [Verdict(each.snapshot, (-1,)) for each in candidates]
+    dropped = [_drops(rule, candidates) for rule in rules]
+    return [
+        Verdict(
+            each.snapshot,
+            tuple(number for number, drops in enumerate(dropped) if index not in drops),
+        )
+        for index, each in enumerate(candidates)
+    ]
+
+
+def _drops(rule: KeepRule, candidates: Sequence[Candidate]) -> _Dropped:
+    match rule:
+        case KeepNotReplicated():
+            return {index for index, each in enumerate(candidates) if each.replicated}
+        case KeepRegex():
+            return {
+                index
+                for index, each in enumerate(candidates)
+                if rule.regex.search(each.name) == rule.negate
+            }
+        case KeepLastN():
+            matching, others = _split(candidates, rule.regex.search)
+
+            def age(index: int) -> tuple[int, str]:
+                each = candidates[index]
+                return each.snapshot.creation, each.name
+
+            newest_first = sorted(matching, key=age, reverse=True)
+            return {*others, *newest_first[rule.count :]}
+        case KeepGrid():
+            matching, others = _split(candidates, rule.regex.search)
+            creations = [candidates[index].snapshot.creation for index in matching]
+            return {*others, *(matching[each] for each in grid_drops(creations, rule.grid))}
+        case _:
+            assert_never(rule)
+
+
+def _split(
+    candidates: Sequence[Candidate], matches: Callable[[str], bool]
+) -> tuple[list[int], list[int]]:
+    matching: list[int] = []
+    others: list[int] = []
+    for index, each in enumerate(candidates):
+        (matching if matches(each.name) else others).append(index)
+    return matching, others
+
+
+def grid_drops(creations: Sequence[int], grid: RetentionGrid) -> set[int]:
+    """The indexes of those that the grid does not keep. Its buckets are laid back in time from the
+    youngest; each has its younger edge, not its older one, and keeps its *oldest* ones. What is
+    older than all buckets goes."""
+    if not creations:
+        return set()
+    oldest_first = sorted(range(len(creations)), key=lambda index: creations[index])
+    edge: float = max(creations)
+    dropped: set[int] = set()
+    left = oldest_first
+    for interval in grid.intervals:
+        for _ in range(interval.count):
+            if not left:
+                return dropped
+            edge -= interval.length_s
+            at = len(left)
+            while at and creations[left[at - 1]] > edge:
+                at -= 1
+            bucket, left = left[at:], left[:at]
+            if interval.keep is not None:
+                dropped.update(bucket[interval.keep :])
+    return dropped | set(left)
