@@ -88,7 +88,7 @@ async def open_plant(
     async with open_processes() as opened:
         if metrics is None:
             processes = TrackedProcesses(opened, clock)
-            world = World(clock=clock, zfs=host_zfs(loaded.config, processes))
+            world = World(clock=clock, zfs=host_zfs(loaded.config, processes), processes=processes)
         else:
             processes = TrackedProcesses(opened, clock, ended=metrics.command_ended)
             world = World(
@@ -96,6 +96,7 @@ async def open_plant(
                 zfs=host_zfs(loaded.config, processes),
                 watch=metrics,
                 shutdowns=metrics.shutdowns,
+                processes=processes,
             )
         yield Plant(world, processes, build_jobs(loaded.config, world, dormant=asleep))
 

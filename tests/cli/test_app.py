@@ -293,7 +293,7 @@ jobs:
 - name: s
   type: snap
   filesystems: {"tank<": true}
-  snapshotting: {type: periodic, interval: 1h, prefix: x, hooks: [{type: command, path: /x}]}
+  snapshotting: {type: periodic, interval: 1h, prefix: x, hooks: [{type: mysql-lock-tables, dsn: "u@tcp(h)/", filesystems: {"<": true}}]}
   pruning: {keep: [{type: last_n, count: 1}]}
 - name: p
   type: pull
@@ -306,7 +306,7 @@ jobs:
     )
     done = zrepl_trio("run", "--config", str(path))
     assert done.returncode == ExitCode.CONFIG
-    assert "jobs[0].snapshotting.hooks" in done.stderr
+    assert "jobs[0].snapshotting.hooks[0].type" in done.stderr
     assert "transport_open_command" in done.stderr
 
 

@@ -29,7 +29,7 @@ EXPECTED: dict[str, tuple[set[str], dict[str, tuple[str, ...]]]] = {
     "sink.yml": (set(), {}),
     "tls.yml": (set(), {}),
     "local.yml": (set(), {"to_disk": ("pruning",)}),
-    "snap.yml": ({"jobs[0].snapshotting.hooks"}, {"snap_system": ("pruning",)}),
+    "snap.yml": ({"jobs[0].snapshotting.hooks[0].type"}, {"snap_system": ("pruning",)}),
 }
 
 

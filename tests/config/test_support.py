@@ -67,12 +67,14 @@ jobs:
     type: periodic
     interval: 10m
     prefix: zrepl_
-    hooks: [{type: command, path: /bin/true}]
+    hooks:
+    - {type: command, path: /bin/true}
+    - {type: postgres-checkpoint, dsn: "host=h", filesystems: {"<": true}}
   pruning: {keep: [{type: regex, regex: ".*"}]}
 """
     loaded = parse_config(text)
     (problem,) = unsupported(loaded)
-    assert problem.key == "jobs[0].snapshotting.hooks"
+    assert problem.key == "jobs[0].snapshotting.hooks[1].type"
     assert problem.line > 0
     assert "not built in this version" in problem.message
     assert dormant(loaded) == []

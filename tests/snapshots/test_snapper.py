@@ -16,6 +16,7 @@ from tests.replication.notation import path
 from zrepl_trio.config.cron import CronSpec
 from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.errors import ZfsError
+from zrepl_trio.snapshots.hooks import Edge, HookFailed
 from zrepl_trio.snapshots.report import FilesystemState, SnapperState
 from zrepl_trio.snapshots.snapper import Snapper
 from zrepl_trio.zfs.filter import FilesystemFilter
@@ -187,3 +188,35 @@ async def test_a_second_snapshot_of_the_same_name_is_an_error_that_names_both(
     (error,) = snapper.report.errors
     assert "tank/a" in error
     assert len(await host.names("tank/b")) == 1
+
+
+class NoDatabase:
+    """A hook whose pre edge fails."""
+
+    name = "db"
+    err_is_fatal = False
+    filesystems = FilesystemFilter.of({"tank/a": True})
+
+    async def run(self, edge: Edge, _filesystem: DatasetPath, _snapshot: str) -> None:
+        if edge is Edge.PRE:
+            raise HookFailed("no database")
+
+
+async def test_a_hook_that_fails_is_told_beside_its_snapshot(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    host = Host()
+    snapper = Snapper(
+        host.zfs,
+        filesystems=FilesystemFilter.of({"tank<": True, "tank": False}),
+        naming=NAMING,
+        rhythm=600.0,
+        clock=host.clock,
+        hooks=[NoDatabase()],
+    )
+    await snapper._take()
+    first, second, _ = snapper.report.progress
+    assert (first.state, second.state) == (FilesystemState.ERROR, FilesystemState.DONE)
+    assert first.error == "tank/a: pre_snapshot db: error: no database"
+    assert (first.hook_failed, len(first.hooks)) == (True, 3)
+    assert len(await host.names("tank/a")) == len(await host.names("tank/b")) == 1

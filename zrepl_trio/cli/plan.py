@@ -104,7 +104,7 @@ async def _plans(loaded: LoadedConfig, names: Sequence[str], overrides: Override
     asleep = refuse_unbuilt(loaded, strict=False)
     clock = SystemClock()
     async with open_processes() as processes, trio.open_nursery() as nursery:
-        world = World(clock=clock, zfs=host_zfs(loaded.config, processes))
+        world = World(clock=clock, zfs=host_zfs(loaded.config, processes), processes=processes)
         built = build_jobs(loaded.config, world, dormant=asleep)
         chosen = chosen_jobs(built, names, command="plan")
         for peer in local_peers(built, chosen):

@@ -21,7 +21,7 @@ from zrepl_trio.config.model import (
     SnapJob,
     SourceJob,
 )
-from zrepl_trio.config.rules import KeepRegex, KeepRule, ManualSnapshotting
+from zrepl_trio.config.rules import CommandHook, KeepRegex, KeepRule, ManualSnapshotting
 from zrepl_trio.config.transport import SshStdinserverConnect
 from zrepl_trio.errors import Problem
 
@@ -67,9 +67,14 @@ def _unbuilt(config: Config) -> Iterator[tuple[Loc, str, str]]:
 def _unbuilt_in_job(loc: Loc, job: Job) -> Iterator[tuple[Loc, str, str]]:
     if isinstance(job, PushJob | SourceJob | SnapJob):
         snapshotting = job.snapshotting
-        if not isinstance(snapshotting, ManualSnapshotting) and snapshotting.hooks:
-            message = "hooks are not built in this version, and snapshots without them would not be what is wanted"
-            yield (*loc, "snapshotting", "hooks"), message, "no hooks"
+        hooks = () if isinstance(snapshotting, ManualSnapshotting) else snapshotting.hooks
+        for number, hook in enumerate(hooks):
+            if not isinstance(hook, CommandHook):
+                yield (
+                    (*loc, "snapshotting", "hooks", number, "type"),
+                    f"hooks of type {hook.type} are not built in this version",
+                    "command, which may call the database's own client",
+                )
     connect = getattr(job, "connect", None)
     if isinstance(connect, SshStdinserverConnect) and connect.transport_open_command:
         yield (

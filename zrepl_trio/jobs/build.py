@@ -16,6 +16,8 @@ from zrepl_trio.config.rules import (
     RecvOptions,
     SendOptions,
 )
+from zrepl_trio.config.rules import CommandHook as CommandHookSection
+from zrepl_trio.config.rules import Hook as HookSection
 from zrepl_trio.config.rules import Protection as ProtectionSection
 from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe, TlsServe
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
@@ -23,6 +25,7 @@ from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.received_properties import ReceivedProperties
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.sender import Sender
+from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.active import ActiveJob, Schedule
 from zrepl_trio.jobs.base import Job, JobType
 from zrepl_trio.jobs.links import Links
@@ -40,6 +43,7 @@ from zrepl_trio.replication.policy import (
 )
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.rpc.server import serve_connection
+from zrepl_trio.snapshots.command_hook import CommandHook
 from zrepl_trio.snapshots.snapper import Snapper
 from zrepl_trio.transport.base import Connection
 from zrepl_trio.zfs.model import SendFlags
@@ -106,6 +110,21 @@ def _snapper(section: SourceJob | PushJob | SnapJobSection, world: World) -> Sna
         naming=snapshotting.naming,
         rhythm=rhythm,
         clock=world.clock,
+        hooks=[_hook(hook, world) for hook in snapshotting.hooks],
+    )
+
+
+def _hook(section: HookSection, world: World) -> CommandHook:
+    if not isinstance(section, CommandHookSection):
+        raise Refused(f"hooks of type {section.type} are not built yet")
+    if world.processes is None:
+        raise Refused(f"hook {section.path}: programs cannot be run here")
+    return CommandHook(
+        world.processes,
+        path=section.path,
+        timeout_s=section.timeout,
+        filesystems=section.filesystems,
+        err_is_fatal=section.err_is_fatal,
     )
 
 

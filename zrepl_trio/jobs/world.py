@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.jobs.watch import UNWATCHED, Watch
+from zrepl_trio.process import Processes
 from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.zfs.port import Zfs
 
@@ -21,10 +22,11 @@ class World:
 
     Monotonic time is trio's, which a test clock owns already. The link to a peer is a job's own
     `Connecter` or `Listener`. `watch` is told what the jobs do, `shutdowns` counts how their
-    data connections end.
+    data connections end. `processes` run what is not zfs or ssh; a world without has no hooks.
     """
 
     clock: WallClock
     zfs: Zfs
     watch: Watch = UNWATCHED
     shutdowns: ShutdownTotals = field(default_factory=ShutdownTotals)
+    processes: Processes | None = None

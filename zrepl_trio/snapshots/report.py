@@ -36,7 +36,8 @@ class FilesystemState(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenSnapshot:
-    """One filesystem's in the last run; `error` says why there is none."""
+    """One filesystem's in the last run. `error` says what went wrong, which need not mean that there is
+    none: a hook's error that is not fatal is one. `hooks` tells of each edge, when there are any."""
 
     path: DatasetPath
     state: FilesystemState = FilesystemState.PENDING
@@ -44,6 +45,8 @@ class TakenSnapshot:
     started: datetime | None = None
     done: datetime | None = None
     error: str = ""
+    hooks: tuple[str, ...] = ()
+    hook_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +75,8 @@ class SnapperReport:
                 "State": int(each.state),
                 "SnapName": each.name,
                 "StartAt": time(each.started),
-                "Hooks": "",
-                "HooksHadError": False,
+                "Hooks": "\n".join(each.hooks),
+                "HooksHadError": each.hook_failed,
                 "DoneAt": time(each.done),
                 "Error": each.error,
             }

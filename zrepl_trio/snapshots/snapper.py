@@ -6,9 +6,10 @@ zrepl does it. What fails on one filesystem is told and leaves the others alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
+from functools import partial
 
 import structlog
 import trio
@@ -18,6 +19,7 @@ from zrepl_trio.config.cron import CronSpec
 from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.errors import ZfsError
+from zrepl_trio.snapshots.hooks import Hook, StepState, run_around
 from zrepl_trio.snapshots.report import (
     FilesystemState,
     SnapperReport,
@@ -36,7 +38,8 @@ log = structlog.get_logger()
 
 
 class Snapper:
-    """Takes the snapshots of the filesystems that the filter admits, at `rhythm`: seconds, or a cron spec.
+    """Takes the snapshots of the filesystems that the filter admits, at `rhythm`: seconds, or a cron spec;
+    the hooks that mean a filesystem run around its snapshot.
 
     `local` is the zone of a spec that names none.
     """
@@ -49,6 +52,7 @@ class Snapper:
         naming: SnapshotNaming,
         rhythm: float | CronSpec,
         clock: WallClock,
+        hooks: Sequence[Hook] = (),
         local: Callable[[], tzinfo] = local_zone,
     ) -> None:
         self._zfs = zfs
@@ -56,6 +60,7 @@ class Snapper:
         self._naming = naming
         self._rhythm = rhythm
         self._clock = clock
+        self._hooks = tuple(hooks)
         self._local = local
         kind = "cron" if isinstance(rhythm, CronSpec) else "periodic"
         self._report = SnapperReport(kind=kind)
@@ -140,6 +145,11 @@ class Snapper:
             log.error("cannot list what to snapshot", err=str(error))  # noqa: TRY400
             self._show(error=str(error))
             return
+        for number, hook in enumerate(self._hooks, 1):
+            if not any(hook.filesystems.admits(path) for path in paths):
+                log.warning(
+                    "a hook means none of the job's filesystems", hook=hook.name, number=number
+                )
         if not paths:
             log.warning("there is no filesystem to snapshot: does the job's filter admit any?")
         self._show(
@@ -156,13 +166,25 @@ class Snapper:
             path=path, state=FilesystemState.STARTED, name=self._naming.name(now), started=now
         )
         self._put(index, each)
-        try:
-            await self._zfs.snapshot(path, each.name)
-        except ZfsError as error:
-            log.error("no snapshot", filesystem=str(path), snapshot=each.name, err=str(error))  # noqa: TRY400
-            each = replace(each, state=FilesystemState.ERROR, error=str(error))
-        else:
+        take = partial(self._zfs.snapshot, path, each.name)
+        steps = await run_around(self._hooks, path, each.name, take)
+        wrong = [step for step in steps if step.state is StepState.ERROR]
+        hooks = tuple(map(str, steps)) if len(steps) > 1 else ()
+        each = replace(each, hooks=hooks, hook_failed=any(s.edge is not None for s in wrong))
+        own = next(step for step in steps if step.edge is None)
+        if own.state is StepState.OK:
             log.info("snapshot taken", filesystem=str(path), snapshot=each.name)
+        else:
+            log.error(
+                "no snapshot",
+                filesystem=str(path),
+                snapshot=each.name,
+                err=own.error or own.state.value,
+            )
+        if wrong:
+            texts = [step.error if step.edge is None else f"{path}: {step}" for step in wrong]
+            each = replace(each, state=FilesystemState.ERROR, error="; ".join(texts))
+        else:
             each = replace(each, state=FilesystemState.DONE)
         self._put(index, replace(each, done=self._clock.now()))
 

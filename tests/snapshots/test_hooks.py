@@ -1,0 +1,240 @@
+"""Hooks: which edges run, in which order, whatever fails; and programs as hooks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import structlog
+import trio
+
+from tests.replication.notation import path
+from tests.support.resources import nothing_left_behind, until
+from zrepl_trio.children import open_processes
+from zrepl_trio.errors import ZfsError
+from zrepl_trio.snapshots.command_hook import MOST_LOGGED_BYTES, CommandHook
+from zrepl_trio.snapshots.hooks import Edge, HookFailed, run_around
+from zrepl_trio.zfs.filter import FilesystemFilter
+from zrepl_trio.zfs.names import DatasetPath
+
+A = path("tank/a")
+ALL = FilesystemFilter.of({"<": True})
+
+
+class FakeHook:
+    """Writes down what it is asked; fails at the edges in `fails`."""
+
+    def __init__(
+        self,
+        name: str,
+        calls: list[str],
+        *,
+        fails: tuple[Edge, ...] = (),
+        fatal: bool = False,
+        filesystems: FilesystemFilter = ALL,
+    ) -> None:
+        self.name = name
+        self.filesystems = filesystems
+        self.err_is_fatal = fatal
+        self._calls = calls
+        self._fails = fails
+        self.hangs = False
+
+    async def run(self, edge: Edge, filesystem: DatasetPath, snapshot: str) -> None:
+        assert (filesystem, snapshot) == (A, "s")
+        self._calls.append(f"{edge.value[:3]}{self.name}".replace("pos", "post"))
+        await trio.lowlevel.checkpoint()
+        if self.hangs and edge is Edge.PRE:
+            await trio.sleep_forever()
+        if edge in self._fails:
+            raise HookFailed("no")
+
+
+PRE, POST = (Edge.PRE,), (Edge.POST,)
+FATAL = "skipped due to a fatal error"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "snapshot_fails", "order", "states"),
+    [
+        ({}, {}, False, "pre1 pre2 snap post2 post1", "ok ok ok ok ok"),
+        ({}, {}, True, "pre1 pre2 snap post2 post1", "ok ok error ok ok"),
+        (
+            {"fails": PRE},
+            {},
+            False,
+            "pre1 pre2 snap post2",
+            "error ok ok ok skipped due to its pre-edge's error",
+        ),
+        (
+            {},
+            {"fails": PRE, "fatal": True},
+            False,
+            "pre1 pre2 post1",  # zrepl leaves the first one's post edge out
+            f"ok error {FATAL} skipped due to its pre-edge's error ok",
+        ),
+        (
+            {"fails": PRE, "fatal": True},
+            {},
+            False,
+            "pre1",
+            f"error {FATAL} {FATAL} {FATAL} skipped due to its pre-edge's error",
+        ),
+        (
+            {"fails": POST, "fatal": True},
+            {},
+            False,
+            "pre1 pre2 snap post2 post1",
+            "ok ok ok ok error",
+        ),
+    ],
+)
+async def test_edges_run_in_zrepls_order_and_every_lock_is_taken_off(
+    first: dict[str, object],
+    second: dict[str, object],
+    order: str,
+    states: str,
+    *,
+    snapshot_fails: bool,
+) -> None:
+    calls: list[str] = []
+
+    async def take() -> None:
+        calls.append("snap")
+        await trio.lowlevel.checkpoint()
+        if snapshot_fails:
+            raise ZfsError("tank/a: out of space")
+
+    hooks = [FakeHook("1", calls, **first), FakeHook("2", calls, **second)]  # type: ignore[arg-type]
+    steps = await run_around(hooks, A, "s", take)
+    assert " ".join(calls) == order
+    assert " ".join(step.state.value for step in steps) == states
+
+
+async def test_only_those_that_mean_the_filesystem_run() -> None:
+    calls: list[str] = []
+    other = FilesystemFilter.of({"tank/b": True})
+
+    async def take() -> None:
+        calls.append("snap")
+
+    hooks = [FakeHook("1", calls, filesystems=other), FakeHook("2", calls)]
+    await run_around(hooks, A, "s", take)
+    assert calls == ["pre2", "snap", "post2"]
+
+
+@pytest.mark.parametrize("hangs_in", ["snapshot", "pre"])
+async def test_a_daemon_that_stops_takes_every_lock_off(
+    autojump_clock: trio.abc.Clock, hangs_in: str
+) -> None:
+    calls: list[str] = []
+    hooks = [FakeHook("1", calls), FakeHook("2", calls)]
+    hooks[1].hangs = hangs_in == "pre"
+    with trio.move_on_after(1):
+        await run_around(hooks, A, "s", trio.sleep_forever)
+    # the second may have done its work when it was cut off
+    assert calls == ["pre1", "pre2", "post2", "post1"]
+
+
+# -- programs ------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def command(
+    tmp_path: Path, script: str, timeout_s: float = 30.0
+) -> AsyncIterator[CommandHook]:
+    program = tmp_path / "hook"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    with nothing_left_behind():
+        async with open_processes() as processes:
+            yield CommandHook(
+                processes,
+                path=str(program),
+                timeout_s=timeout_s,
+                filesystems=ALL,
+                err_is_fatal=False,
+            )
+
+
+async def test_a_program_is_told_what_it_is_about(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    os.environ["ZREPL_TRIO_TEST_HOOK"] = "ours"
+    try:
+        async with command(tmp_path, f'echo "$#"; env > {out}; echo warned >&2', 30.9) as hook:
+            with structlog.testing.capture_logs() as log:
+                await hook.run(Edge.PRE, A, "zrepl_1")
+    finally:
+        del os.environ["ZREPL_TRIO_TEST_HOOK"]
+    told = dict(line.split("=", 1) for line in out.read_text().splitlines())
+    assert {name: told[name] for name in told if name.startswith("ZREPL")} == {
+        "ZREPL_HOOKTYPE": "pre_snapshot",
+        "ZREPL_FS": "tank/a",
+        "ZREPL_SNAPNAME": "zrepl_1",
+        "ZREPL_DRYRUN": "",
+        "ZREPL_TIMEOUT": "30",
+        "ZREPL_TRIO_TEST_HOOK": "ours",
+    }
+    said = [(line["log_level"], line.get("stdout", line.get("stderr"))) for line in log]
+    assert said == [("info", "0"), ("warning", "warned")]
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("echo 'no database' >&2; exit 3", r"ended with status 3: no database"),
+        ("kill -9 $$", r"was killed by SIGKILL"),
+    ],
+)
+async def test_a_program_that_fails_says_how(tmp_path: Path, script: str, says: str) -> None:
+    async with command(tmp_path, script) as hook:
+        with pytest.raises(HookFailed, match=says):
+            await hook.run(Edge.POST, A, "s")
+
+
+async def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
+    async with command(tmp_path, "") as hook:
+        (tmp_path / "hook").chmod(0o644)
+        with pytest.raises(HookFailed, match="cannot be run: Permission denied"):
+            await hook.run(Edge.PRE, A, "s")
+        (tmp_path / "hook").unlink()
+        with pytest.raises(HookFailed, match="cannot be run: No such file"):
+            await hook.run(Edge.PRE, A, "s")
+
+
+async def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"sleep 1000 & echo $! > {pids}; trap '' TERM; wait; sleep 1000"
+    async with command(tmp_path, script, 0.5) as hook:
+        with pytest.raises(HookFailed, match=r"did not end within 0\.5 s and was killed"):
+            await hook.run(Edge.PRE, A, "s")
+    await until(lambda: gone(int(pids.read_text())))
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+async def test_what_a_program_leaves_running_is_not_waited_for(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    async with command(tmp_path, f"sleep 1000 & echo $! > {pids}; echo done") as hook:
+        with trio.fail_after(20):
+            await hook.run(Edge.PRE, A, "s")
+    psutil.Process(int(pids.read_text())).kill()
+
+
+async def test_endless_output_neither_blocks_nor_fills_the_log(tmp_path: Path) -> None:
+    script = "yes output | head -c 100000000; yes error | head -c 3000000 >&2"
+    async with command(tmp_path, script) as hook:
+        with structlog.testing.capture_logs() as log:
+            await hook.run(Edge.PRE, A, "s")
+    logged = sum(len(line.get("stdout", "")) + 1 for line in log if "stdout" in line)
+    assert logged <= MOST_LOGGED_BYTES + 10
+    assert sum("more output" in line["event"] for line in log) == 1
