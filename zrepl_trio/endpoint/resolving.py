@@ -31,9 +31,11 @@ def copy_name(path: DatasetPath, stamp: str) -> DatasetPath:
 async def roll_back(zfs: Zfs, path: DatasetPath, job: str, request: ResolveRequest) -> str:
     """Back to the snapshot both sides have, `zfs rollback -r`. The job's own hold moves there first;
     anybody else's hold on what would go is a refusal."""
-    assert request.to is not None
     there = await _unchanged(zfs, path, request)
-    at = [version.guid for version in there].index(request.to.guid)
+    guids = [version.guid for version in there]
+    if request.to is None or request.to.guid not in guids:
+        raise Refused(f"{path} is not rolled back: the snapshot to go back to is none of its own")
+    at = guids.index(request.to.guid)
     base, newer = there[at], there[at + 1 :]
     tag = last_received_tag(job)
     holds = await holds_on(zfs, path, newer)
