@@ -428,6 +428,11 @@ async def check_two_receives_at_once(host: Host) -> None:
                 await trio.sleep(0.05)
         with pytest.raises(ZfsError, match="dst"):
             await receive(host, args, whole)
+        dataset = await host.zfs.dataset(target)
+        assert dataset is not None
+        rest = await read_send(host, SendArgs(dataset=path, to=one, token=dataset.resume_token))
+        with pytest.raises(ReceiveRefused, match="partially-complete state"):
+            await receive(host, args, rest)
         await first.writer.send_all(whole[MIB + MIB // 2 :])
         await first.finish()
     assert await host.read(target) == {"f": blob(2 * MIB)}

@@ -70,8 +70,8 @@ def admit(
 ) -> Admission:
     """Check that the stream fits there and make the dataset if it is to be new.
 
-    `partial_offset`: how far the dataset's partly received state goes, None without one;
-    `unchanged_since` tells whether a dataset's live files are still those of a snapshot.
+    `partial_offset`: how far the dataset's partly received state goes, None without one, and while a
+    receive is at it; `unchanged_since` tells whether a dataset's live files are still those of a snapshot.
     """
     cannot = cannot_receive(begin)
     dataset_name, _, snapshot = names.split_version(target)
@@ -149,6 +149,8 @@ def _admit_resumed(
 ) -> Admission:
     cannot = cannot_receive(begin)
     partial = dataset.partial
+    if partial is not None and partial_offset is None:
+        raise refusals.partly_received(begin, dataset.name)
     same = partial is not None and all(
         partial.begin.get(key) == begin.get(key) for key in ("toguid", "fromguid")
     )
