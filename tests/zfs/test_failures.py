@@ -102,6 +102,46 @@ def test_words_of_other_releases(stderr: str, meaning: type[ZfsError]) -> None:
     assert type(failure(["zfs", "x"], 1, stderr, dataset="d")) is meaning
 
 
+@pytest.mark.parametrize(
+    ("stderr", "meaning", "advice"),
+    [
+        # as OpenZFS 2.3 says it
+        ("cannot receive incremental stream: pool is read-only", ZfsError, "import it without"),
+        ("cannot hold: pool is read-only", ZfsError, "guarantee_nothing"),
+        (
+            "cannot receive new filesystem stream: inherited key must be loaded",
+            ZfsError,
+            "zfs load-key",
+        ),
+        (
+            "cannot create 'd/ph': encryption root's key is not loaded or provided",
+            ZfsError,
+            "zfs load-key",
+        ),
+        (
+            "warning: cannot send 's/e@1': dataset key must be loaded",
+            ZfsError,
+            "`send.encrypted: true`",
+        ),
+        (
+            "cannot receive: cannot perform raw receive on top of existing unencrypted dataset",
+            ReceiveRefused,
+            "`send.encrypted: false`",
+        ),
+        (
+            "cannot receive incremental stream: IV set guid mismatch. See the 'zfs receive' man page",
+            ReceiveRefused,
+            "`send.encrypted: false`",
+        ),
+        ("cannot unmount '/r': pool or dataset is busy", DatasetBusy, "fuser"),
+    ],
+)
+def test_what_can_be_done_is_said(stderr: str, meaning: type[ZfsError], advice: str) -> None:
+    error = failure(["zfs", "x"], 1, f"{stderr}\n", dataset="d")
+    assert type(error) is meaning
+    assert advice in str(error)
+
+
 def test_a_signal_and_silence_are_said() -> None:
     killed = failure(["zfs", "send", "tank/a@1"], -9, "", dataset="tank/a")
     assert str(killed) == "tank/a: `zfs send` was killed by signal 9"

@@ -62,6 +62,29 @@ _TABLE = (
         "drop the partly received state on the receiver with `zfs recv -A`",
     ),
     _row(
+        r"pool is read-only$",
+        ZfsError,
+        "the pool was imported with `-o readonly=on`: export it, and import it without; to send from one "
+        "that stays so, nothing may be held (`replication.protection: guarantee_nothing`)",
+    ),
+    _row(
+        r"(inherited key must be loaded|encryption root's key is not loaded or provided)$",
+        ZfsError,
+        "run `zfs load-key` for its `encryptionroot`; a replica that was sent raw needs no key, as long as "
+        "all is sent so (`send.encrypted: true`)",
+    ),
+    _row(
+        r"dataset key must be loaded$",
+        ZfsError,
+        "run `zfs load-key` for its `encryptionroot`, or have it sent raw (`send.encrypted: true`)",
+    ),
+    _row(
+        r"cannot perform raw receive on top of existing unencrypted dataset|IV set guid",
+        ReceiveRefused,
+        "the replica was not sent raw, and goes on only that way (`send.encrypted: false`); to have it "
+        "raw, rename or destroy it, so that it is sent anew",
+    ),
+    _row(
         r"zfs receive -F cannot be used to destroy an encrypted filesystem",
         ReceiveRefused,
         "destroy the unencrypted placeholder by hand, or receive under an encrypted parent",
@@ -92,8 +115,7 @@ _TABLE = (
         r"must specify -F to overwrite|"
         r"^cannot receive .*: destination .*(exists|does not exist)|"
         r"^cannot receive .*: .*destination snapshot .* already exists|"
-        r"^cannot receive .*: incremental send stream requires -F|"
-        r"^cannot receive .*: IV set guid",
+        r"^cannot receive .*: incremental send stream requires -F",
         ReceiveRefused,
         "compare the snapshots of both sides; nothing was overwritten",
     ),
@@ -102,6 +124,11 @@ _TABLE = (
         ReceiveRefused,
         "zfs also says so of a resumed stream that does not set in where the receiver stopped, and"
         " of a bad name; get the receive_resume_token again",
+    ),
+    _row(
+        r"^cannot unmount .*: pool or dataset is busy$",
+        DatasetBusy,
+        "a process has files open there: `fuser -vm` with the mountpoint shows which",
     ),
     _row(
         r"dataset is busy$|pool or dataset is busy|being held\. Run|has dependent clones|"
