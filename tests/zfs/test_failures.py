@@ -134,6 +134,11 @@ def test_words_of_other_releases(stderr: str, meaning: type[ZfsError]) -> None:
             "`send.encrypted: false`",
         ),
         ("cannot unmount '/r': pool or dataset is busy", DatasetBusy, "fuser"),
+        (
+            "cannot hold snapshot 'd@1': dataset does not exist",
+            DatasetNotFound,
+            "the next run plans without it",
+        ),
     ],
 )
 def test_what_can_be_done_is_said(stderr: str, meaning: type[ZfsError], advice: str) -> None:

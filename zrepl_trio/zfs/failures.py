@@ -143,6 +143,11 @@ _TABLE = (
         "",
     ),
     _row(
+        r"^cannot hold snapshot .*: dataset does not exist$",
+        DatasetNotFound,
+        "it was destroyed since it was listed; the next run plans without it",
+    ),
+    _row(
         r"dataset does not exist$|no such pool|snapshot does not exist|parent does not exist|"
         r"^warning: cannot send .*: (No such process|incremental source .* does not exist)$|"
         r"^could not find any snapshots to destroy|^bookmark '[^']+' does not exist|"
