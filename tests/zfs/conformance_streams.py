@@ -20,6 +20,7 @@ from tests.zfs.host import (
 )
 from zrepl_trio.errors import (
     BadResumeToken,
+    DatasetBusy,
     DatasetNotFound,
     NoSpace,
     ReceiveInterrupted,
@@ -436,3 +437,20 @@ async def check_two_receives_at_once(host: Host) -> None:
         await first.writer.send_all(whole[MIB + MIB // 2 :])
         await first.finish()
     assert await host.read(target) == {"f": blob(2 * MIB)}
+
+
+async def check_an_increment_beside_one_that_cannot_be_resumed(host: Host) -> None:
+    path, target = await source(host), host.root.child("dst")
+    one = await snap(host, path, "1")
+    await host.write(path, {"f": blob(16 * MIB)})
+    two = await snap(host, path, "2")
+    await replicate(host, path, one, target)
+    step = await read_send(host, SendArgs(dataset=path, to=two, from_=one))
+    args = ReceiveArgs(dataset=target, snapshot="2", resumable=False)
+    async with host.zfs.open_receive(args) as first:
+        # far more than pipes hold, so zfs is at it
+        await first.writer.send_all(step[: len(step) // 2])
+        with pytest.raises(DatasetBusy, match="dst"):
+            await receive(host, ReceiveArgs(dataset=target, snapshot="2"), step)
+    await receive(host, ReceiveArgs(dataset=target, snapshot="2"), step)
+    assert await relatives(host, target) == ["@1", "@2"]

@@ -49,8 +49,10 @@ def nothing_received(begin: Mapping[str, str], dataset: str, *, created: bool) -
     return Fault(f"{missing}{cannot_receive(begin)}: invalid backup stream")
 
 
-def partly_received(begin: Mapping[str, str], dataset: str) -> Fault:
-    """An earlier receive into it stopped early, or runs right now."""
+def partly_received(begin: Mapping[str, str], dataset: str, *, resumable: bool = True) -> Fault:
+    """An earlier receive into it stopped early, or runs right now; only that can be not `resumable`."""
+    if not resumable:
+        return Fault(f"{cannot_receive(begin)}: dataset is busy")
     return Fault(
         f"{cannot_receive(begin)}: destination {dataset} contains partially-complete state"
         ' from "zfs receive -s".'

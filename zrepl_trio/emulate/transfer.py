@@ -94,8 +94,8 @@ def admit(
         there = dataset.snapshots.get(snapshot)
         if there is not None and str(there.guid) == begin["toguid"]:
             return Admission(dataset, snapshot, begin, None, created=False, is_there=True)
-        if dataset.partial is not None:
-            raise refusals.partly_received(begin, dataset_name)
+        if (partial := dataset.partial) is not None:
+            raise refusals.partly_received(begin, dataset_name, resumable=partial.resumable)
         base = _incremental_base(dataset, begin, unchanged_since, force=force)
         return Admission(dataset, snapshot, begin, base, created=False)
     if dataset is not None:
