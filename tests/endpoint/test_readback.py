@@ -29,7 +29,7 @@ LOCALLY, RECEIVED, INHERITED, NONE, DEFAULT = (
     PropertySource.DEFAULT,
 )
 CLEAR = {"encryption": Property("off", DEFAULT), "encryptionroot": Property("-", NONE)}
-PLAIN = {PLACEHOLDER: Property("-", NONE), **CLEAR}
+PLAIN = {PLACEHOLDER: Property("-", NONE), "origin": Property("-", NONE), **CLEAR}
 MARKED = {PLACEHOLDER: Property("on", LOCALLY), **CLEAR}
 
 
@@ -50,6 +50,7 @@ def check(
     exclude: tuple[str, ...] = (),
     encryption: PlaceholderEncryption = PlaceholderEncryption.INHERIT,
     fresh: bool = True,
+    first: bool = True,
     raw: bool | None = None,
 ) -> None:
     rules = rules or ReceivedProperties()
@@ -58,6 +59,7 @@ def check(
         rules=rules,
         encryption=encryption,
         fresh=fresh,
+        first=first,
         raw=raw,
     )
     check_received(
@@ -66,6 +68,15 @@ def check(
         {FS: {**PLAIN, **found}, PARENT: {**PLAIN, **parent}, TOP: {**PLAIN, **top}},
         root=TOP,
     )
+
+
+def test_a_clone_is_nothing_that_is_sent() -> None:
+    clone = {"origin": Property("backup/two/secret@1", NONE)}
+    with pytest.raises(PolicyBreach, match=r"made it a clone .*: destroy") as breach:
+        check(clone)
+    assert "secret" not in str(breach.value)
+    # the admin may have made it one since, by `zfs promote`
+    check(clone, fresh=False, first=False)
 
 
 class TestEncryption:

@@ -26,18 +26,23 @@ from zrepl_trio.zfs.placeholders import is_placeholder
 __all__ = [
     "ENCRYPTION",
     "ENCRYPTION_PROPERTIES",
+    "ORIGIN",
     "SNAPSHOT_PROPERTIES",
     "Received",
     "check_guid",
     "check_placeholder",
     "check_range",
     "check_received",
+    "is_clone",
     "is_encrypted",
     "properties_to_read",
     "read_back",
 ]
 
 ENCRYPTION, _ROOT = "encryption", "encryptionroot"
+
+ORIGIN = "origin"
+"""The snapshot that a clone was made from. A stream may name any of the pool, by its guid alone."""
 
 ENCRYPTION_PROPERTIES = (ENCRYPTION, _ROOT)
 """What `check_placeholder` wants to know of the parent."""
@@ -72,18 +77,20 @@ Properties = Mapping[str, Property]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """What a receive was to do: its arguments, the job's rules, whether the dataset was `fresh` (or
-    a placeholder before), and whether the stream was `raw` (None: unknown)."""
+    a placeholder before), whether its `first` snapshot came, and whether the stream was `raw` (None:
+    unknown)."""
 
     args: ReceiveArgs
     rules: ReceivedProperties
     encryption: PlaceholderEncryption
     fresh: bool
+    first: bool
     raw: bool | None
 
 
 def properties_to_read(args: ReceiveArgs) -> list[str]:
     """The names of all that is looked at after that receive."""
-    names = (PLACEHOLDER, SOURCE_GUID, KEY_LOCATION, *ENCRYPTION_PROPERTIES)
+    names = (PLACEHOLDER, SOURCE_GUID, KEY_LOCATION, ORIGIN, *ENCRYPTION_PROPERTIES)
     return list(dict.fromkeys((*names, *args.exclude, *args.override)))
 
 
@@ -147,6 +154,11 @@ def is_encrypted(found: Properties) -> bool:
     return found[ENCRYPTION].value not in {"off", "-"}
 
 
+def is_clone(found: Properties) -> bool:
+    """Whether the dataset is."""
+    return found[ORIGIN].value not in {"-", ""}
+
+
 def check_placeholder(
     path: DatasetPath, found: Properties, *, wanted: Mapping[str, str], parent: Properties
 ) -> None:
@@ -175,6 +187,12 @@ def check_received(
 ) -> None:
     """The dataset after a receive; `found` tells of it, of its parent, and of `root`, the job's."""
     ours = found[path]
+    if what.first and is_clone(ours):
+        # which snapshot it is, is not the sender's to know
+        raise PolicyBreach(
+            f"{path}: the stream made it a clone of a snapshot that is here, which cannot be destroyed as "
+            f"long as it has one; nothing is ever sent so: destroy {path}, and see who sends there"
+        )
     if not is_encrypted(ours) and ENCRYPTION not in what.rules.override:
         _check_clear_text(path, what, found, root)
     for name, wanted in what.rules.override.items():

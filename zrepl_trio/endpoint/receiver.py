@@ -28,11 +28,13 @@ from zrepl_trio.endpoint.placeholders import (
 )
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
 from zrepl_trio.endpoint.readback import (
+    ORIGIN,
     SNAPSHOT_PROPERTIES,
     Received,
     check_guid,
     check_range,
     check_received,
+    is_clone,
     is_encrypted,
     properties_to_read,
     read_back,
@@ -259,16 +261,23 @@ class Receiver:
         )
         stream.pace.keep_to(self._throttle)
         kind = kind_for(request.protection, initial=target is None)
+        fresh = target is None or over_placeholder
+        first = fresh or (resuming and not await self._has_snapshots(path))
         before: list[FilesystemVersion] = []
         if request.between:
-            if target is None or over_placeholder or resuming:
+            if fresh or resuming:
                 raise Refused(f"{path} is no replica that a range could go on from")
+            if self._here is None:
+                listed = await self._zfs.datasets([self._confined.client_root])
+                self._here = {dataset.path for dataset in listed}
             before, _ = await self._remembered.with_holds(path)
         try:
             await self._take(args, stream)
         except ZreplError:
             if request.between:
                 await self._hold_part(path, request, kind)
+            elif first:
+                await self._drop_clone(path)
             raise
         if request.between:
             # which of them came is not known before zfs is asked
@@ -283,7 +292,8 @@ class Receiver:
                 args=args,
                 rules=self._properties,
                 encryption=self._placeholder_encryption,
-                fresh=target is None or over_placeholder,
+                fresh=fresh,
+                first=first,
                 raw=request.raw,
             ),
         )
@@ -318,6 +328,18 @@ class Receiver:
                     await self._hold(path, kind, came[-1], holds)
         except ZfsError as error:
             log.warning("cannot hold what was received", filesystem=str(path), err=str(error))
+
+    async def _has_snapshots(self, path: DatasetPath) -> bool:
+        return any(version.is_snapshot for version in await self._zfs.versions(path))
+
+    async def _drop_clone(self, path: DatasetPath) -> None:
+        """What came of a stream is not kept if that made it a clone: see `check_received`."""
+        try:
+            if is_clone(await self._zfs.properties(path, [ORIGIN])):
+                log.warning("a part of a clone is dropped", filesystem=str(path))
+                await self._zfs.abort_receive(path)
+        except ZfsError as error:
+            log.debug("nothing is kept, or it cannot be told", filesystem=str(path), err=str(error))
 
     async def _prepared(self, path: DatasetPath, *, clear: bool) -> Dataset | None:
         """The target as it is once its parents exist and unwanted partial state is gone."""
@@ -394,9 +416,7 @@ class Receiver:
 
     async def _check_nothing_below(self, path: DatasetPath) -> None:
         """zfs takes a range into the dataset, so a hostile sender could have it make others below."""
-        here = self._here
-        if here is None:
-            return
+        here = self._here or set()
         strangers = [d.path for d in await self._zfs.datasets([path]) if d.path not in here]
         if strangers:
             raise PolicyBreach(
