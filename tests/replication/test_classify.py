@@ -69,14 +69,25 @@ def test_leaves_of_nested_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "spoils"),
+    ("error", "moved", "spoils"),
     [
-        (BadResumeToken("x"), True),
-        (RemoteError("validate send arguments: resume token ToGUID != expected"), True),
-        (RemoteError("Resume token is corrupt"), True),
-        (RemoteError("out of space"), False),
-        (SourceFailed("resume token"), False),
+        (BadResumeToken("x"), 0, True),
+        (BadResumeToken("x"), 1, False),
+        (RemoteError("validate send arguments: resume token ToGUID != expected"), 0, True),
+        (RemoteError("Resume token is corrupt"), 0, True),
+        (RemoteError("out of space"), 0, False),
+        (SourceFailed("resume token"), 0, False),
+        (
+            SourceFailed("zfs send: cannot resume send: 'a@1' is no longer the same snapshot"),
+            0,
+            True,
+        ),
+        (RemoteError("cannot resume send: 'a@1' no longer exists"), 0, True),
+        # what the receiver's zfs says of a stream that does not set in where it stopped
+        (ZfsError("cannot receive resume stream: kernel modules must be upgraded"), 10**6, True),
+        (RemoteError("cannot receive resume stream: kernel modules must be upgraded"), 0, True),
+        (RemoteError("cannot receive resume stream: out of space"), 0, False),
     ],
 )
-def test_what_spoils_a_token(error: ZreplError, spoils: bool) -> None:
-    assert spoils_token(error) is spoils
+def test_what_spoils_a_token(error: ZreplError, moved: int, *, spoils: bool) -> None:
+    assert spoils_token(error, moved=moved) is spoils

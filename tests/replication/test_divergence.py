@@ -148,6 +148,15 @@ async def test_anybody_elses_hold_is_respected(pair: Pair) -> None:
     assert await pair.target.versions(REPLICA) == before
 
 
+async def test_a_bookmark_that_would_go_is_respected(pair: Pair) -> None:
+    own = next(v for v in await pair.target.versions(REPLICA) if v.name == "own")
+    await pair.target.bookmark(REPLICA, own, "zrepl_CURSOR_G_1_J_offsite")
+    report = await run(pair, DivergencePolicy.ROLLBACK)
+    assert report.outcome is Outcome.FILESYSTEMS_FAILED
+    assert f"zfs destroy {REPLICA}#zrepl_CURSOR_G_1_J_offsite" in report.error
+    assert await names(pair, REPLICA) == ["1", "own"]
+
+
 async def test_what_changed_since_the_plan_is_left_alone(pair: Pair) -> None:
     listed = [v for v in await pair.target.versions(REPLICA) if v.is_snapshot]
     request = ResolveRequest(

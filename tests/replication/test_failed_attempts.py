@@ -162,7 +162,7 @@ class TestFailures:
             await pair.snapshot(name, "1")
 
         async def broken(call: str, dataset: str) -> None:
-            if call == "versions" and dataset == "tank/a":
+            if call == "versions_below" or (call == "versions" and dataset == "tank/a"):
                 raise NoSpace("cannot list tank/a")
 
         pair.source.before = broken

@@ -209,8 +209,9 @@ async def test_an_unmapped_tcp_client_is_cut_off_and_named(
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6")
-async def test_an_empty_host_means_both_families(address: HostPort) -> None:
-    everywhere = HostPort("", address.port)
+@pytest.mark.parametrize("wildcard", ["", "0.0.0.0", "::"])
+async def test_a_wildcard_means_both_families(address: HostPort, wildcard: str) -> None:
+    everywhere = HostPort(wildcard, address.port)
     listener = TcpListener(everywhere, ClientMap.of({"127.0.0.1": ID, "::1": ID}))
     async with serving(listener, echo):
         for host in ("127.0.0.1", "::1"):

@@ -15,6 +15,7 @@ from zrepl_trio.bulk import wait_readable
 from zrepl_trio.children import open_processes
 from zrepl_trio.errors import DatasetBlocked, SourceFailed, ZfsError
 from zrepl_trio.process import Child, Completed, StuckChild
+from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.cli import CliZfs
 from zrepl_trio.zfs.limits import ZfsLimits
 from zrepl_trio.zfs.model import FilesystemVersion, ReceiveArgs, SendArgs, VersionKind
@@ -400,3 +401,10 @@ async def test_a_stuck_child_blocks_its_dataset_alone() -> None:
     assert processes.ran == []
     await zfs.snapshot(DatasetPath.parse("tank/b"), "1")
     assert processes.ran == ["snapshot tank/b@1"]
+
+
+async def test_a_listing_that_is_stuck_is_not_started_again() -> None:
+    listing = ("zfs", *argv.list_datasets(None)[1:])
+    processes = Scripted(done, (StuckChild(pid=4711, argv=listing, dataset=""),))
+    with pytest.raises(DatasetBlocked, match=r"pid 4711\) ignores SIGKILL"):
+        await CliZfs(processes).datasets()

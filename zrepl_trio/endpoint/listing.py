@@ -11,8 +11,8 @@ from zrepl_trio.zfs.port import Zfs
 
 __all__ = ["covering_roots", "listing_roots", "versions_of"]
 
-_FEW = 2
-"""Up to so many datasets are listed one by one, which reads nothing beside them."""
+_FEW = 1
+"""Up to so many datasets are listed by themselves, which reads nothing beside them."""
 
 
 def covering_roots(paths: Collection[DatasetPath]) -> list[DatasetPath]:

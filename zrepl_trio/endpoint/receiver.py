@@ -25,6 +25,7 @@ from zrepl_trio.endpoint.parents import Parents
 from zrepl_trio.endpoint.placeholders import (
     NO_LONGER,
     PlaceholderEncryption,
+    placeholder_properties,
 )
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
 from zrepl_trio.endpoint.readback import (
@@ -46,6 +47,7 @@ from zrepl_trio.endpoint.received_properties import (
 )
 from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.endpoint.resolving import follow_name, roll_back, set_aside
+from zrepl_trio.endpoint.room import bring_back, make_room
 from zrepl_trio.errors import (
     DatasetBusy,
     DatasetNotFound,
@@ -56,6 +58,7 @@ from zrepl_trio.errors import (
 )
 from zrepl_trio.pace import Throttle
 from zrepl_trio.zfs.argv import PLACEHOLDER, SOURCE_GUID
+from zrepl_trio.zfs.failures import is_unforceable
 from zrepl_trio.zfs.model import (
     Dataset,
     DestroyResult,
@@ -109,6 +112,8 @@ class Receiver:
         self._remembered = Remembered(zfs, [self._confined.client_root])
         self._later = Later(zfs, self._remembered)
         self._running: set[trio.Event] = set()
+        # placeholders that zfs would not have received over
+        self._unforced: set[DatasetPath] = set()
         # what is known to be here: listed last, or received into since then
         self._here: set[DatasetPath] | None = None
 
@@ -202,7 +207,10 @@ class Receiver:
             case Way.ROLLBACK:
                 return await roll_back(self._zfs, path, self._job, request)
             case Way.KEEP_COPY:
-                return await set_aside(self._zfs, path, request)
+                properties = placeholder_properties(
+                    path, client_root=path, encryption=self._placeholder_encryption
+                )
+                return await set_aside(self._zfs, path, request, properties)
             case Way.RENAME:
                 return await self._follow(path, request)
 
@@ -246,14 +254,19 @@ class Receiver:
             target = await self._prepared(path, clear=request.clear_resume_token)
         resuming = target is not None and target.resume_token is not None
         over_placeholder = target is not None and target.is_placeholder
+        forced = over_placeholder
         if over_placeholder and not resuming:
+            assert target is not None
             await self._empty(path)
+            if request.raw or target.encrypted or path in self._unforced:
+                await make_room(self._zfs, path)
+                forced = False
         args = ReceiveArgs(
             dataset=path,
             snapshot=request.to.name,
             packed=bool(request.between),
             # zfs wants -F for the rest of a stream, too, that began over an existing filesystem
-            force=over_placeholder,
+            force=forced,
             resumable=(await self._zfs.features()).resumable_receive,
             unmounted=self._unmounted,
             exclude=self._properties.excluded(is_volume=target.is_volume if target else None),
@@ -273,11 +286,16 @@ class Receiver:
             before, _ = await self._remembered.with_holds(path)
         try:
             await self._take(args, stream)
-        except ZreplError:
+        except ZreplError as error:
+            if is_unforceable(error):
+                self._unforced.add(path)
             if request.between:
                 await self._hold_part(path, request, kind)
             elif first:
                 await self._drop_clone(path)
+            if over_placeholder and not forced:
+                with trio.CancelScope(shield=True):
+                    await bring_back(self._zfs, path)
             raise
         if request.between:
             # which of them came is not known before zfs is asked
@@ -297,6 +315,8 @@ class Receiver:
                 raw=request.raw,
             ),
         )
+        if first:
+            await bring_back(self._zfs, path)
         async with self._later.deciding(path):
             _, holds = await self._remembered.with_holds(path)
             await self._hold(path, kind, received, holds)

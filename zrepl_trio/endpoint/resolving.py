@@ -6,13 +6,12 @@ to a replica that is no longer as it was when it was decided.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from zrepl_trio.endpoint.abstractions import last_received_tag
 from zrepl_trio.endpoint.model import SET_ASIDE, ResolveRequest
 from zrepl_trio.endpoint.protect import holds_on
 from zrepl_trio.errors import DatasetNotFound, Refused
-from zrepl_trio.zfs.argv import PLACEHOLDER
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
 from zrepl_trio.zfs.port import Zfs
@@ -37,6 +36,15 @@ async def roll_back(zfs: Zfs, path: DatasetPath, job: str, request: ResolveReque
         raise Refused(f"{path} is not rolled back: the snapshot to go back to is none of its own")
     at = guids.index(request.to.guid)
     base, newer = there[at], there[at + 1 :]
+    marks = [
+        v for v in await zfs.versions(path) if not v.is_snapshot and v.createtxg > base.createtxg
+    ]
+    if marks:
+        raise Refused(
+            f"{path} is not rolled back: its bookmark {marks[0].relative} would be destroyed with it, "
+            "which another job may need; if nobody does: "
+            f"`zfs destroy {marks[0].full(path)}`"
+        )
     tag = last_received_tag(job)
     holds = await holds_on(zfs, path, newer)
     if foreign := [hold for hold in holds if hold.tag != tag]:
@@ -54,17 +62,20 @@ async def roll_back(zfs: Zfs, path: DatasetPath, job: str, request: ResolveReque
     return f"{path} was rolled back to @{base.name}; destroyed: {gone}"
 
 
-async def set_aside(zfs: Zfs, path: DatasetPath, request: ResolveRequest) -> str:
-    """Rename the replica, leave a placeholder in its place, and move its children back below that:
-    they are replicas of their own, and need not be sent anew."""
+async def set_aside(
+    zfs: Zfs, path: DatasetPath, request: ResolveRequest, properties: Mapping[str, str]
+) -> str:
+    """Rename the replica. If there is something below it, leave a placeholder with these properties in
+    its place, and move that back below it: these are replicas of their own, and need not be sent anew."""
     await _unchanged(zfs, path, request)
     copy = copy_name(path, request.stamp)
     await zfs.rename(path, copy)
-    await zfs.create_filesystem(path, {PLACEHOLDER: "on", "mountpoint": "none"})
     depth = len(copy.components) + 1
     children = [
         each.path for each in await zfs.datasets([copy]) if len(each.path.components) == depth
     ]
+    if children:
+        await zfs.create_filesystem(path, properties)
     for child in children:
         await zfs.rename(child, DatasetPath.parse(f"{path}/{child.components[-1]}"))
     return f"{path} was renamed to {copy}; it is sent anew"

@@ -50,13 +50,22 @@ def classify(error: ZreplError) -> ErrorClass:
             return ErrorClass.PERMANENT
 
 
-def spoils_token(error: ZreplError) -> bool:
-    """Whether the error says that a resume token is of no use, so that a fresh step is.
+def spoils_token(error: ZreplError, *, moved: int) -> bool:
+    """Whether the error, of a step that resumes and has moved so many bytes, says that its token is of
+    no use, so that a fresh step is.
 
-    Over the wire only the text is left.
+    Over the wire, and from a stream that failed, only the text is left. A receiver may find that a stream
+    does not set in where it stopped when much of it has come; zfs has odd words for that, too.
     """
+    text = str(error).lower()
+    if "cannot receive resume stream" in text:
+        return "kernel modules must be upgraded" in text or "invalid" in text
+    if moved:
+        return False
+    if isinstance(error, SourceFailed | RemoteError) and "cannot resume send" in text:
+        return True
     return isinstance(error, BadResumeToken) or (
-        isinstance(error, RemoteError) and "resume token" in str(error).lower()
+        isinstance(error, RemoteError) and "resume token" in text
     )
 
 

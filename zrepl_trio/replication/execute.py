@@ -147,8 +147,9 @@ class Attempt:
         for index, plan in enumerate(plans):
             path = plan.filesystem.path
             if not isinstance(plan, FilesystemPlan):
-                log.error("filesystem cannot be planned", filesystem=str(path), err=plan.text)
-                self._classes.add(ErrorClass.PERMANENT)
+                say = log.info if plan.later else log.error
+                say("filesystem cannot be planned", filesystem=str(path), err=plan.text)
+                self._classes.add(ErrorClass.RETRY if plan.later else ErrorClass.PERMANENT)
                 continue
             if plan.note:
                 log.warning(plan.note, filesystem=str(path))
@@ -308,7 +309,7 @@ class Attempt:
                 seconds=trio.current_time() - began,
             )
         else:
-            if request.resume_token and not moved and spoils_token(error):
+            if request.resume_token and spoils_token(error, moved=moved):
                 self._memory.spoiled.add(path)
             if says_modified(error):
                 self._memory.modified.add(path)

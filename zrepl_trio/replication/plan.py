@@ -113,7 +113,8 @@ class FilesystemPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why there is no plan; `text` has several lines and ends with the next action.
+    """Why there is no plan; `text` has several lines and ends with the next action. `later`: there will
+    be one in the next attempt, once something else is done.
 
     `times` is None when it is that a side could not be listed.
     """
@@ -122,6 +123,7 @@ class Refusal:
     text: str
     conflict: Conflict | None = None
     kind: ConflictKind | None = None
+    later: bool = False
     times: SnapshotTimes | None = None
 
 

@@ -73,6 +73,7 @@ async def plan_all(
     followed = {path: by_name[old] for path, old in follow.items()}
     followers = Followers()
     unnamed: set[DatasetPath] = set()  # that should have followed
+    coming: set[DatasetPath] = set()  # of which the receiver has no more than a part
     senders = [ours.path for ours, _ in pairs if not ours.is_placeholder]
     receivers = [
         theirs.path
@@ -114,6 +115,15 @@ async def plan_all(
             # a placeholder made there now would keep the name from it for good
             text = f"{ours.path}: on the receiver, {above} has to get its new name first, see there"
             plan = Refusal(filesystem=ours, text=text, times=plan.times)
+        for above in coming.intersection(ours.path.ancestors()) if replica is not None else ():
+            text = f"{ours.path}: its replica gets its name once {above} has been received"
+            plan = Refusal(filesystem=ours, text=text, times=plan.times, later=True)
+        if (
+            theirs is not None
+            and theirs.resume_token
+            and not (isinstance(plan, FilesystemPlan) and plan.present)
+        ):
+            coming.add(ours.path)
         plans.append(_placed(plan, place))
     return RunPlan(plans=tuple(plans), received=frozenset(each.path for each in received))
 

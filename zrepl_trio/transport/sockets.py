@@ -15,7 +15,7 @@ import trio
 from zrepl_trio.config.addresses import HostPort
 from zrepl_trio.errors import ConnectFailed, Refused, leaves
 
-__all__ = ["dial", "limit", "listening_at"]
+__all__ = ["dial", "limit", "listening_at", "peer_host"]
 
 _BACKLOG = 1024
 
@@ -28,6 +28,19 @@ _FREEBIND = {
 def limit(seconds: float) -> float:
     """A timeout of the config, where 0 means none, as trio takes it."""
     return seconds or math.inf
+
+
+def peer_host(sock: trio.socket.SocketType) -> str:
+    """The peer's address, with its zone where it has one: Python tells that by number, and apart."""
+    name = sock.getpeername()
+    host: str = name[0]
+    scope = name[3] if len(name) > 3 else 0
+    if not scope or "%" in host:
+        return host
+    try:
+        return f"{host}%{socket.if_indextoname(scope)}"
+    except OSError:  # the interface has gone
+        return f"{host}%{scope}"
 
 
 async def dial(address: HostPort, timeout_s: float) -> trio.SocketStream:
@@ -69,6 +82,8 @@ _HINTS = {
 }
 
 
+_ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - the admin says all
+
 _Where: TypeAlias = (
     "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"  # a socket's address
 )
@@ -77,7 +92,7 @@ _Where: TypeAlias = (
 async def _places(address: HostPort) -> list[tuple[int, _Where, bool]]:
     """(family, address to bind, whether an IPv6 socket is to serve IPv4 too)."""
     port = _port(address.port)
-    if not address.host:
+    if address.host in _ANY:  # as in Go, either wildcard is both
         if socket.has_dualstack_ipv6():
             return [(socket.AF_INET6, ("::", port), True)]
         return [(socket.AF_INET, ("0.0.0.0", port), False)]  # noqa: S104 - the admin said all

@@ -16,7 +16,7 @@ from zrepl_trio.transport.base import Connecter, Connection, Listener
 from zrepl_trio.transport.clientmap import ClientMap
 from zrepl_trio.transport.clients import ClientRefused, Door, Handler, take_clients
 from zrepl_trio.transport.fdconn import FdConnection
-from zrepl_trio.transport.sockets import dial, listening_at
+from zrepl_trio.transport.sockets import dial, listening_at, peer_host
 from zrepl_trio.zfs.names import Identity
 
 __all__ = ["TcpConnecter", "TcpListener"]
@@ -72,7 +72,7 @@ class _Mapped(Door):
         self._clients = clients
 
     def look(self, sock: trio.socket.SocketType) -> Mapping[str, object]:
-        host = sock.getpeername()[0]
+        host = peer_host(sock)
         identity = self._clients.identity_of(host)
         if identity is None:
             raise ClientRefused(
@@ -82,7 +82,7 @@ class _Mapped(Door):
         return {"address": host, "identity": identity}
 
     async def admit(self, sock: trio.socket.SocketType) -> Connection | None:
-        identity = self._clients.identity_of(sock.getpeername()[0])
+        identity = self._clients.identity_of(peer_host(sock))
         assert identity is not None
         return _connection(sock, identity)
 

@@ -20,7 +20,7 @@ from zrepl_trio.config.addresses import HostPort
 from zrepl_trio.errors import ConnectFailed, Refused
 from zrepl_trio.transport.base import Connecter, Connection, Listener
 from zrepl_trio.transport.clients import ClientRefused, Door, Handler, limited, take_clients
-from zrepl_trio.transport.sockets import dial, limit, listening_at
+from zrepl_trio.transport.sockets import dial, limit, listening_at, peer_host
 from zrepl_trio.zfs.names import Identity
 
 __all__ = ["Certificates", "TlsConnecter", "TlsConnection", "TlsListener", "words"]
@@ -42,6 +42,8 @@ class Certificates:
     def context(self, *, serving: bool) -> ssl.SSLContext:
         """What they amount to, read now. Refused when one can't be read or they don't fit."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if serving else ssl.PROTOCOL_TLS_CLIENT)
+        # as Go does: the `ca` is trusted, also one that another authority has signed
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
         context.hostname_checks_common_name = False
@@ -238,7 +240,7 @@ class _Certified(Door):
         self._timeout_s = limit(timeout_s)
 
     def look(self, sock: trio.socket.SocketType) -> Mapping[str, object]:
-        return {"address": sock.getpeername()[0]}
+        return {"address": peer_host(sock)}
 
     async def admit(self, sock: trio.socket.SocketType) -> Connection | None:
         own = trio.socket.socket(fileno=sock.detach())

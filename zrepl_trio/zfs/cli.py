@@ -387,6 +387,17 @@ class CliZfs:
                     argv=child.argv,
                 )
 
+    def _check_not_running(self, program: Sequence[str]) -> None:
+        """A listing that hangs for good is not started once more at each run."""
+        for child in self._processes.stuck:
+            if child.argv == tuple(program):
+                raise DatasetBlocked(
+                    f"`{' '.join(program[:2])}` (pid {child.pid}) ignores SIGKILL, so it hangs in the "
+                    "kernel, and is not started again; look for pool errors with `zpool status` and in "
+                    "the kernel's log",
+                    argv=child.argv,
+                )
+
     async def _run(self, words: Sequence[str], *, dataset: str = "") -> Completed:
         """Run to the end, whatever the status."""
         self._check_not_blocked(dataset)
@@ -414,6 +425,7 @@ class CliZfs:
     ) -> T:
         """Run, parse the output as it comes, and give `result()` once it is whole."""
         program = self._program(words)
+        self._check_not_running(program)
         async with AsyncExitStack() as stack:
             opened = self._processes.open(program, stdout=Redirect.PIPE, dataset=dataset)
             try:

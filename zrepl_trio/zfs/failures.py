@@ -21,7 +21,14 @@ from zrepl_trio.errors import (
     ZfsError,
 )
 
-__all__ = ["RESUME_TOKEN", "failure", "idle_too_long", "missing_program", "unexpected_output"]
+__all__ = [
+    "RESUME_TOKEN",
+    "failure",
+    "idle_too_long",
+    "is_unforceable",
+    "missing_program",
+    "unexpected_output",
+]
 
 RESUME_TOKEN = re.compile(
     r"A resuming stream can be generated on the sending system by running:\s+zfs send -t (\S+)"
@@ -87,7 +94,8 @@ _TABLE = (
     _row(
         r"zfs receive -F cannot be used to destroy an encrypted filesystem",
         ReceiveRefused,
-        "destroy the unencrypted placeholder by hand, or receive under an encrypted parent",
+        "a placeholder steps aside for it at the next run; anything else is to be renamed or destroyed "
+        "by hand",
     ),
     _row(
         r"contains partially-complete state from",
@@ -193,6 +201,11 @@ def failure(argv: Sequence[str], status: int, stderr: str, *, dataset: str) -> Z
             dataset=dataset,
         )
     return ZfsError(text, argv=argv, status=status, stderr=stderr, dataset=dataset)
+
+
+def is_unforceable(error: Exception) -> bool:
+    """Whether zfs would not receive over what is there, even by force: see `endpoint.room`."""
+    return "zfs receive -F cannot be used to destroy an encrypted filesystem" in str(error)
 
 
 def idle_too_long(argv: Sequence[str], limit_s: float, *, dataset: str = "") -> ZfsError:

@@ -1,0 +1,69 @@
+"""Placeholders step aside for what zfs does not receive over them, and children keep their names."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.jobs.clocks import FollowingClock
+from tests.replication.notation import path
+from zrepl_trio.endpoint.room import bring_back, make_room
+from zrepl_trio.errors import ZfsError
+from zrepl_trio.zfs.memory import MemoryZfs
+from zrepl_trio.zfs.names import DatasetPath
+
+P = path("tank/p")
+ASIDE = path("tank/p.diverged-placeholder")
+
+
+@pytest.fixture
+async def zfs(autojump_clock: object) -> MemoryZfs:
+    made = MemoryZfs(rng=random.Random(1), clock=FollowingClock(), pools=["tank"])
+    for name in ("tank/p/a/b", "tank/p/c"):
+        made.add_filesystem(name)
+    return made
+
+
+async def names(zfs: MemoryZfs) -> set[str]:
+    return {str(dataset.path) for dataset in await zfs.datasets()} - {"tank"}
+
+
+BELOW = {"/a", "/a/b", "/c"}
+
+
+async def test_it_steps_aside_with_all_below_it_and_that_comes_back(zfs: MemoryZfs) -> None:
+    await make_room(zfs, P)
+    assert await names(zfs) == {ASIDE, *(f"{ASIDE}{each}" for each in BELOW)}
+    zfs.add_filesystem(P)  # what was received
+    await bring_back(zfs, P)
+    assert await names(zfs) == {P, *(f"{P}{each}" for each in BELOW)}
+    await bring_back(zfs, P)  # nothing to do
+
+
+async def test_if_nothing_came_it_is_as_it_was(zfs: MemoryZfs) -> None:
+    before = await names(zfs)
+    await make_room(zfs, P)
+    await bring_back(zfs, P)
+    assert await names(zfs) == before
+
+
+async def test_what_a_killed_daemon_left_aside_is_joined(zfs: MemoryZfs) -> None:
+    await make_room(zfs, P)
+    zfs.add_filesystem("tank/p/d")  # a child that was new made the placeholder again
+    await make_room(zfs, P)
+    assert await names(zfs) == {ASIDE, *(f"{ASIDE}{each}" for each in (*BELOW, "/d"))}
+
+
+async def test_what_cannot_come_back_waits_for_planning(
+    zfs: MemoryZfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_room(zfs, P)
+    zfs.add_filesystem(P)
+
+    async def refuse(_old: DatasetPath, _new: DatasetPath) -> None:
+        raise ZfsError("not now")
+
+    monkeypatch.setattr(zfs, "rename", refuse)
+    await bring_back(zfs, P)
+    assert ASIDE in await names(zfs)
