@@ -138,6 +138,17 @@ async def test_what_stands_in_the_way_is_told_instead_of_the_next_steps(
     assert text.endswith("First mend what is refused or cannot continue, and look again.")
 
 
+async def test_a_directory_that_zrepl_takes_and_we_do_not_is_told(
+    zfs: MemoryZfs, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o750)
+    report = await takeover(zfs, loaded(tmp_path))
+    assert any(f"run: chmod 0700 {tmp_path}" in text for text in report.refused)
+    assert not report.continues
+    tmp_path.chmod(0o700)
+    assert (await takeover(zfs, loaded(tmp_path))).refused == []
+
+
 async def test_it_does_not_look_beside_a_daemon(zfs: MemoryZfs, tmp_path: Path) -> None:
     from tests.control.test_alone import ZREPL, answering
 

@@ -9,11 +9,13 @@ PERIODIC = "{type: periodic, prefix: %s, interval: 1h}"
 MANUAL = "{type: manual}"
 
 
-def push(name: str, filesystems: str, snapshotting: str = MANUAL, keep: str = KEEP) -> str:
+def push(
+    name: str, filesystems: str, snapshotting: str = MANUAL, keep: str = KEEP, to: str = "b:1"
+) -> str:
     return f"""\
 - name: {name}
   type: push
-  connect: {{type: tcp, address: "b:1"}}
+  connect: {{type: tcp, address: "{to}"}}
   filesystems: {{{filesystems}}}
   snapshotting: {snapshotting}
   pruning: {{keep_sender: {keep}, keep_receiver: {KEEP}}}
@@ -46,7 +48,11 @@ def notes(*jobs: str) -> list[str]:
     "jobs",
     [
         # one takes snapshots, two send them to two places
-        (snap("s", '"tank<": true'), push("a", '"tank<": true'), push("b", '"tank<": true')),
+        (
+            snap("s", '"tank<": true'),
+            push("a", '"tank<": true'),
+            push("b", '"tank<": true', to="c:1"),
+        ),
         # neighbours
         (snap("s", '"tank<": true, "tank/b<": false'), snap("t", '"tank/b<": true')),
         (snap("s", '"tank": true'), snap("t", '"tank<": true, "tank": false')),
@@ -110,6 +116,14 @@ def test_what_gets_on_with_each_other(jobs: tuple[str, ...]) -> None:
             (SINK, snap("s", '"tank/backup/a": true')),
             "8:3: jobs[1].filesystems",
             "below tank/backup: snapshots taken there keep the replicas from being received",
+        ),
+        (
+            (
+                push("a", '"tank<": true'),
+                push("b", '"tank/a": true'),
+            ),
+            "11:3: jobs[1].filesystems",
+            "which job 'a' sends to the same place",
         ),
     ],
 )

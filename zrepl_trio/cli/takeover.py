@@ -26,6 +26,9 @@ from zrepl_trio.endpoint.takeover import (
     judge_source,
     of_other_jobs,
 )
+from zrepl_trio.errors import Refused
+from zrepl_trio.jobs.build import runtime_directory
+from zrepl_trio.transport.privatedir import check_private_directory
 from zrepl_trio.zfs.model import Dataset
 from zrepl_trio.zfs.names import DatasetPath, check_identity
 from zrepl_trio.zfs.port import Zfs
@@ -93,6 +96,15 @@ def takeover_command(config: Path | None, *, as_json: bool) -> ExitCode:
     return ExitCode.DONE if report.continues else ExitCode.FAILED
 
 
+def _not_private(config: Config) -> Iterator[str]:
+    """Directories of the daemon's that zrepl takes as they are, and this does not."""
+    for directory in (runtime_directory(config), str(config.global_.serve.stdinserver.sockdir)):
+        try:
+            check_private_directory(directory)
+        except Refused as error:
+            yield str(error)
+
+
 async def takeover(zfs: Zfs, loaded: LoadedConfig) -> Report:
     """The answer for this host; DaemonRunning while a daemon has the control socket."""
     socket = str(loaded.config.global_.control.sockpath)
@@ -102,7 +114,7 @@ async def takeover(zfs: Zfs, loaded: LoadedConfig) -> Report:
         socket=socket,
         notes=[str(note) for note in (*loaded.notes, *differences(loaded))],
         asleep=[str(each) for each in dormant(loaded)],
-        refused=[str(problem) for problem in unsupported(loaded)],
+        refused=[*(str(problem) for problem in unsupported(loaded)), *_not_private(loaded.config)],
         jobs=await survey_jobs(zfs, loaded.config),
         next=list(next_steps(loaded.config)),
     )

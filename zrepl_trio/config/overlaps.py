@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from zrepl_trio.config.explain import Loc
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
@@ -21,7 +21,13 @@ from zrepl_trio.config.rules import (
     KeepRule,
     ManualSnapshotting,
 )
-from zrepl_trio.config.transport import LocalConnect, LocalServe
+from zrepl_trio.config.transport import (
+    LocalConnect,
+    LocalServe,
+    SshStdinserverConnect,
+    TcpConnect,
+    TlsConnect,
+)
 from zrepl_trio.zfs.filter import FilesystemFilter
 
 __all__ = ["overlaps"]
@@ -30,6 +36,7 @@ _Receiving: TypeAlias = PullJob | SinkJob
 _Sending: TypeAlias = PushJob | SourceJob | SnapJob
 
 _UNDO = "and two jobs that receive into one place can undo each other's work"
+_SAME_REPLICA = "what one of them sends leaves the other's cursor behind, and their pruning works on the same replicas"
 _SOME_DAY = datetime(2020, 6, 1, tzinfo=UTC)
 
 
@@ -38,6 +45,7 @@ def overlaps(config: Config) -> Iterator[tuple[Loc, str]]:
     yield from _roots(config)
     yield from _replicas(config)
     yield from _snapshots(config)
+    yield from _destinations(config)
 
 
 def _roots(config: Config) -> Iterator[tuple[Loc, str]]:
@@ -72,6 +80,34 @@ def _replicas(config: Config) -> Iterator[tuple[Loc, str]]:
             else:
                 continue
             yield ("jobs", index, "filesystems"), f"{what}: {harm}; {instead}"
+
+
+def _destinations(config: Config) -> Iterator[tuple[Loc, str]]:
+    """Push jobs that send the same filesystems to the same client's place at the same sink."""
+    pushes = [(index, job) for index, job in enumerate(config.jobs) if isinstance(job, PushJob)]
+    for at, (index, job) in enumerate(pushes):
+        for _, other in pushes[:at]:
+            if _place(job) != _place(other):
+                continue
+            shared = job.filesystems.shared_with(other.filesystems)
+            if shared is not None:
+                what = f"lets in {shared}, which job {other.name!r} sends to the same place"
+                yield ("jobs", index, "filesystems"), f"{what}: {_SAME_REPLICA}"
+
+
+def _place(job: PushJob) -> tuple[object, ...]:
+    """Where it arrives, as whom; another key may well mean another client."""
+    match job.connect:
+        case LocalConnect(listener_name=name, client_identity=identity):
+            return ("local", name, identity)
+        case SshStdinserverConnect(host=host, user=user, port=port, identity_file=key):
+            return ("ssh", host, user, port, key)
+        case TlsConnect(address=address, cert=cert):
+            return ("tls", str(address), cert)
+        case TcpConnect(address=address):
+            return ("tcp", str(address))
+        case other:
+            assert_never(other)
 
 
 def _circles(sender: PushJob | SourceJob, receiver: _Receiving) -> bool:

@@ -12,7 +12,7 @@ import stat
 
 from zrepl_trio.errors import Refused
 
-__all__ = ["ensure_private_directory"]
+__all__ = ["check_private_directory", "ensure_private_directory"]
 
 _PRIVATE = 0o700
 _MAX_SYMLINKS = 40
@@ -44,6 +44,12 @@ def ensure_private_directory(path: str) -> None:
         raise Refused(
             f"{path} {_described(info)} gives group or others access; run: chmod 0700 {path}"
         )
+
+
+def check_private_directory(path: str) -> None:
+    """The same of a directory that is there, without making one."""
+    if os.path.exists(path):
+        ensure_private_directory(path)
 
 
 def _make(path: str, wanted: str) -> None:
