@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 from tests.docs.test_readme import parse_command
-from tests.support.docs import block
+from tests.support.docs import ROOT, block
 
 PAGE = "docs/takeover.md"
 OPTIONS = ",restrict ssh-ed25519 AAAA zrepl stdinserver"
@@ -31,10 +32,12 @@ def test_the_lines_of_authorized_keys_call_ours_and_nothing_else_changes(tmp_pat
     assert (tmp_path / "authorized_keys.zrepl").read_text().splitlines() == [*before, *others]
 
 
-def test_the_unit_runs_commands_that_exist() -> None:
-    lines = [line for line in block("unit", PAGE).splitlines() if line.startswith("Exec")]
-    assert len(lines) == 2
-    for line in lines:
-        program, *words = line.partition("=")[2].split()
-        assert program == "/usr/local/bin/zrepl-trio"
-        parse_command(words)
+def test_the_unit_runs_commands_that_exist_and_excludes_zrepl() -> None:
+    text = (ROOT / PAGE).read_text()
+    (path,) = re.findall(r"^cp (\S+) /etc/systemd/system/$", text, re.MULTILINE)
+    unit = (ROOT / path).read_text()
+    assert "Conflicts=zrepl.service" in unit
+    (line,) = [line for line in unit.splitlines() if line.startswith("Exec")]
+    program, *words = line.partition("=")[2].split()
+    assert program == "/usr/local/bin/zrepl-trio"
+    parse_command(words)

@@ -87,8 +87,15 @@ class TestEncryption:
 
     @pytest.mark.parametrize("raw", [None, False, True])
     def test_an_encrypted_replica_is_fine_anywhere(self, raw: bool | None) -> None:
-        for parent in (PLAIN, MARKED, sealed(PARENT)):
+        for parent in (PLAIN, MARKED):
             check(sealed(FS), parent=parent, top=sealed(TOP), raw=raw)
+        mine = PARENT if raw is False else FS
+        check(sealed(mine), parent=sealed(PARENT), top=sealed(TOP), raw=raw)
+
+    def test_a_plain_stream_has_its_parents_key(self) -> None:
+        with pytest.raises(PolicyBreach, match=f"encryptionroot is '{FS}'.*'{PARENT}' is demanded"):
+            check(sealed(FS), parent=sealed(PARENT), top=sealed(TOP), raw=False)
+        check(sealed(FS), parent=sealed(PARENT), top=sealed(TOP), raw=False, fresh=False)
 
     def test_a_raw_stream_in_clear_text(self) -> None:
         with pytest.raises(

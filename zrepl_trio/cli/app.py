@@ -207,6 +207,12 @@ def status(
         str | None,
         typer.Option("--job", metavar="JOB", help="Show this job alone.", show_default=False),
     ] = None,
+    delay: Annotated[
+        str | None,
+        typer.Option(
+            "--delay", "-d", help="zrepl's, for its interactive mode; of no use here.", hidden=True
+        ),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Show what the running daemon does: jobs, filesystems, steps, bytes, errors in full.
@@ -222,6 +228,7 @@ def status(
     """
     from zrepl_trio.cli.status import status_command, wants_raw
 
+    del delay
     raw = wants_raw(mode, as_json=json, job=job)
     status_command(chosen_config(ctx, config), as_json=raw, job=job)
 

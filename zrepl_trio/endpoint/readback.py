@@ -195,6 +195,13 @@ def check_received(
         )
     if not is_encrypted(ours) and ENCRYPTION not in what.rules.override:
         _check_clear_text(path, what, found, root)
+    parent = path.parent
+    if what.fresh and what.raw is False and parent is not None and is_encrypted(found[parent]):
+        # zfs encrypts it by the key of what it lies below, unless told otherwise
+        key, wanted = ours[_ROOT], found[parent][_ROOT].value
+        if ENCRYPTION not in what.rules.override and key.value != wanted:
+            action = "see by whose key it is encrypted, and destroy it if that is not what you want"
+            raise _breach(path, _ROOT, key, wanted, "a stream that is not raw", action)
     for name, wanted in what.rules.override.items():
         if not _in_force(name, wanted, ours[name]):
             action = f"run `zfs set {name}={wanted} {path}` and find out what keeps it from that"

@@ -144,6 +144,8 @@ class Attempt:
         self._memory.spoiled.clear()
         self._memory.modified.clear()
         plans = list(planned.plans)
+        for path in self._options.overrides.keys() - {plan.filesystem.path for plan in plans}:
+            log.warning("the sender offers no such filesystem to resolve", filesystem=str(path))
         for index, plan in enumerate(plans):
             path = plan.filesystem.path
             if not isinstance(plan, FilesystemPlan):
