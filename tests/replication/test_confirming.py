@@ -6,7 +6,8 @@ import pytest
 
 from tests.replication.notation import path, versions
 from tests.replication.pair import MIB, ROOT, Pair
-from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind, Protection, SendRequest
+from tests.replication.test_renames import side
+from zrepl_trio.endpoint.model import GuaranteeKind, Protection, SendRequest
 from zrepl_trio.errors import TransportError, ZfsError
 from zrepl_trio.replication.confirming import unconfirmed
 from zrepl_trio.replication.policy import DivergencePolicy, ReplicationOptions
@@ -33,6 +34,9 @@ NOTHING = GuaranteeKind.NOTHING
         ("@1,1 @2,2", "@1,1", Protection(), None),
         ("#a,1", "@a,1", Protection(), None),
         ("", "@1,1", Protection(), None),
+        # a base that is only a bookmark any more: nothing came that was not told of
+        (f"@1,1 @2,2 {CURSOR.format(3, 'src', 3)}", "@1,1 @2,2 @3,3", Protection(), None),
+        (f"@1,1 @2,2 {CURSOR.format(3, 'src', 3)}", "@1,1 @2,2", Protection(), "2"),
         ("@1,1 @2,2", "@2,2", Protection(incremental=NOTHING), None),
         ("@1,1", "@1,1", Protection(initial=NOTHING), None),
         ("@1,1 @2,2", "@2,2", Protection(initial=NOTHING), "2"),
@@ -48,19 +52,20 @@ def test_the_sender_knows_by_its_cursor(
 @pytest.mark.parametrize(
     ("sender", "receiver", "found"),
     [
-        ("t/a t/a/b", "t/a.diverged-T t/a t/a.diverged-T/b", {"t/a/b": "t/a.diverged-T/b"}),
-        ("t/a t/a/b", "t/a.diverged-T t/a.diverged-T/b", {"t/a/b": "t/a.diverged-T/b"}),
-        ("t/a t/a/b", "t/a.diverged-T t/a t/a/b t/a.diverged-T/b", {}),
-        ("t/a", "t/a.diverged-T t/a t/a.diverged-T/b", {}),
-        ("t/a t/a/b", "t/a t/a/b.diverged-T t/a.diverged-T/b.diverged-T", {}),
+        ("t/a=1 t/a/b=2", "t/a.diverged-T t/a=1 t/a.diverged-T/b=2", {"t/a/b": "t/a.diverged-T/b"}),
+        ("t/a=1 t/a/b=2", "t/a.diverged-T t/a.diverged-T/b=2", {"t/a/b": "t/a.diverged-T/b"}),
+        ("t/a t/a/b=2", "t/a.diverged-T t/a t/a/b=2 t/a.diverged-T/b=2", {}),
+        ("t/a", "t/a.diverged-T t/a t/a.diverged-T/b=2", {}),
+        ("t/a t/a/b=2", "t/a t/a/b.diverged-T t/a.diverged-T/b.diverged-T=2", {}),
+        # of another dataset, or of nobody knows which; the sender's own name
+        ("t/a t/a/b=3", "t/a.diverged-T t/a t/a.diverged-T/b=2", {}),
+        ("t/a t/a/b", "t/a.diverged-T t/a t/a.diverged-T/b", {}),
+        ("t/x t/x/b=2 t/x.diverged-T/b=2", "t/x t/x.diverged-T t/x.diverged-T/b=2", {}),
     ],
 )
-def test_a_replica_in_a_copy_is_known_by_its_name(
+def test_a_replica_in_a_copy_is_known_by_name_and_guid(
     sender: str, receiver: str, found: dict[str, str]
 ) -> None:
-    def side(names: str) -> list[Filesystem]:
-        return [Filesystem(path=path(name)) for name in names.split()]
-
     assert left_behind(side(sender), side(receiver)) == found
 
 

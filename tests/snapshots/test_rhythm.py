@@ -13,7 +13,7 @@ from tests.replication.notation import path
 from zrepl_trio.clock import local_zone
 from zrepl_trio.config.cron import CronSpec
 from zrepl_trio.snapshots.rhythm import newest_named, next_firing, sync_point
-from zrepl_trio.snapshots.waiting import RECHECK_S, wait_until
+from zrepl_trio.snapshots.waiting import RECHECK_S, Moment, until_shown
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
 NOW = datetime(2024, 5, 6, 12, tzinfo=UTC)
@@ -86,6 +86,7 @@ def test_a_time_of_day_is_one_of_the_local_zone_in_any_season() -> None:
     winter = datetime(2024, 10, 26, 12, tzinfo=UTC)
     assert firings("0 6 * * *", winter, 2) == ["27 05:00", "28 05:00"]
     assert firings("CRON_TZ=UTC 0 6 * * *", winter, 2) == ["27 06:00", "28 06:00"]
+    assert firings("CRON_TZ=Local 0 6 * * *", summer, 2) == ["31 04:00", "01 04:00"]
 
 
 def test_every_quarter_goes_on_through_the_hour_that_comes_twice() -> None:
@@ -109,22 +110,31 @@ def test_the_local_zone_has_its_rules(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_suspend_delays_by_one_recheck(autojump_clock: trio.abc.Clock) -> None:
     clock = FollowingClock()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait_until, clock.now() + timedelta(hours=1), clock)
+        nursery.start_soon(Moment.after(3600, clock).come, clock)
         await trio.sleep(5)
         clock.offset_s = 3600
     assert trio.current_time() <= 5 + RECHECK_S
 
 
-async def test_a_clock_set_back_delays_a_time_of_day_but_no_interval(
-    autojump_clock: trio.abc.Clock,
-) -> None:
+async def test_a_clock_set_back_puts_off_no_interval(autojump_clock: trio.abc.Clock) -> None:
+    clock = FollowingClock()
+    moment = Moment.after(600, clock)
+    clock.offset_s = -3600
+    await moment.come(clock)
+    assert trio.current_time() == pytest.approx(600, abs=RECHECK_S)
+
+
+async def test_a_time_of_day_comes_when_it_is_shown(autojump_clock: trio.abc.Clock) -> None:
     clock = FollowingClock()
     when = clock.now() + timedelta(minutes=10)
-    clock.offset_s = 0
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait_until, when, clock)
-        await trio.sleep(1)
-        clock.offset_s = -3600
-    assert trio.current_time() == pytest.approx(600, abs=RECHECK_S)
-    await wait_until(when, clock, by_wall_alone=True)
+
+        async def set_back() -> None:
+            await trio.sleep(300)
+            clock.offset_s = -3600
+
+        nursery.start_soon(set_back)
+        assert not await until_shown(when, clock)
+    assert trio.current_time() == pytest.approx(300, abs=RECHECK_S)
+    assert await until_shown(when, clock)
     assert trio.current_time() == pytest.approx(4200, abs=RECHECK_S)

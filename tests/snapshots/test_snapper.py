@@ -153,6 +153,32 @@ async def test_a_run_longer_than_the_interval_is_followed_at_once(
     assert host.told == [800, 1600, 2400]
 
 
+async def test_a_clock_set_back_during_a_run_puts_nothing_off(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host()
+
+    async def set_back(_dataset: DatasetPath, _name: str) -> None:
+        host.clock.offset_s -= 3600
+
+    monkeypatch.setattr(host.zfs, "snapshot", set_back)
+    async with host.running(600.0):
+        await trio.sleep(1500)
+    assert host.told == pytest.approx([0, 600, 1200], abs=10)
+
+
+async def test_a_clock_of_the_future_that_is_set_right_stops_no_cron(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    host = Host()
+    host.clock.offset_s = 10 * 86400
+    async with host.running("*/15 * * * *"):
+        await trio.sleep(60)
+        host.clock.offset_s = 0
+        await trio.sleep(1900)
+    assert host.told == pytest.approx([900, 1800], abs=10)
+
+
 async def test_cron_takes_them_at_its_times(autojump_clock: trio.abc.Clock) -> None:
     host = Host()
     async with host.running("*/15 * * * *") as snapper:
@@ -175,7 +201,10 @@ async def test_times_that_pass_during_a_run_are_skipped_and_told(
         await trio.sleep(2200)
         assert snapper.report.skipped == 1
         assert snapper.report.next_at == datetime(2024, 5, 6, 12, 45, tzinfo=UTC)
-    assert host.told == [2100]
+        monkeypatch.undo()
+        await trio.sleep(900)
+        assert snapper.report.skipped == 0
+    assert host.told == [2100, 2700]
 
 
 async def test_a_second_snapshot_of_the_same_name_is_an_error_that_names_both(

@@ -87,7 +87,7 @@ class CronSpec:
 
     def times_after(self, now: datetime) -> Iterator[datetime]:
         """The firing times after `now` (aware), in the spec's zone or, without one, in `now`'s."""
-        zone: tzinfo | None = load_zone(self.zone) if self.zone is not None else now.tzinfo
+        zone = (load_zone(self.zone) if self.zone is not None else None) or now.tzinfo
         return CronSim(self.expression, now.astimezone(zone))
 
 

@@ -157,6 +157,13 @@ def after_confirmation(
         # a running send's `from_` may have this and no tentative one
         *(cursor_name(dataset, v.guid, job) for v in in_use),
     }
+    if kind is not GuaranteeKind.NOTHING:
+        # of what another client of the job has: a cursor never moves back
+        keep_bookmarks |= {
+            v.name
+            for v in cursors_of(versions, job, [CursorKind.CURSOR])
+            if v.createtxg > to.createtxg
+        }
     tag = step_tag(job)
     return Changes(
         tag=tag,

@@ -57,7 +57,8 @@ async def roll_back(zfs: Zfs, path: DatasetPath, job: str, request: ResolveReque
         await zfs.hold(path, [base.name], tag)
         await zfs.release(path, [hold.snapshot for hold in holds], tag)
     await zfs.abort_receive(path)
-    await zfs.rollback(path, base.name)
+    # what came since this look is not ours to destroy
+    await zfs.rollback(path, base.name, destroy_newer=bool(newer))
     gone = ", ".join(version.relative for version in newer) or "what was written"
     return f"{path} was rolled back to @{base.name}; destroyed: {gone}"
 

@@ -24,8 +24,8 @@ def unconfirmed(
     and the holds of the step, would stay until the next snapshot comes.
     """
     here = [v for v in in_order(sender) if v.is_snapshot]
-    guids = {v.guid for v in receiver if v.is_snapshot}
-    if not here or here[-1].guid not in guids:
+    there = [v for v in in_order(receiver) if v.is_snapshot]
+    if not here or not there or here[-1].guid != there[-1].guid:
         return None
     to = here[-1]
     from_ = here[-2] if len(here) > 1 else None

@@ -106,6 +106,7 @@ class Attempt:
         self._budgets: dict[DatasetPath, Budget] = {}
         self._classes: set[ErrorClass] = set()
         self._link = ""
+        self._dropped_with_rename: set[DatasetPath] = set()
 
     async def run(self) -> AttemptResult:
         """Plan and work. Whatever concerns ZFS, the peer or the link ends up in the result and
@@ -168,19 +169,25 @@ class Attempt:
 
     async def _confirm_earlier(self) -> None:
         """Tell the sender again of steps it could not be told of in an earlier attempt."""
+        gone: ZreplError | None = None
         for path, request in list(self._memory.unconfirmed.items()):
             try:
+                if gone is not None:
+                    raise gone
                 await self._confirm(request)
             except* ZreplError as group:
                 error = main_error(leaves(group))
                 if path in self._plans:
-                    del self._plans[path]
+                    if self._plans.pop(path).rename is not None:
+                        self._dropped_with_rename.add(path)
                     self._failed(path, error, _UNCONFIRMED)
+                if classify(error) is ErrorClass.RECONNECT:
+                    gone = error
 
     async def _resolve(self) -> None:
         """Have the receiver rename what follows the sender's names, and settle the conflicts that the
         job's policy covers, parents first."""
-        not_renamed: set[DatasetPath] = set()
+        not_renamed = self._dropped_with_rename
         for path, plan in list(self._plans.items()):
             try:
                 for other in {plan.after, *path.ancestors()} & not_renamed:

@@ -179,7 +179,13 @@ def plan_filesystem(
             "  next: rename or destroy the replica on the receiver, or leave the filesystem out",
         )
     note = ""
-    if token is not None and receiver is not None and receiver.filesystem.resume_token:
+    settles = refused and divergence is not DivergencePolicy.FAIL
+    if (
+        token is not None
+        and not settles
+        and receiver is not None
+        and receiver.filesystem.resume_token
+    ):
         resumed = _resumed(sender, receiver, token)
         if isinstance(resumed, Step):
             later = [

@@ -102,6 +102,19 @@ async def plan_all(
             options=options,
             refused=ours.path in modified,
         )
+        if replica is not None and _does_not_fit(plan):
+            # somebody may have given it its name on purpose, to have the filesystem sent anew
+            theirs = replica = None
+            receiver_versions[ours.path] = []
+            plan = _plan(
+                ours,
+                None,
+                sender_versions,
+                receiver_versions,
+                token=None,
+                options=options,
+                refused=False,
+            )
         if isinstance(plan, FilesystemPlan) and replica is not None:
             there = receiver_versions[ours.path]
             assert not isinstance(there, ZreplError)
@@ -126,6 +139,10 @@ async def plan_all(
             coming.add(ours.path)
         plans.append(_placed(plan, place))
     return RunPlan(plans=tuple(plans), received=frozenset(each.path for each in received))
+
+
+def _does_not_fit(plan: Plan) -> bool:
+    return plan.conflict is not None and (isinstance(plan, Refusal) or plan.resolve is not None)
 
 
 def _plan(

@@ -45,10 +45,12 @@ def left_behind(
 ) -> dict[DatasetPath, DatasetPath]:
     """The sender's filesystems whose replica is inside a copy that was set aside, and where: the one
     above was renamed, and who did it was killed before he brought this one back."""
-    theirs = {each.path for each in receiver}
+    sender = list(sender)
+    ours = {each.path for each in sender}
+    theirs = {each.path: each.dataset_guid for each in receiver}
     found: dict[DatasetPath, DatasetPath] = {}
     for path in theirs:
-        if SET_ASIDE not in path:
+        if SET_ASIDE not in path or path in ours:
             continue
         parts = path.components
         right = "/".join([*(part.partition(SET_ASIDE)[0] for part in parts[:-1]), parts[-1]])
@@ -59,7 +61,10 @@ def left_behind(
     return {
         each.path: found[each.path]
         for each in sender
-        if each.path in found and each.path not in theirs
+        if each.path in found
+        and each.path not in theirs
+        and each.dataset_guid is not None
+        and each.dataset_guid == theirs[found[each.path]]
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from functools import partial
 
 import structlog
@@ -27,7 +27,7 @@ from zrepl_trio.snapshots.report import (
     TakenSnapshot,
 )
 from zrepl_trio.snapshots.rhythm import newest_named, next_firing, sync_point
-from zrepl_trio.snapshots.waiting import wait_until
+from zrepl_trio.snapshots.waiting import Moment, until_shown
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
@@ -64,11 +64,12 @@ class Snapper:
         self._local = local
         kind = "cron" if isinstance(rhythm, CronSpec) else "periodic"
         self._report = SnapperReport(kind=kind)
+        self._progress: list[TakenSnapshot] = []
 
     @property
     def report(self) -> SnapperReport:
         """What it does now, and what became of the last run."""
-        return self._report
+        return replace(self._report, progress=tuple(self._progress))
 
     async def run(self, taken: Callable[[], None]) -> None:
         """Until cancelled; `taken` is called after each run, whatever became of it."""
@@ -81,30 +82,31 @@ class Snapper:
             self._show(state=SnapperState.STOPPED, next_at=None)
 
     async def _by_interval(self, interval_s: float, taken: Callable[[], None]) -> None:
-        interval = timedelta(seconds=interval_s)
-        started = self._clock.now()
+        first = Moment.after(interval_s, self._clock)
         self._show(state=SnapperState.SYNC_UP, next_at=None)
         try:
-            first = await self._sync_point(interval_s)
+            first = Moment.at(await self._sync_point(interval_s), self._clock)
         except ZfsError as error:
             log.error("cannot find the rhythm of the snapshots that are there", err=str(error))  # noqa: TRY400 - zfs's words say it all
-            first = started + interval
             self._show(state=SnapperState.SYNC_UP_ERROR_WAIT, error=str(error))
-        self._show(next_at=first)
-        await wait_until(first, self._clock)
+        self._show(next_at=first.wall)
+        await first.come(self._clock)
         while True:
-            begun = self._clock.now()
+            following = Moment.after(interval_s, self._clock)
             await self._take()
             taken()
-            self._rest(begun + interval)
-            await wait_until(begun + interval, self._clock)
+            self._rest(following.wall)
+            await following.come(self._clock)
 
     async def _by_cron(self, spec: CronSpec, taken: Callable[[], None]) -> None:
         after = self._clock.now()
         while True:
             due = next_firing(spec, after, self._local())
             self._rest(due)
-            await wait_until(due, self._clock, by_wall_alone=True)
+            if not await until_shown(due, self._clock):
+                log.warning("the clock was set back; the next time is looked for anew")
+                after = self._clock.now()
+                continue
             await self._take()
             taken()
             after = self._clock.now()
@@ -138,7 +140,8 @@ class Snapper:
         return point.at
 
     async def _take(self) -> None:
-        self._show(state=SnapperState.PLANNING, next_at=None, error="", progress=())
+        self._show(state=SnapperState.PLANNING, next_at=None, error="", skipped=0)
+        self._progress = []
         try:
             paths = await self._admitted()
         except ZfsError as error:
@@ -152,10 +155,8 @@ class Snapper:
                 )
         if not paths:
             log.warning("there is no filesystem to snapshot: does the job's filter admit any?")
-        self._show(
-            state=SnapperState.SNAPSHOTTING,
-            progress=tuple(TakenSnapshot(path=path) for path in paths),
-        )
+        self._progress = [TakenSnapshot(path=path) for path in paths]
+        self._show(state=SnapperState.SNAPSHOTTING)
         for index, path in enumerate(paths):
             await self._take_one(index, path)
         await trio.lowlevel.checkpoint()
@@ -165,7 +166,7 @@ class Snapper:
         each = TakenSnapshot(
             path=path, state=FilesystemState.STARTED, name=self._naming.name(now), started=now
         )
-        self._put(index, each)
+        self._progress[index] = each
         take = partial(self._zfs.snapshot, path, each.name)
         steps = await run_around(self._hooks, path, each.name, take)
         wrong = [step for step in steps if step.state is StepState.ERROR]
@@ -186,20 +187,15 @@ class Snapper:
             each = replace(each, state=FilesystemState.ERROR, error="; ".join(texts))
         else:
             each = replace(each, state=FilesystemState.DONE)
-        self._put(index, replace(each, done=self._clock.now()))
+        self._progress[index] = replace(each, done=self._clock.now())
 
     async def _admitted(self) -> list[DatasetPath]:
         return [d.path for d in await self._zfs.datasets() if self._filter.admits(d.path)]
 
     def _rest(self, until: datetime) -> None:
-        failed = bool(self._report.errors)
+        failed = bool(self.report.errors)
         state = SnapperState.ERROR_WAIT if failed else SnapperState.WAITING
         self._show(state=state, next_at=until)
-
-    def _put(self, index: int, each: TakenSnapshot) -> None:
-        progress = list(self._report.progress)
-        progress[index] = each
-        self._show(progress=tuple(progress))
 
     def _show(self, **changes: object) -> None:
         self._report = replace(self._report, **changes)  # type: ignore[arg-type]

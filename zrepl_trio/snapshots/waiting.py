@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import trio
 
 from zrepl_trio.clock import WallClock
 
-__all__ = ["RECHECK_S", "wait_until"]
+__all__ = ["RECHECK_S", "Moment", "until_shown"]
 
 RECHECK_S = 10.0
 """How late a suspend or a set clock may make it (behaviour reference 6.1)."""
 
 
-async def wait_until(when: datetime, clock: WallClock, *, by_wall_alone: bool = False) -> None:
-    """Return once it is `when`: by the wall clock, or by as much time as it was away from now, so that a
-    clock that is set back does not double an interval; not for a time of day."""
-    due_mono = trio.current_time() + (when - clock.now()).total_seconds()
-    while True:
-        left_s = (when - clock.now()).total_seconds()
-        if not by_wall_alone:
-            left_s = min(left_s, due_mono - trio.current_time())
-        if left_s <= 0:
-            return
-        await trio.sleep(min(left_s, RECHECK_S))
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment to come, by the wall clock and by trio's: whichever gets there first, so that neither a
+    suspend nor a clock that is set puts it off."""
+
+    wall: datetime
+    mono: float
+
+    @classmethod
+    def after(cls, seconds: float, clock: WallClock) -> Moment:
+        """So many seconds from now."""
+        return cls(clock.now() + timedelta(seconds=seconds), trio.current_time() + seconds)
+
+    @classmethod
+    def at(cls, when: datetime, clock: WallClock) -> Moment:
+        """When the wall clock shows this, as it goes now."""
+        return cls(when, trio.current_time() + (when - clock.now()).total_seconds())
+
+    async def come(self, clock: WallClock) -> None:
+        """Return once it is there."""
+        while True:
+            left_s = min((self.wall - clock.now()).total_seconds(), self.mono - trio.current_time())
+            if left_s <= 0:
+                return
+            await trio.sleep(min(left_s, RECHECK_S))
+
+
+async def until_shown(when: datetime, clock: WallClock) -> bool:
+    """Wait until the wall clock shows `when`, a time of day; False as soon as it was set back by more
+    than a recheck, since then another time may come first."""
+    before = clock.now()
+    while (now := clock.now()) < when:
+        if (before - now).total_seconds() > RECHECK_S:
+            return False
+        before = now
+        await trio.sleep(min((when - now).total_seconds(), RECHECK_S))
+    return True

@@ -153,8 +153,8 @@ def release(snapshots: Iterable[str], tag: str) -> Argv:
     return ("zfs", "release", tag, *snapshots)
 
 
-def rollback(path: DatasetPath, name: str) -> Argv:
-    return ("zfs", "rollback", "-r", f"{path}@{name}")
+def rollback(path: DatasetPath, name: str, *, destroy_newer: bool) -> Argv:
+    return ("zfs", "rollback", *(("-r",) if destroy_newer else ()), f"{path}@{name}")
 
 
 def rename(old: DatasetPath, new: DatasetPath) -> Argv:

@@ -158,8 +158,10 @@ class CliZfs:
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         await self._do(argv.snapshot(path, name), path)
 
-    async def rollback(self, path: DatasetPath, snapshot: str) -> None:
-        await self._do(argv.rollback(path, snapshot), path)
+    async def rollback(
+        self, path: DatasetPath, snapshot: str, *, destroy_newer: bool = True
+    ) -> None:
+        await self._do(argv.rollback(path, snapshot, destroy_newer=destroy_newer), path)
 
     async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
         if snapshot.is_snapshot:

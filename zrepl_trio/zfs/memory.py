@@ -310,10 +310,12 @@ class MemoryZfs:
         for path, names in snapshots.items():
             await self.release(path, names, tag)
 
-    async def rollback(self, path: DatasetPath, snapshot: str) -> None:
+    async def rollback(
+        self, path: DatasetPath, snapshot: str, *, destroy_newer: bool = True
+    ) -> None:
         await self._enter("rollback", path)
-        with self._words(argv.rollback(path, snapshot), path):
-            dataset, _ = self.world.rollback(path, snapshot, recursive=True)
+        with self._words(argv.rollback(path, snapshot, destroy_newer=destroy_newer), path):
+            dataset, _ = self.world.rollback(path, snapshot, recursive=destroy_newer)
         dataset.live = dict(files_of(dataset.snapshots[snapshot].content))
 
     async def abort_receive(self, path: DatasetPath) -> None:

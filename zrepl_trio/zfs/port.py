@@ -138,8 +138,11 @@ class Zfs(Protocol):
     async def release_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
         """`release` likewise."""
 
-    async def rollback(self, path: DatasetPath, snapshot: str) -> None:
-        """`zfs rollback -r`: destroys what is newer. For placeholders only."""
+    async def rollback(
+        self, path: DatasetPath, snapshot: str, *, destroy_newer: bool = True
+    ) -> None:
+        """`zfs rollback`: what was written since is lost. Newer snapshots and bookmarks are destroyed by
+        `-r`; without `destroy_newer` zfs refuses where there are any."""
 
     async def abort_receive(self, path: DatasetPath) -> None:
         """Drop partly received state (`zfs recv -A`). Idempotent."""
