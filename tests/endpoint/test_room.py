@@ -9,7 +9,7 @@ import pytest
 from tests.jobs.clocks import FollowingClock
 from tests.replication.notation import path
 from zrepl_trio.endpoint.room import bring_back, make_room
-from zrepl_trio.errors import ZfsError
+from zrepl_trio.errors import Refused, ZfsError
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -39,6 +39,16 @@ async def test_it_steps_aside_with_all_below_it_and_that_comes_back(zfs: MemoryZ
     await bring_back(zfs, P)
     assert await names(zfs) == {P, *(f"{P}{each}" for each in BELOW)}
     await bring_back(zfs, P)  # nothing to do
+
+
+async def test_a_name_that_is_too_long_for_that_is_refused_and_else_no_matter(
+    zfs: MemoryZfs,
+) -> None:
+    long = zfs.add_filesystem(f"tank/{'x' * 245}")
+    with pytest.raises(Refused, match="too long a name"):
+        await make_room(zfs, long)
+    await bring_back(zfs, long)
+    assert long in await names(zfs)
 
 
 async def test_if_nothing_came_it_is_as_it_was(zfs: MemoryZfs) -> None:

@@ -29,13 +29,11 @@ from zrepl_trio.endpoint.placeholders import (
 )
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
 from zrepl_trio.endpoint.readback import (
-    ORIGIN,
     SNAPSHOT_PROPERTIES,
     Received,
     check_guid,
     check_range,
     check_received,
-    is_clone,
     is_encrypted,
     properties_to_read,
     read_back,
@@ -47,11 +45,10 @@ from zrepl_trio.endpoint.received_properties import (
 )
 from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.endpoint.resolving import follow_name, roll_back, set_aside
-from zrepl_trio.endpoint.room import bring_back, make_room
+from zrepl_trio.endpoint.room import bring_back, empty_placeholder, make_room
+from zrepl_trio.endpoint.strangers import check_nothing_below, drop_clone
 from zrepl_trio.errors import (
-    DatasetBusy,
     DatasetNotFound,
-    PolicyBreach,
     Refused,
     ZfsError,
     ZreplError,
@@ -257,7 +254,7 @@ class Receiver:
         forced = over_placeholder
         if over_placeholder and not resuming:
             assert target is not None
-            await self._empty(path)
+            await empty_placeholder(self._zfs, path)
             if request.raw or target.encrypted or path in self._unforced:
                 await make_room(self._zfs, path)
                 forced = False
@@ -292,7 +289,7 @@ class Receiver:
             if request.between:
                 await self._hold_part(path, request, kind)
             elif first:
-                await self._drop_clone(path)
+                await drop_clone(self._zfs, path)
             if over_placeholder and not forced:
                 with trio.CancelScope(shield=True):
                     await bring_back(self._zfs, path)
@@ -302,7 +299,7 @@ class Receiver:
             self._remembered.forget(path)
             announced = (*request.between, request.to)
             check_range(path, announced, before, await self._zfs.versions(path))
-            await self._check_nothing_below(path)
+            await check_nothing_below(self._zfs, path, self._here or ())
         received = await self._settle(
             path,
             request.to,
@@ -352,15 +349,6 @@ class Receiver:
     async def _has_snapshots(self, path: DatasetPath) -> bool:
         return any(version.is_snapshot for version in await self._zfs.versions(path))
 
-    async def _drop_clone(self, path: DatasetPath) -> None:
-        """What came of a stream is not kept if that made it a clone: see `check_received`."""
-        try:
-            if is_clone(await self._zfs.properties(path, [ORIGIN])):
-                log.warning("a part of a clone is dropped", filesystem=str(path))
-                await self._zfs.abort_receive(path)
-        except ZfsError as error:
-            log.debug("nothing is kept, or it cannot be told", filesystem=str(path), err=str(error))
-
     async def _prepared(self, path: DatasetPath, *, clear: bool) -> Dataset | None:
         """The target as it is once its parents exist and unwanted partial state is gone."""
         target = await self._zfs.dataset(path)
@@ -372,28 +360,6 @@ class Receiver:
             # a replica that was never received whole goes away with its state
             target = await self._zfs.dataset(path)
         return target
-
-    async def _empty(self, path: DatasetPath) -> None:
-        """Remove a placeholder's snapshots (of a recursive snapshot, say): `zfs recv -F` of a
-        full stream wants none. A held one stops us: data that somebody wants is no placeholder's.
-        """
-        snapshots = [v for v in await self._zfs.versions(path) if v.is_snapshot]
-        if held := [v.name for v in snapshots if v.userrefs]:
-            raise DatasetBusy(
-                f"{path} is marked as a placeholder but its snapshots are held: "
-                f"{', '.join(held)}; see `zfs holds`, and if it holds real data run "
-                f"`zfs set {PLACEHOLDER}={NO_LONGER} {path}`",
-                dataset=path,
-            )
-        if not snapshots:
-            return
-        results = await self._zfs.destroy_snapshots(path, [v.name for v in snapshots])
-        if failed := [result for result in results if result.error]:
-            raise DatasetBusy(
-                f"{path}: cannot receive over the placeholder: its snapshot "
-                f"{failed[0].name} cannot be destroyed: {failed[0].error}",
-                dataset=path,
-            )
 
     def _local_properties(
         self, request: ReceiveRequest, *, over_placeholder: bool
@@ -433,17 +399,6 @@ class Receiver:
         why = cause(args.dataset, stream=failed, sink_broken=broken, receive=refused)
         if why is not None:
             raise why
-
-    async def _check_nothing_below(self, path: DatasetPath) -> None:
-        """zfs takes a range into the dataset, so a hostile sender could have it make others below."""
-        here = self._here or set()
-        strangers = [d.path for d in await self._zfs.datasets([path]) if d.path not in here]
-        if strangers:
-            raise PolicyBreach(
-                f"{path}: {', '.join(strangers)} appeared while several snapshots were received, which "
-                "may have held more than was announced: see what is in it, and destroy it if nobody "
-                "made it; the next run goes on beside it"
-            )
 
     async def _settle(
         self, path: DatasetPath, to: FilesystemVersion, what: Received

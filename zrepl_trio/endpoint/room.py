@@ -10,17 +10,46 @@ from __future__ import annotations
 import structlog
 
 from zrepl_trio.endpoint.model import SET_ASIDE
-from zrepl_trio.errors import ZfsError
-from zrepl_trio.zfs.names import DatasetPath
+from zrepl_trio.endpoint.placeholders import NO_LONGER
+from zrepl_trio.errors import DatasetBusy, Refused, ZfsError
+from zrepl_trio.zfs.argv import PLACEHOLDER
+from zrepl_trio.zfs.names import DatasetPath, InvalidName
 from zrepl_trio.zfs.port import Zfs
 
-__all__ = ["bring_back", "make_room"]
+__all__ = ["bring_back", "empty_placeholder", "make_room"]
 
 log = structlog.get_logger()
 
 
-def _aside(path: DatasetPath) -> DatasetPath:
-    return DatasetPath.parse(f"{path}{SET_ASIDE}placeholder")
+async def empty_placeholder(zfs: Zfs, path: DatasetPath) -> None:
+    """Remove a placeholder's snapshots (of a recursive snapshot, say): `zfs recv -F` of a
+    full stream wants none. A held one stops us: data that somebody wants is no placeholder's.
+    """
+    snapshots = [v for v in await zfs.versions(path) if v.is_snapshot]
+    if held := [v.name for v in snapshots if v.userrefs]:
+        raise DatasetBusy(
+            f"{path} is marked as a placeholder but its snapshots are held: "
+            f"{', '.join(held)}; see `zfs holds`, and if it holds real data run "
+            f"`zfs set {PLACEHOLDER}={NO_LONGER} {path}`",
+            dataset=path,
+        )
+    if not snapshots:
+        return
+    results = await zfs.destroy_snapshots(path, [v.name for v in snapshots])
+    if failed := [result for result in results if result.error]:
+        raise DatasetBusy(
+            f"{path}: cannot receive over the placeholder: its snapshot "
+            f"{failed[0].name} cannot be destroyed: {failed[0].error}",
+            dataset=path,
+        )
+
+
+def _aside(path: DatasetPath) -> DatasetPath | None:
+    """The name that the placeholder has meanwhile; None when it would be too long."""
+    try:
+        return DatasetPath.parse(f"{path}{SET_ASIDE}placeholder")
+    except InvalidName:
+        return None
 
 
 async def _children(zfs: Zfs, path: DatasetPath) -> list[DatasetPath]:
@@ -36,6 +65,11 @@ async def _move_children(zfs: Zfs, source: DatasetPath, target: DatasetPath) -> 
 async def make_room(zfs: Zfs, path: DatasetPath) -> None:
     """The placeholder `path`, without snapshots, steps aside; afterwards nothing is there."""
     aside = _aside(path)
+    if aside is None:
+        raise Refused(
+            f"{path}: its placeholder would have to step aside for what is received, and has too long a "
+            "name for that: use a shorter root_fs"
+        )
     log.info("the placeholder steps aside for what is received", filesystem=str(path))
     if await zfs.dataset(aside) is None:
         await zfs.rename(path, aside)
@@ -48,6 +82,8 @@ async def bring_back(zfs: Zfs, path: DatasetPath) -> None:
     """After a receive that made, or did not make, `path`: what stepped aside for it is back, if it can be.
     What goes wrong is only logged: planning sees to it."""
     aside = _aside(path)
+    if aside is None:
+        return
     try:
         if await zfs.dataset(aside) is None:
             return

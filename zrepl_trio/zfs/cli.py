@@ -17,6 +17,7 @@ from zrepl_trio.errors import DatasetBlocked, DatasetExists, DatasetNotFound, Zf
 from zrepl_trio.process import Completed, Processes, Redirect
 from zrepl_trio.zfs import argv, streams
 from zrepl_trio.zfs.batches import chunked, destroy_failures, harmless_refusals
+from zrepl_trio.zfs.blocked import check_not_blocked, check_not_running
 from zrepl_trio.zfs.failures import failure, idle_too_long, missing_program, unexpected_output
 from zrepl_trio.zfs.features import detect_features
 from zrepl_trio.zfs.limits import ZfsLimits
@@ -93,7 +94,7 @@ class CliZfs:
         return list(found.values())
 
     async def dataset(self, path: DatasetPath) -> Dataset | None:
-        self._check_not_blocked(path)
+        check_not_blocked(self._processes, path)
         rows = DatasetRows()
         try:
             found = await self._stream(argv.list_dataset(path), rows, rows.result, dataset=path)
@@ -104,7 +105,7 @@ class CliZfs:
         return found[0]
 
     async def versions(self, path: DatasetPath) -> list[FilesystemVersion]:
-        self._check_not_blocked(path)
+        check_not_blocked(self._processes, path)
         rows = VersionRows()
         words = argv.list_versions(path)
         found = await self._stream(words, rows, rows.result, dataset=path)
@@ -131,7 +132,7 @@ class CliZfs:
     ) -> dict[str, dict[str, Property]]:
         rows = PropertyRows(names)
         words = argv.get_properties(paths, names)
-        self._check_not_blocked(paths[0])
+        check_not_blocked(self._processes, paths[0])
         await self._stream(words, rows, lambda: None, dataset=paths[0])
         for path in paths:
             missing = [name for name in names if name not in rows.of(path)]
@@ -149,7 +150,7 @@ class CliZfs:
         await self._do(argv.create_filesystem(path, properties), path)
 
     async def rename(self, old: DatasetPath, new: DatasetPath) -> None:
-        self._check_not_blocked(new)
+        check_not_blocked(self._processes, new)
         await self._do(argv.rename(old, new), old)
 
     async def destroy_filesystem(self, path: DatasetPath) -> None:
@@ -239,7 +240,7 @@ class CliZfs:
     ) -> dict[DatasetPath, list[Hold]]:
         wanted = {f"{path}@{name}": (path, name) for path, of in snapshots.items() for name in of}
         for path in snapshots:
-            self._check_not_blocked(path)
+            check_not_blocked(self._processes, path)
         one = next(iter(snapshots), "") if len(snapshots) == 1 else ""
         found: dict[DatasetPath, list[Hold]] = {}
         for batch in chunked(list(wanted), 0):
@@ -286,7 +287,7 @@ class CliZfs:
     ) -> bool:
         """Whether it went well; if not, each dataset by itself gets its own reason."""
         for path in snapshots:
-            self._check_not_blocked(path)
+            check_not_blocked(self._processes, path)
         full = [name for path, names in snapshots.items() for name in _full(path, names)]
         for batch in chunked(full, 0):
             if (await self._run(words(batch, tag))).status != 0:
@@ -354,7 +355,7 @@ class CliZfs:
 
     @asynccontextmanager
     async def _open_send(self, args: SendArgs) -> AsyncIterator[ZfsSend]:
-        self._check_not_blocked(args.dataset)
+        check_not_blocked(self._processes, args.dataset)
         words = self._program(argv.send(args))
         async with streams.open_send(
             self._processes, words, args.dataset, self._limits.stream_s
@@ -366,7 +367,7 @@ class CliZfs:
 
     @asynccontextmanager
     async def _open_receive(self, args: ReceiveArgs) -> AsyncIterator[ZfsReceive]:
-        self._check_not_blocked(args.dataset)
+        check_not_blocked(self._processes, args.dataset)
         words = self._program(argv.receive(args))
         async with streams.open_receive(
             self._processes, words, args.dataset, self._limits.stream_s
@@ -378,31 +379,9 @@ class CliZfs:
     def _program(self, words: argv.Argv) -> tuple[str, ...]:
         return (self._zfs, *words[1:])
 
-    def _check_not_blocked(self, dataset: str) -> None:
-        for child in self._processes.stuck:
-            if dataset and child.dataset == dataset:
-                raise DatasetBlocked(
-                    f"{dataset}: an earlier `{' '.join(child.argv[:2])}` (pid {child.pid}) ignores"
-                    " SIGKILL, so it hangs in the kernel; look for pool errors with `zpool status`"
-                    " and in the kernel's log",
-                    dataset=dataset,
-                    argv=child.argv,
-                )
-
-    def _check_not_running(self, program: Sequence[str]) -> None:
-        """A listing that hangs for good is not started once more at each run."""
-        for child in self._processes.stuck:
-            if child.argv == tuple(program):
-                raise DatasetBlocked(
-                    f"`{' '.join(program[:2])}` (pid {child.pid}) ignores SIGKILL, so it hangs in the "
-                    "kernel, and is not started again; look for pool errors with `zpool status` and in "
-                    "the kernel's log",
-                    argv=child.argv,
-                )
-
     async def _run(self, words: Sequence[str], *, dataset: str = "") -> Completed:
         """Run to the end, whatever the status."""
-        self._check_not_blocked(dataset)
+        check_not_blocked(self._processes, dataset)
         program = (self._zfs, *words[1:])
         try:
             with trio.fail_after(self._limits.command_s):
@@ -427,7 +406,7 @@ class CliZfs:
     ) -> T:
         """Run, parse the output as it comes, and give `result()` once it is whole."""
         program = self._program(words)
-        self._check_not_running(program)
+        check_not_running(self._processes, program)
         async with AsyncExitStack() as stack:
             opened = self._processes.open(program, stdout=Redirect.PIPE, dataset=dataset)
             try:
