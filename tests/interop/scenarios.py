@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
+import sys
+import termios
 from contextlib import suppress
 
 import psutil
@@ -114,6 +118,15 @@ def range_cut_and_resumed(pair: Pair) -> None:
     same(pair)
 
 
+def _pending(process: psutil.Process) -> int:
+    """Bytes in the pipe that is its stdin."""
+    fd = os.open(f"/proc/{process.pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+    finally:
+        os.close(fd)
+
+
 def killed_in_mid_transfer(pair: Pair, victim: str, *, in_range: bool = False) -> None:
     """One of the processes gets kill -9; the next run converges and resumes.
 
@@ -144,6 +157,8 @@ def killed_in_mid_transfer(pair: Pair, victim: str, *, in_range: bool = False) -
             "passive": psutil.Process(pair.passive.process.pid),
             "active": psutil.Process(pair.active.process.pid),
         }
+        # what came is in zfs's hands, however busy the machine is
+        until(lambda: _pending(recv) == 0, "zfs recv has taken what came")
         processes[victim].kill()
         if victim in {"passive", "active"}:
             getattr(pair, victim).process.wait()

@@ -36,7 +36,7 @@ mount -t tmpfs -o mode=755 run /run
 mount -t tmpfs etc /etc/systemd/system
 mkdir /etc/systemd/system/zrepl-trio.service.d
 cp {unit} /etc/systemd/system/
-printf '[Service]\\nWatchdogSec=30\\nTimeoutAbortSec=5\\n' > /etc/systemd/system/zrepl-trio.service.d/test.conf
+printf '[Service]\\nWatchdogSec=20\\nTimeoutAbortSec=5\\n' > /etc/systemd/system/zrepl-trio.service.d/test.conf
 exec env -i container=test PATH="$PATH" /lib/systemd/systemd --system --unit=basic.target --show-status=false
 """
 JOBS = """\

@@ -92,6 +92,7 @@ async def mounted(hosts: Hosts, name: str) -> Path:
 # --- a quota, and what is read-only ---
 
 
+@pytest.mark.thorough
 async def test_a_full_quota_stops_its_own_filesystem(hosts: Hosts) -> None:
     await begin(hosts)
     await take(hosts, "3", 12 * MIB)
@@ -102,6 +103,7 @@ async def test_a_full_quota_stops_its_own_filesystem(hosts: Hosts) -> None:
     await converges(hosts, has="1 2 3")
 
 
+@pytest.mark.thorough
 async def test_readonly_replicas_are_received_into(hosts: Hosts) -> None:
     await hosts.command("set", "readonly=on", "ztdst/sink")
     await begin(hosts)
@@ -160,6 +162,7 @@ async def _imported(hosts: Hosts, directory: Path, pool: str, *options: str) -> 
 # --- busy ---
 
 
+@pytest.mark.thorough
 async def test_anybody_elses_holds_on_a_replica_are_in_nobodys_way(hosts: Hosts) -> None:
     await begin(hosts)
     local = hosts.local(A)
@@ -193,7 +196,7 @@ async def receiving(hosts: Hosts, snapshot: str, *, resumable: bool = True) -> A
         yield
 
 
-@pytest.mark.parametrize("resumable", [True, False])
+@pytest.mark.parametrize("resumable", [True, pytest.param(False, marks=pytest.mark.thorough)])
 async def test_what_another_process_receives_into_is_left_to_it(
     hosts: Hosts, resumable: bool
 ) -> None:
@@ -297,7 +300,7 @@ async def all_refused(hosts: Hosts, *names: str, said: str) -> None:
 
 
 @pytest.mark.zfs
-@pytest.mark.parametrize("below", ["plain", "encrypted"])
+@pytest.mark.parametrize("below", [pytest.param("plain", marks=pytest.mark.thorough), "encrypted"])
 async def test_raw_streams_keep_their_own_key_below_any_root(
     real: Hosts, tmp_path: Path, below: str
 ) -> None:
@@ -373,7 +376,7 @@ async def test_a_raw_step_onto_what_its_root_encrypted_is_refused(
 
 
 @pytest.mark.zfs
-@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("raw", [True, pytest.param(False, marks=pytest.mark.thorough)])
 async def test_a_dataset_that_the_job_would_not_send_as_it_is_stops_alone(
     real: Hosts, tmp_path: Path, raw: bool
 ) -> None:

@@ -20,6 +20,7 @@ from zrepl_trio.endpoint.protocol import SendReply
 from zrepl_trio.replication.report import FilesystemState, Outcome
 from zrepl_trio.zfs.names import DatasetPath
 
+thorough = pytest.mark.thorough
 pytestmark = pytest.mark.slow
 
 A, B = "ztsrc/a", "ztsrc/b"
@@ -106,11 +107,16 @@ async def destroyed(hosts: Hosts, *snapshots: str) -> None:
         assert not result.error
 
 
-@pytest.mark.parametrize("ranges", [False, True], ids=["steps", "range"])
 @pytest.mark.parametrize(
-    ("gone", "then"),
-    [("2", "1 3 4"), ("3", "1 2 4"), ("1", "1 2 3 4")],
-    ids=["the first target", "one between", "the base"],
+    ("gone", "then", "ranges"),
+    [
+        pytest.param("2", "1 3 4", False, id="the first target-steps"),
+        pytest.param("2", "1 3 4", True, id="the first target-range", marks=thorough),
+        pytest.param("3", "1 2 4", False, id="one between-steps", marks=thorough),
+        pytest.param("3", "1 2 4", True, id="one between-range"),
+        pytest.param("1", "1 2 3 4", False, id="the base-steps"),
+        pytest.param("1", "1 2 3 4", True, id="the base-range", marks=thorough),
+    ],
 )
 async def test_a_snapshot_destroyed_after_planning_is_named_and_done_without(
     begun: Hosts, gone: str, then: str, ranges: bool
@@ -158,7 +164,14 @@ async def test_a_first_snapshot_destroyed_after_planning_is_done_without(hosts: 
 # --- holds and bookmarks removed by hand between runs ---
 
 
-@pytest.mark.parametrize("what", ["cursor", "last received", "both"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("cursor", marks=thorough),
+        pytest.param("last received", marks=thorough),
+        "both",
+    ],
+)
 async def test_marks_removed_between_runs_are_made_anew(begun: Hosts, what: str) -> None:
     hosts = begun
     if what != "last received":
@@ -198,7 +211,10 @@ async def test_a_replica_whose_newest_snapshot_was_destroyed_goes_on_from_the_on
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("first", [True, False], ids=["full", "increment"])
+@pytest.mark.parametrize(
+    "first",
+    [pytest.param(True, id="full", marks=thorough), pytest.param(False, id="increment")],
+)
 async def test_marks_of_an_interrupted_step_removed_by_hand_are_made_anew(
     hosts: Hosts, kind: GuaranteeKind, first: bool
 ) -> None:
@@ -225,7 +241,15 @@ async def test_marks_of_an_interrupted_step_removed_by_hand_are_made_anew(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("what", ["step", "cursor", "last received", "all"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("step", marks=thorough),
+        pytest.param("cursor", marks=thorough),
+        pytest.param("last received", marks=thorough),
+        "all",
+    ],
+)
 async def test_marks_removed_in_mid_transfer_stop_nothing(
     begun: Hosts, kind: GuaranteeKind, what: str
 ) -> None:
