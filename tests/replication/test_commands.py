@@ -336,7 +336,7 @@ async def test_a_raw_stream_keeps_its_encryption_and_no_key_location(tmp_path: P
 
 
 @pytest.mark.zfs
-async def test_a_raw_stream_over_a_placeholder_is_refused_with_the_way_out(tmp_path: Path) -> None:
+async def test_a_raw_stream_takes_the_place_of_its_placeholder(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("12345678\n")
     async with open_hosts("real", tmp_path) as hosts:
@@ -350,10 +350,16 @@ async def test_a_raw_stream_over_a_placeholder_is_refused_with_the_way_out(tmp_p
         await hosts.snapshot("ztsrc/e/f", "1")
         await hosts.run()
         await hosts.snapshot("ztsrc/e", "1")
+        before = await hosts.zfs.dataset(hosts.local("ztsrc/e/f"))
         report = await hosts.run()
-        assert report.outcome is Outcome.FILESYSTEMS_FAILED
-        assert "cannot be used to destroy an encrypted filesystem or overwrite" in report.error
+        assert report.outcome is Outcome.DONE, report.error
         parent = await hosts.zfs.dataset(hosts.local("ztsrc/e"))
         assert parent is not None
-        assert parent.is_placeholder
+        assert not parent.is_placeholder
+        assert parent.encrypted
+        # what was below it is the same as before
         assert await hosts.received("ztsrc/e/f") == ["1"]
+        after = await hosts.zfs.dataset(hosts.local("ztsrc/e/f"))
+        assert before is not None
+        assert after is not None
+        assert after.guid == before.guid
