@@ -240,7 +240,7 @@ async def test_marks_of_an_interrupted_step_removed_by_hand_are_made_anew(
 # --- removed in mid-transfer ---
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], pytest.param(KINDS[1], marks=thorough)])
 @pytest.mark.parametrize(
     "what",
     [
