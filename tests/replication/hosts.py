@@ -178,3 +178,5 @@ async def open_hosts(kind: str, directory: Path) -> AsyncIterator[Hosts]:
                 with trio.CancelScope(shield=True):
                     for pool in pools:
                         await processes.run([zpool, "destroy", "-f", pool])
+                        # a full /tmp, which may be memory, has the next ones' pools hang
+                        (directory / f"{pool}.img").unlink(missing_ok=True)
