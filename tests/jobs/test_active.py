@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import trio
 import trio.testing
 
 from tests.jobs.clocks import FollowingClock
-from zrepl_trio.config.timestamps import SnapshotNaming
+from tests.jobs.snappers import TANK, every_ten_minutes
 from zrepl_trio.jobs.active import ActiveJob, Result, Schedule, Work
 from zrepl_trio.jobs.base import Invocation, JobType, Outcome, Phase, SignalRefused
 from zrepl_trio.jobs.lock import JobLocked, held_lock
@@ -22,10 +21,6 @@ from zrepl_trio.replication.report import (
     Report,
     SnapshotTimes,
 )
-from zrepl_trio.snapshots.snapper import Snapper
-from zrepl_trio.zfs.filter import FilesystemFilter
-from zrepl_trio.zfs.memory import MemoryZfs
-from zrepl_trio.zfs.names import DatasetPath
 
 
 class TimedWork:
@@ -345,14 +340,7 @@ async def test_a_push_follows_its_snapshots(
     begun: list[float],
 ) -> None:
     clock = FollowingClock()
-    zfs = MemoryZfs(rng=random.Random(1), clock=clock, pools=["tank"])
-    snapper = Snapper(
-        zfs,
-        filesystems=FilesystemFilter.of({"tank<": True}),
-        naming=SnapshotNaming.checked("zrepl_", "dense", "UTC"),
-        rhythm=600.0,
-        clock=clock,
-    )
+    snapper, zfs = every_ten_minutes(clock)
     work = TimedWork(work_s)
     job = ActiveJob(
         name="push",
@@ -369,5 +357,5 @@ async def test_a_push_follows_its_snapshots(
     report = job.status().snapshots
     assert report is not None
     assert job.status().next_wakeup == report.next_at
-    assert len(await zfs.versions(DatasetPath.parse("tank"))) == 3
+    assert len(await zfs.versions(TANK)) == 3
     nursery.cancel_scope.cancel()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -9,15 +8,11 @@ import trio
 import trio.testing
 
 from tests.jobs.clocks import FollowingClock
-from zrepl_trio.config.timestamps import SnapshotNaming
+from tests.jobs.snappers import TANK, every_ten_minutes
 from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.base import JobType, Phase, SignalRefused
 from zrepl_trio.jobs.passive import PassiveJob
-from zrepl_trio.snapshots.snapper import Snapper
 from zrepl_trio.transport.base import Connection
-from zrepl_trio.zfs.filter import FilesystemFilter
-from zrepl_trio.zfs.memory import MemoryZfs
-from zrepl_trio.zfs.names import DatasetPath
 
 Handler = Callable[[Connection], Awaitable[None]]
 
@@ -120,23 +115,17 @@ async def test_a_source_takes_snapshots_while_it_runs(
     async def serve(_connection: Connection) -> None: ...
 
     clock = FollowingClock()
-    zfs = MemoryZfs(rng=random.Random(1), clock=clock, pools=["tank"])
+    snapper, zfs = every_ten_minutes(clock)
     job = PassiveJob(
         name="source",
         type=JobType.SOURCE,
         listener=HandListener(),
         serve=serve,
         runtime_dir=str(tmp_path),
-        snapper=Snapper(
-            zfs,
-            filesystems=FilesystemFilter.of({"tank<": True}),
-            naming=SnapshotNaming.checked("zrepl_", "dense", "UTC"),
-            rhythm=600.0,
-            clock=clock,
-        ),
+        snapper=snapper,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(job.run if locked else job.serve)
         await trio.sleep(1000)
         nursery.cancel_scope.cancel()
-    assert len(await zfs.versions(DatasetPath.parse("tank"))) == count
+    assert len(await zfs.versions(TANK)) == count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -10,28 +9,16 @@ import trio
 import trio.testing
 
 from tests.jobs.clocks import FollowingClock
-from zrepl_trio.config.timestamps import SnapshotNaming
+from tests.jobs.snappers import TANK, every_ten_minutes
 from zrepl_trio.jobs.base import Phase, SignalRefused
 from zrepl_trio.jobs.lock import JobLocked
 from zrepl_trio.jobs.snap import SnapJob
-from zrepl_trio.snapshots.snapper import Snapper
-from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.memory import MemoryZfs
-from zrepl_trio.zfs.names import DatasetPath
-
-TANK = DatasetPath.parse("tank")
 
 
 def make(directory: Path) -> tuple[SnapJob, MemoryZfs]:
     clock = FollowingClock()
-    zfs = MemoryZfs(rng=random.Random(1), clock=clock, pools=["tank"])
-    snapper = Snapper(
-        zfs,
-        filesystems=FilesystemFilter.of({"tank<": True}),
-        naming=SnapshotNaming.checked("zrepl_", "dense", "UTC"),
-        rhythm=600.0,
-        clock=clock,
-    )
+    snapper, zfs = every_ten_minutes(clock)
     return SnapJob(name="snap", snapper=snapper, runtime_dir=str(directory)), zfs
 
 
