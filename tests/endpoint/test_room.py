@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
+import trio
 
 from tests.jobs.clocks import FollowingClock
 from tests.replication.notation import path
-from zrepl_trio.endpoint.room import bring_back, make_room
+from zrepl_trio.endpoint.room import bring_back, make_room, room_for
 from zrepl_trio.errors import Refused, ZfsError
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.names import DatasetPath
@@ -56,6 +57,27 @@ async def test_if_nothing_came_it_is_as_it_was(zfs: MemoryZfs) -> None:
     await make_room(zfs, P)
     await bring_back(zfs, P)
     assert await names(zfs) == before
+
+
+@pytest.mark.parametrize("received", [False, True])
+async def test_a_receive_that_is_cancelled_leaves_nothing_aside(
+    zfs: MemoryZfs, *, received: bool
+) -> None:
+    before = await names(zfs)
+    with trio.move_on_after(1) as scope:
+        async with room_for(zfs, P, needed=True, first=True):
+            if received:
+                zfs.add_filesystem(P)
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert await names(zfs) == before
+
+
+async def test_an_increment_does_not_even_look(zfs: MemoryZfs) -> None:
+    zfs.calls.clear()
+    async with room_for(zfs, P, needed=False, first=False):
+        pass
+    assert not zfs.calls
 
 
 async def test_what_a_killed_daemon_left_aside_is_joined(zfs: MemoryZfs) -> None:

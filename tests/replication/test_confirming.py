@@ -57,6 +57,13 @@ def test_the_sender_knows_by_its_cursor(
         ("t/a t/a/b=2", "t/a.diverged-T t/a t/a/b=2 t/a.diverged-T/b=2", {}),
         ("t/a", "t/a.diverged-T t/a t/a.diverged-T/b=2", {}),
         ("t/a t/a/b=2", "t/a t/a/b.diverged-T t/a.diverged-T/b.diverged-T=2", {}),
+        # in a placeholder that stepped aside the name is enough, as nobody else puts anything there
+        (
+            "t/a t/a/b",
+            "t/a.diverged-placeholder t/a.diverged-placeholder/b",
+            {"t/a/b": "t/a.diverged-placeholder/b"},
+        ),
+        ("t/a t/a/b=3", "t/a.diverged-placeholder t/a.diverged-placeholder/b=2", {}),
         # of another dataset, or of nobody knows which; the sender's own name
         ("t/a t/a/b=3", "t/a.diverged-T t/a t/a.diverged-T/b=2", {}),
         ("t/a t/a/b", "t/a.diverged-T t/a t/a.diverged-T/b", {}),

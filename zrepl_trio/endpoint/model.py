@@ -10,6 +10,7 @@ from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
     "MAX_RANGE",
+    "PLACEHOLDER_ASIDE",
     "SET_ASIDE",
     "Filesystem",
     "GuaranteeKind",
@@ -93,6 +94,9 @@ class ReceiveRequest:
 
 SET_ASIDE = ".diverged-"
 """Stands between a replica's name and the time at which it was set aside."""
+
+PLACEHOLDER_ASIDE = f"{SET_ASIDE}placeholder"
+"""Stands behind the name of a placeholder that has stepped aside for what is received."""
 
 
 class Way(Enum):

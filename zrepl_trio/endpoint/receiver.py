@@ -45,7 +45,7 @@ from zrepl_trio.endpoint.received_properties import (
 )
 from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.endpoint.resolving import follow_name, roll_back, set_aside
-from zrepl_trio.endpoint.room import bring_back, empty_placeholder, make_room
+from zrepl_trio.endpoint.room import empty_placeholder, room_for
 from zrepl_trio.endpoint.strangers import check_nothing_below, drop_clone
 from zrepl_trio.errors import (
     DatasetNotFound,
@@ -255,9 +255,7 @@ class Receiver:
         if over_placeholder and not resuming:
             assert target is not None
             await empty_placeholder(self._zfs, path)
-            if request.raw or target.encrypted or path in self._unforced:
-                await make_room(self._zfs, path)
-                forced = False
+            forced = not (request.raw or target.encrypted or path in self._unforced)
         args = ReceiveArgs(
             dataset=path,
             snapshot=request.to.name,
@@ -281,39 +279,35 @@ class Receiver:
                 listed = await self._zfs.datasets([self._confined.client_root])
                 self._here = {dataset.path for dataset in listed}
             before, _ = await self._remembered.with_holds(path)
-        try:
-            await self._take(args, stream)
-        except ZreplError as error:
-            if is_unforceable(error):
-                self._unforced.add(path)
+        async with room_for(self._zfs, path, needed=over_placeholder and not forced, first=first):
+            try:
+                await self._take(args, stream)
+            except ZreplError as error:
+                if is_unforceable(error):
+                    self._unforced.add(path)
+                if request.between:
+                    await self._hold_part(path, request, kind)
+                elif first:
+                    await drop_clone(self._zfs, path)
+                raise
             if request.between:
-                await self._hold_part(path, request, kind)
-            elif first:
-                await drop_clone(self._zfs, path)
-            if over_placeholder and not forced:
-                with trio.CancelScope(shield=True):
-                    await bring_back(self._zfs, path)
-            raise
-        if request.between:
-            # which of them came is not known before zfs is asked
-            self._remembered.forget(path)
-            announced = (*request.between, request.to)
-            check_range(path, announced, before, await self._zfs.versions(path))
-            await check_nothing_below(self._zfs, path, self._here or ())
-        received = await self._settle(
-            path,
-            request.to,
-            Received(
-                args=args,
-                rules=self._properties,
-                encryption=self._placeholder_encryption,
-                fresh=fresh,
-                first=first,
-                raw=request.raw,
-            ),
-        )
-        if first:
-            await bring_back(self._zfs, path)
+                # which of them came is not known before zfs is asked
+                self._remembered.forget(path)
+                announced = (*request.between, request.to)
+                check_range(path, announced, before, await self._zfs.versions(path))
+                await check_nothing_below(self._zfs, path, self._here or ())
+            received = await self._settle(
+                path,
+                request.to,
+                Received(
+                    args=args,
+                    rules=self._properties,
+                    encryption=self._placeholder_encryption,
+                    fresh=fresh,
+                    first=first,
+                    raw=request.raw,
+                ),
+            )
         async with self._later.deciding(path):
             _, holds = await self._remembered.with_holds(path)
             await self._hold(path, kind, received, holds)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from zrepl_trio.endpoint.abstractions import last_received_tag
 from zrepl_trio.endpoint.model import SET_ASIDE, ResolveRequest
 from zrepl_trio.endpoint.protect import holds_on
+from zrepl_trio.endpoint.room import children_of, move_children
 from zrepl_trio.errors import DatasetNotFound, Refused
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
@@ -30,15 +31,14 @@ def copy_name(path: DatasetPath, stamp: str) -> DatasetPath:
 async def roll_back(zfs: Zfs, path: DatasetPath, job: str, request: ResolveRequest) -> str:
     """Back to the snapshot both sides have, `zfs rollback -r`. The job's own hold moves there first;
     anybody else's hold on what would go is a refusal."""
-    there = await _unchanged(zfs, path, request)
+    versions = await _unchanged(zfs, path, request)
+    there = [version for version in versions if version.is_snapshot]
     guids = [version.guid for version in there]
     if request.to is None or request.to.guid not in guids:
         raise Refused(f"{path} is not rolled back: the snapshot to go back to is none of its own")
     at = guids.index(request.to.guid)
     base, newer = there[at], there[at + 1 :]
-    marks = [
-        v for v in await zfs.versions(path) if not v.is_snapshot and v.createtxg > base.createtxg
-    ]
+    marks = [v for v in versions if not v.is_snapshot and v.createtxg > base.createtxg]
     if marks:
         raise Refused(
             f"{path} is not rolled back: its bookmark {marks[0].relative} would be destroyed with it, "
@@ -71,14 +71,9 @@ async def set_aside(
     await _unchanged(zfs, path, request)
     copy = copy_name(path, request.stamp)
     await zfs.rename(path, copy)
-    depth = len(copy.components) + 1
-    children = [
-        each.path for each in await zfs.datasets([copy]) if len(each.path.components) == depth
-    ]
-    if children:
+    if await children_of(zfs, copy):
         await zfs.create_filesystem(path, properties)
-    for child in children:
-        await zfs.rename(child, DatasetPath.parse(f"{path}/{child.components[-1]}"))
+        await move_children(zfs, copy, path)
     return f"{path} was renamed to {copy}; it is sent anew"
 
 
@@ -127,10 +122,11 @@ def _fits(snapshots: Sequence[FilesystemVersion], request: ResolveRequest) -> bo
 async def _unchanged(
     zfs: Zfs, path: DatasetPath, request: ResolveRequest
 ) -> list[FilesystemVersion]:
-    snapshots = [version for version in await zfs.versions(path) if version.is_snapshot]
-    if not _fits(snapshots, request):
+    """All its versions, if its snapshots are still those of the plan."""
+    versions = await zfs.versions(path)
+    if not _fits([version for version in versions if version.is_snapshot], request):
         raise Refused(
             f"{path}: its snapshots have changed since the plan was made; nothing was done, run it "
             "again"
         )
-    return snapshots
+    return versions

@@ -2,23 +2,54 @@
 
 `zfs recv -F` takes no raw stream over a plain dataset, and none over an encrypted one. So the
 placeholder steps aside, with all below it, the stream makes a dataset of its own, and what was
-below gets its names back. Killed in between, planning finds it by its name (`SET_ASIDE`).
+below gets its names back. Killed in between, planning finds it by its name.
 """
 
 from __future__ import annotations
 
-import structlog
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from zrepl_trio.endpoint.model import SET_ASIDE
+import structlog
+import trio
+
+from zrepl_trio.endpoint.model import PLACEHOLDER_ASIDE
 from zrepl_trio.endpoint.placeholders import NO_LONGER
 from zrepl_trio.errors import DatasetBusy, Refused, ZfsError
 from zrepl_trio.zfs.argv import PLACEHOLDER
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
 from zrepl_trio.zfs.port import Zfs
 
-__all__ = ["bring_back", "empty_placeholder", "make_room"]
+__all__ = [
+    "bring_back",
+    "children_of",
+    "empty_placeholder",
+    "make_room",
+    "move_children",
+    "room_for",
+]
 
 log = structlog.get_logger()
+
+_BACK_S = 60.0
+"""How long a receive that is cancelled may take to bring back what stepped aside."""
+
+
+@asynccontextmanager
+async def room_for(
+    zfs: Zfs, path: DatasetPath, *, needed: bool, first: bool
+) -> AsyncIterator[None]:
+    """For the block that receives into `path`: if `needed`, the placeholder there steps aside. If this is
+    its `first` snapshot, what stepped aside, then or before, is back afterwards, however the block ends.
+    """
+    try:
+        if needed:
+            await make_room(zfs, path)
+        yield
+    finally:
+        if first:
+            with trio.move_on_after(_BACK_S, shield=True):
+                await bring_back(zfs, path)
 
 
 async def empty_placeholder(zfs: Zfs, path: DatasetPath) -> None:
@@ -47,18 +78,20 @@ async def empty_placeholder(zfs: Zfs, path: DatasetPath) -> None:
 def _aside(path: DatasetPath) -> DatasetPath | None:
     """The name that the placeholder has meanwhile; None when it would be too long."""
     try:
-        return DatasetPath.parse(f"{path}{SET_ASIDE}placeholder")
+        return DatasetPath.parse(f"{path}{PLACEHOLDER_ASIDE}")
     except InvalidName:
         return None
 
 
-async def _children(zfs: Zfs, path: DatasetPath) -> list[DatasetPath]:
+async def children_of(zfs: Zfs, path: DatasetPath) -> list[DatasetPath]:
+    """The datasets directly below it."""
     depth = len(path.components) + 1
     return [d.path for d in await zfs.datasets([path]) if len(d.path.components) == depth]
 
 
-async def _move_children(zfs: Zfs, source: DatasetPath, target: DatasetPath) -> None:
-    for child in await _children(zfs, source):
+async def move_children(zfs: Zfs, source: DatasetPath, target: DatasetPath) -> None:
+    """All that is below the one goes below the other, which exists."""
+    for child in await children_of(zfs, source):
         await zfs.rename(child, DatasetPath.parse(f"{target}/{child.components[-1]}"))
 
 
@@ -74,7 +107,7 @@ async def make_room(zfs: Zfs, path: DatasetPath) -> None:
     if await zfs.dataset(aside) is None:
         await zfs.rename(path, aside)
         return
-    await _move_children(zfs, path, aside)
+    await move_children(zfs, path, aside)
     await zfs.destroy_filesystem(path)
 
 
@@ -91,7 +124,7 @@ async def bring_back(zfs: Zfs, path: DatasetPath) -> None:
         if there is None:
             await zfs.rename(aside, path)
         elif there.resume_token is None:
-            await _move_children(zfs, aside, path)
+            await move_children(zfs, aside, path)
             await zfs.destroy_filesystem(aside)
     except ZfsError as error:
         log.warning("what stepped aside is not back yet", filesystem=str(path), err=str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from zrepl_trio.endpoint.model import SET_ASIDE, Filesystem, ResolveRequest, Way
+from zrepl_trio.endpoint.model import PLACEHOLDER_ASIDE, SET_ASIDE, Filesystem, ResolveRequest, Way
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -63,9 +63,16 @@ def left_behind(
         for each in sender
         if each.path in found
         and each.path not in theirs
-        and each.dataset_guid is not None
-        and each.dataset_guid == theirs[found[each.path]]
+        and _is_its_own(each, found[each.path], theirs[found[each.path]])
     }
+
+
+def _is_its_own(ours: Filesystem, inside: DatasetPath, noted: int | None) -> bool:
+    """Whether what lies inside a copy is the replica of `ours`. In a placeholder that stepped aside
+    nobody but us has put anything, so that the name proves it where no guid is noted."""
+    if noted is None:
+        return PLACEHOLDER_ASIDE in inside
+    return noted == ours.dataset_guid
 
 
 class Followers:
