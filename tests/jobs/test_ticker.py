@@ -5,7 +5,8 @@ import trio
 import trio.testing
 
 from tests.jobs.clocks import FollowingClock
-from zrepl_trio.jobs.ticker import RECHECK_S, Ticker
+from zrepl_trio.jobs.ticker import Ticker
+from zrepl_trio.moments import RECHECK_S
 
 
 async def test_ticks_keep_their_rhythm(autojump_clock: trio.testing.MockClock) -> None:

@@ -12,8 +12,8 @@ from tests.jobs.clocks import FollowingClock
 from tests.replication.notation import path
 from zrepl_trio.clock import local_zone
 from zrepl_trio.config.cron import CronSpec
+from zrepl_trio.moments import RECHECK_S, Moment, until_shown
 from zrepl_trio.snapshots.rhythm import newest_named, next_firing, sync_point
-from zrepl_trio.snapshots.waiting import RECHECK_S, Moment, until_shown
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
 NOW = datetime(2024, 5, 6, 12, tzinfo=UTC)

@@ -19,6 +19,7 @@ from zrepl_trio.config.cron import CronSpec
 from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.errors import ZfsError
+from zrepl_trio.moments import Moment, until_shown
 from zrepl_trio.snapshots.hooks import Hook, StepState, run_around
 from zrepl_trio.snapshots.report import (
     FilesystemState,
@@ -27,7 +28,6 @@ from zrepl_trio.snapshots.report import (
     TakenSnapshot,
 )
 from zrepl_trio.snapshots.rhythm import newest_named, next_firing, sync_point
-from zrepl_trio.snapshots.waiting import Moment, until_shown
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
