@@ -271,19 +271,6 @@ async def test_a_run_can_be_reset(directory: Path) -> None:
         assert await ended(process) == 0
 
 
-async def test_what_is_asleep_is_warned_of_once_a_job(directory: Path) -> None:
-    jobs = PULL_JOB.replace('{type: regex, regex: ".*"}', "{type: last_n, count: 3}")
-    host = make_host(directory, "h", jobs)
-    async with host.daemon():
-        assert "not active yet: pruning" in await host.cli("status")
-    warnings = [line for line in host.log.read_text().splitlines() if "[WARN]" in line]
-    assert len(warnings) == 1
-    assert "[pull]" in warnings[0]
-    assert "pruning" in warnings[0]
-    with pytest.raises(HostCommandFailed, match="pruning does not run"):
-        await host.cli("run", "--strict")
-
-
 async def test_a_source_that_cannot_listen_is_told_and_recovers(host: Host) -> None:
     host.runtime.mkdir(mode=0o700)
     host.sockdir.mkdir(mode=0o755)

@@ -11,7 +11,7 @@ import gc
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from zrepl_trio import __version__
 from zrepl_trio.children import open_processes
 from zrepl_trio.clock import SystemClock
 from zrepl_trio.config.loaded import LoadedConfig
-from zrepl_trio.config.support import dormant, unsupported
+from zrepl_trio.config.support import unsupported
 from zrepl_trio.control.routes import control_routes
 from zrepl_trio.control.server import serve_http
 from zrepl_trio.control.socket import open_control_listener
@@ -63,24 +63,15 @@ class Plant:
     jobs: Sequence[Job]
 
 
-def refuse_unbuilt(loaded: LoadedConfig, *, strict: bool) -> Mapping[str, tuple[str, ...]]:
-    """What of each job is asleep; ConfigErrors with all that this version cannot do.
-
-    With `strict` what is asleep is refused too.
-    """
-    asleep = dormant(loaded)
+def refuse_unbuilt(loaded: LoadedConfig) -> None:
+    """ConfigErrors with all that this version cannot do."""
     problems = unsupported(loaded)
-    if strict:
-        problems += [entry.problem for entry in asleep]
     if problems:
         raise ConfigErrors(problems)
-    return {entry.job: entry.what for entry in asleep}
 
 
 @asynccontextmanager
-async def open_plant(
-    loaded: LoadedConfig, asleep: Mapping[str, tuple[str, ...]], metrics: Metrics | None = None
-) -> AsyncIterator[Plant]:
+async def open_plant(loaded: LoadedConfig, metrics: Metrics | None = None) -> AsyncIterator[Plant]:
     """The config's jobs on this computer's clock, ZFS and processes; none runs yet. `metrics` is
     told what they do."""
     ensure_private_directory(runtime_directory(loaded.config))
@@ -98,7 +89,7 @@ async def open_plant(
                 shutdowns=metrics.shutdowns,
                 processes=processes,
             )
-        yield Plant(world, processes, build_jobs(loaded.config, world, dormant=asleep))
+        yield Plant(world, processes, build_jobs(loaded.config, world))
 
 
 def _raise_fd_limit() -> None:
@@ -137,7 +128,6 @@ async def _end_at_deadline(stopping: trio.Event, processes: TrackedProcesses) ->
 async def run_daemon(
     loaded: LoadedConfig,
     *,
-    strict: bool = False,
     metrics: Metrics | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -147,13 +137,13 @@ async def run_daemon(
     `metrics` is for a config with `monitoring`. Raises ConfigErrors, DaemonRunning or Refused when
     it cannot start.
     """
-    asleep = refuse_unbuilt(loaded, strict=strict)
+    refuse_unbuilt(loaded)
     stopping = trio.Event()
     notifier = Notifier(os.environ)
     _raise_fd_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with (
-            open_plant(loaded, asleep, metrics) as plant,
+            open_plant(loaded, metrics) as plant,
             open_control_listener(str(loaded.config.global_.control.sockpath)) as listener,
             trio.open_nursery() as guards,
         ):
@@ -171,10 +161,6 @@ async def run_daemon(
                     log.warning("the config has no jobs: there is nothing to do")
                 for note in loaded.notes:
                     log.info("config note", note=str(note))
-                for name, what in asleep.items():
-                    log.warning(
-                        "configured, but not active in this version", job=name, what=", ".join(what)
-                    )
                 await work.start(serve_http, [listener], routes)
                 if metrics is not None:
                     for entry in loaded.config.global_.monitoring:

@@ -270,7 +270,10 @@ def test_an_empty_config_has_nothing_to_run_once(tmp_path: Path) -> None:
     path.write_text(PLACES.format(runtime=tmp_path / "run"))
     result = CliRunner().invoke(app, ["run", "--once", "--config", str(path)])
     assert result.exit_code == ExitCode.USAGE
-    assert result.stderr == "zrepl-trio: run --once: the config has no active (push or pull) job\n"
+    assert (
+        result.stderr
+        == "zrepl-trio: run --once: the config has no active (push or pull or snap) job\n"
+    )
 
 
 def test_all_config_errors_come_at_once_with_their_places(tmp_path: Path) -> None:
@@ -308,12 +311,6 @@ jobs:
     assert done.returncode == ExitCode.CONFIG
     assert "jobs[0].snapshotting.hooks[0].type" in done.stderr
     assert "transport_open_command" in done.stderr
-
-
-def test_strict_refuses_what_is_asleep(config: Path) -> None:
-    done = zrepl_trio("run", "--strict", "--once", "--config", str(config))
-    assert done.returncode == ExitCode.CONFIG
-    assert "pruning" in done.stderr
 
 
 def test_run_once_of_a_job_that_is_not_there_is_wrong_usage(config: Path) -> None:

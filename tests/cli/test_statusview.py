@@ -167,10 +167,8 @@ def test_a_source_counts_its_connections(count: int, words: str) -> None:
     assert shown(job) == f"s  source  serving, {words}"
 
 
-def test_dormant_features_are_told() -> None:
-    text = shown(pull(dormant=("pruning (keep_sender, keep_receiver)",)))
-    assert "  not active yet: pruning (keep_sender, keep_receiver)" in text
-    assert "runs on `signal wakeup` only" in text
+def test_a_job_without_an_interval_says_what_wakes_it() -> None:
+    assert "runs on `signal wakeup` only" in shown(pull())
 
 
 def test_a_wait_for_the_link_is_told() -> None:

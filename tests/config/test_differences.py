@@ -22,6 +22,10 @@ jobs:
     [
         (PULL, ["(`zfs recv -u`)", "left out", "dropped and sent anew"]),
         (PULL + "  recv: {unmounted: false}\n", ["left out", "dropped and sent anew"]),
+        (
+            PULL.replace(".*", "^zrepl_", 1),
+            ["(`zfs recv -u`)", "left out", "dropped and sent anew", "--destroy-foreign"],
+        ),
         (SOURCE, []),
         (SOURCE + "  send: {send_properties: true}\n", ["a zrepl-trio on the other side"]),
     ],

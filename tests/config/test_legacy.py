@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from zrepl_trio.config.keep import KeepGrid, KeepLastN, KeepRegex
 from zrepl_trio.config.load import LoadedConfig, load_config, parse_config
 from zrepl_trio.config.model import PullJob, PushJob, SinkJob, SourceJob
 from zrepl_trio.config.render import as_yaml, render_config
-from zrepl_trio.config.rules import KeepGrid, KeepLastN, KeepRegex, PeriodicSnapshotting
+from zrepl_trio.config.rules import PeriodicSnapshotting
 from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe
 from zrepl_trio.errors import ConfigErrors
 

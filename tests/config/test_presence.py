@@ -316,7 +316,7 @@ def test_roots_that_are_refused(root: str) -> None:
     [
         (PULL, "send: {}"),
         (SOURCE, "recv: {}"),
-        (SOURCE, "pruning: {keep: []}"),
+        (SOURCE, "conflict_resolution: {}"),
         (PULL, "filesystems: {}"),
     ],
 )
@@ -324,6 +324,14 @@ def test_keys_of_the_other_side_are_unknown(lines: dict[str, str], extra: str) -
     key = extra.partition(":")[0]
     (fault,) = faults(job_text(lines, **{key: extra}))
     assert fault.startswith(f"jobs[0].{key}: unknown key")
+
+
+def test_a_passive_side_has_a_floor_and_prunes_nothing_itself() -> None:
+    missing, unknown = faults(job_text(SOURCE, pruning="pruning: {keep: []}"))
+    assert unknown.startswith("jobs[0].pruning.keep: unknown key")
+    assert missing.startswith("jobs[0].pruning.floor: required, and missing")
+    (fault,) = faults(job_text(SOURCE, pruning="pruning: {floor: [{type: not_replicated}]}"))
+    assert "does not know what is replicated" in fault
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,18 @@ from zrepl_trio.control.faults import DaemonRefused, DaemonUnreachable
 from zrepl_trio.control.routes import control_routes
 from zrepl_trio.control.server import BadRequest, serve_http
 from zrepl_trio.control.socket import open_control_listener
-from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Phase, SignalRefused
+from zrepl_trio.jobs.base import (
+    NO_WISHES,
+    Invocation,
+    JobStatus,
+    JobType,
+    Phase,
+    SignalRefused,
+    Wishes,
+)
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
 from zrepl_trio.jobs.tracked import ActiveChild, TrackedProcesses
 from zrepl_trio.process import StuckChild
-from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.replication.report import (
     AttemptReport,
     AttemptState,
@@ -69,7 +76,6 @@ PULL = JobStatus(
     invocation=Invocation(number=3, started=NOON),
     replication=REPORT,
     next_wakeup=NOON,
-    dormant=("pruning does not run yet",),
 )
 SOURCE = JobStatus(
     name="source",
@@ -175,7 +181,6 @@ def test_our_client_reads_what_our_daemon_writes() -> None:
     assert pull.invocation.outcome == ""
     assert pull.invocation.finish_at is None
     assert pull.next_wakeup == NOON
-    assert pull.dormant == PULL.dormant
     assert pull.replication is not None
     filesystem = pull.replication.attempts[0].filesystems[0]
     assert filesystem.name == "tank/a"
@@ -220,8 +225,8 @@ class SignalledJob:
     def status(self) -> JobStatus:
         return PULL
 
-    def wakeup(self, overrides: Overrides = NO_OVERRIDES) -> None:
-        del overrides
+    def wakeup(self, wishes: Wishes = NO_WISHES) -> None:
+        del wishes
         if self.signals:
             raise SignalRefused("already woken up")
         self.signals.append("wakeup")

@@ -23,7 +23,7 @@ from zrepl_trio.cli.app import EXITS, app
 from zrepl_trio.cli.exitcodes import ExitCode
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.rules import ConflictResolution
-from zrepl_trio.config.support import dormant, unsupported
+from zrepl_trio.config.support import unsupported
 
 README = (ROOT / "README.md").read_text()
 WALK = ROOT / "tests/e2e/test_readme.py"
@@ -70,9 +70,9 @@ def test_blocks_of_the_other_documents_are_of_a_tested_kind() -> None:
                         assert [w for w in words[1:] if "=" not in w and w not in targets] == []
                 case "yaml" if document == "docs/monitoring.md":
                     pass  # all of them are read by tests/docs/test_monitoring.py
-                case "yaml" if document.startswith("docs/job"):
+                case "yaml" if document.startswith(("docs/job", "docs/retention")):
                     loaded = parse_config(each.text)
-                    assert (unsupported(loaded), dormant(loaded)) == ([], []), where
+                    assert unsupported(loaded) == [], where
                 case "yaml" if document == "docs/plan.md":
                     ConflictResolution.model_validate(
                         yaml.safe_load(each.text)["conflict_resolution"]
@@ -88,7 +88,7 @@ def test_what_the_pages_of_the_jobs_quote_is_really_said() -> None:
     sources = [path.read_text() for path in (ROOT / "zrepl_trio").rglob("*.py")]
     joined = re.sub(r"[\"']\s+f?[\"']", "", "\n".join(sources))  # texts over several lines
     joined = joined.replace(r"\s+", " ")
-    for page in sorted((ROOT / "docs").glob("job-*.md")):
+    for page in [*sorted((ROOT / "docs").glob("job-*.md")), ROOT / "docs/retention.md"]:
         table = page.read_text().partition("| what it says | what to do |\n| --- | --- |\n")[2]
         assert table, page
         for row in table.partition("\n\n")[0].splitlines():

@@ -51,7 +51,7 @@ jobs:
 @asynccontextmanager
 async def served(zfs: MemoryZfs, identity: str = "one") -> AsyncIterator[Endpoint]:
     """The sink as its client sees it through the whole wire, in memory."""
-    (job,) = build_jobs(parse_config(JOB).config, World(clock=SteppingClock(), zfs=zfs), dormant={})
+    (job,) = build_jobs(parse_config(JOB).config, World(clock=SteppingClock(), zfs=zfs))
     assert isinstance(job, PassiveJob)
 
     async def serve(connection: Connection) -> None:

@@ -9,11 +9,11 @@ import trio.testing
 
 from tests.jobs.clocks import FollowingClock
 from tests.jobs.snappers import TANK, every_ten_minutes
-from zrepl_trio.jobs.active import ActiveJob, Result, Schedule, Work
-from zrepl_trio.jobs.base import Invocation, JobType, Outcome, Phase, SignalRefused
+from zrepl_trio.jobs.active import ActiveJob, Progress, Result, Schedule, Work
+from zrepl_trio.jobs.base import Invocation, JobType, Outcome, Phase, SignalRefused, Wishes
 from zrepl_trio.jobs.lock import JobLocked, held_lock
+from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.freshness import DatasetFreshness
-from zrepl_trio.replication.policy import Overrides
 from zrepl_trio.replication.report import (
     AttemptReport,
     AttemptState,
@@ -34,7 +34,7 @@ class TimedWork:
         self.patience: list[bool] = []
 
     async def __call__(
-        self, publish: Callable[[Report], None], /, *, patient: bool, overrides: Overrides
+        self, publish: Callable[[Progress], None], /, *, patient: bool, wishes: Wishes
     ) -> Result:
         self.begun.append(trio.current_time())
         self.patience.append(patient)
@@ -61,7 +61,6 @@ def make(
         work=work,
         clock=FollowingClock(),
         runtime_dir=str(directory),
-        dormant=("pruning does not run yet",),
     )
 
 
@@ -120,7 +119,6 @@ async def test_a_manual_job_acts_on_wakeup_alone(
     assert status.invocation.outcome is Outcome.DONE
     assert status.invocation.finished is not None
     assert status.replication is not None
-    assert status.dormant == ("pruning does not run yet",)
     nursery.cancel_scope.cancel()
 
 
@@ -193,9 +191,9 @@ async def test_a_bug_in_the_work_ends_the_job_and_marks_the_run_failed(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async def broken(
-        _publish: Callable[[Report], None], /, *, patient: bool, overrides: Overrides
+        _publish: Callable[[Progress], None], /, *, patient: bool, wishes: Wishes
     ) -> Result:
-        del patient, overrides
+        del patient, wishes
         raise ZeroDivisionError
 
     job = make(tmp_path, broken, at_start=True)
@@ -257,7 +255,7 @@ async def test_run_once_gives_the_outcome_and_passes_on_reports(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     work = TimedWork(1, Result(outcome=Outcome.FILESYSTEM_ERRORS, error="tank/a: no space"))
-    reports: list[Report] = []
+    reports: list[Progress] = []
     invocation = await make(tmp_path, work, 60).run_once(reports.append)
     assert invocation.outcome is Outcome.FILESYSTEM_ERRORS
     assert invocation.error == "tank/a: no space"
@@ -282,6 +280,12 @@ class Watching:
     def run_ended(self, job: str, run: Invocation) -> None:
         self.told.append((job, run.outcome))
 
+    def pruned(self, job: str, report: PruneReport) -> None:
+        self.told.append((job, report.state))
+
+    def refused(self, job: str, client: str, count: int) -> None:
+        raise AssertionError((job, client, count))
+
     def unmatched(self, job: str, count: int) -> None:
         raise AssertionError((job, count))
 
@@ -295,7 +299,7 @@ async def test_the_last_run_and_what_is_known_of_datasets_outlast_a_run_that_fai
     watch = Watching()
 
     async def work(
-        publish: Callable[[Report], None], /, *, patient: bool, overrides: Overrides
+        publish: Callable[[Progress], None], /, *, patient: bool, wishes: Wishes
     ) -> Result:
         now = FollowingClock().now()
         state = states.pop(0)

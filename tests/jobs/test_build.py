@@ -87,15 +87,14 @@ def memory_world() -> World:
     return World(clock=clock, zfs=MemoryZfs(rng=random.Random(1), clock=clock))
 
 
-async def built(text: str, dormant: dict[str, tuple[str, ...]] | None = None) -> list[Job]:
-    return build_jobs(config(text), memory_world(), dormant=dormant or {})
+async def built(text: str) -> list[Job]:
+    return build_jobs(config(text), memory_world())
 
 
 async def test_a_pull_job_gets_all_of_its_section() -> None:
-    (job,) = await built(PULL, {"pull": ("pruning",)})
+    (job,) = await built(PULL)
     assert isinstance(job, ActiveJob)
     assert (job.name, job.type) == ("pull", JobType.PULL)
-    assert job.status().dormant == ("pruning",)
     assert job._schedule == Schedule(interval_s=600, at_start=False)
     assert job._runtime_dir == "/somewhere/private"
     work = job.work
@@ -210,7 +209,7 @@ async def test_the_clients_of_a_sink_share_its_limit(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("text", [PULL, SOURCE, SINK], ids=["pull", "source", "sink"])
 async def test_the_ends_of_a_jobs_data_connections_are_counted(text: str) -> None:
     world = memory_world()
-    (job,) = build_jobs(config(text), world, dormant={})
+    (job,) = build_jobs(config(text), world)
     ours, theirs = connection_pair()
     async with trio.open_nursery() as nursery:
         if isinstance(job, PassiveJob):

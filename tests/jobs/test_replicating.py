@@ -15,7 +15,7 @@ from tests.jobs.clocks import FollowingClock
 from tests.replication.pair import MIB, Pair
 from tests.rpc.pairs import PairConnecter
 from zrepl_trio.errors import ConnectFailed
-from zrepl_trio.jobs.active import ActiveJob, Schedule
+from zrepl_trio.jobs.active import ActiveJob, Progress, Schedule
 from zrepl_trio.jobs.base import JobType, Outcome, Phase
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
@@ -53,7 +53,7 @@ class SwitchedConnecter:
             yield connection
 
 
-def ignore(_report: Report) -> None:
+def ignore(_report: Progress) -> None:
     pass
 
 
@@ -77,9 +77,10 @@ def work(pair: Pair, connecter: SwitchedConnecter) -> Replicating:
 
 
 async def test_it_replicates_and_publishes(pair: Pair, autojump_clock: trio.abc.Clock) -> None:
-    reports: list[Report] = []
+    reports: list[Progress] = []
     result = await work(pair, SwitchedConnecter(pair))(reports.append, patient=True)
     assert result.outcome is Outcome.DONE, result.error
+    assert isinstance(reports[-1], Report)
     assert reports[-1].replicated > MIB
     assert pair.same("tank/a", "1")
 

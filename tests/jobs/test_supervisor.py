@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from tests.jobs.clocks import FollowingClock
 from tests.support.logs import logged
 from zrepl_trio.errors import Refused
-from zrepl_trio.jobs.base import JobStatus, JobType, Phase, SignalRefused
+from zrepl_trio.jobs.base import NO_WISHES, JobStatus, JobType, Phase, SignalRefused, Wishes
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor, error_text
 from zrepl_trio.logs.lines import Format, Level
-from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 
 POLICY = RestartPolicy(first_s=1, longest_s=8, healthy_s=60)
 
@@ -47,8 +46,8 @@ class ScriptedJob:
     def status(self) -> JobStatus:
         return JobStatus(name=self.name, type=self.type, phase=self.phase)
 
-    def wakeup(self, overrides: Overrides = NO_OVERRIDES) -> None:
-        del overrides
+    def wakeup(self, wishes: Wishes = NO_WISHES) -> None:
+        del wishes
         self.signals.append("wakeup")
 
     def reset(self) -> None:

@@ -16,6 +16,8 @@ from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Outcome, Phase
 from zrepl_trio.logs.lines import Entry, Level
 from zrepl_trio.monitoring.metrics import Metrics
 from zrepl_trio.process import Usage
+from zrepl_trio.pruning.plan import PruneSide
+from zrepl_trio.pruning.report import FilesystemPruneReport, PruneReport
 from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.replication.report import (
     AttemptReport,
@@ -26,12 +28,14 @@ from zrepl_trio.replication.report import (
     StepReport,
 )
 from zrepl_trio.rpc.shutdown import Step
+from zrepl_trio.zfs.names import DatasetPath
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)
 EPOCH_NOON = NOON.timestamp()
 
 # name: type, labels (behaviour reference 7.1)
 ZREPLS = {
+    "zrepl_pruning_time": ("histogram", {"zrepl_job", "prune_side"}),
     "zrepl_start_time": ("gauge", {"raw", "version_info"}),
     "zrepl_daemon_log_entries": ("counter", {"zrepl_job", "level"}),
     "zrepl_control_request_begin": ("counter", {"endpoint"}),
@@ -89,6 +93,14 @@ def fill(metrics: Metrics) -> None:
     metrics.run_ended(
         "pull", Invocation(number=1, started=NOON, finished=NOON, outcome=Outcome.DONE)
     )
+    pruned = PruneReport(
+        side=PruneSide.SENDER,
+        started=NOON,
+        finished=NOON + timedelta(seconds=3),
+        completed=(FilesystemPruneReport(path=DatasetPath.parse("tank"), destroyed=4, foreign=2),),
+    )
+    metrics.pruned("push", pruned)
+    metrics.refused("sink", "app-srv", 5)
     metrics.unmatched("source", 2)
     metrics.unmatched("source", 1)
     metrics.timed({"/version": lambda _body: {}, "/status": lambda _body: {}})["/version"](b"")
@@ -256,6 +268,16 @@ async def test_a_jobs_status_becomes_samples(
     if job.freshness:  # and no others of a dataset
         shown = {name for name in page if "side=" in name}
         assert shown == set(expected)
+
+
+async def test_what_pruning_did_is_counted_by_side(metrics: Metrics) -> None:
+    fill(metrics)
+    page = parse_page(metrics.page().decode())
+    labels = '{prune_side="sender",zrepl_job="push"}'
+    assert page[f"zrepl_pruning_time_sum{labels}"] == 3
+    assert page[f"zrepl_trio_snapshots_destroyed_total{labels}"] == 4
+    assert page[f"zrepl_trio_snapshots_unconfirmed{labels}"] == 2
+    assert page['zrepl_trio_destroy_refused_total{peer="app-srv",zrepl_job="sink"}'] == 5
 
 
 def test_a_failing_request_is_counted_too(metrics: Metrics) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from zrepl_trio.config.rules import KeepRule
+from zrepl_trio.config.keep import KeepRule
 from zrepl_trio.pruning.rules import Candidate, evaluate
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 

@@ -8,8 +8,9 @@ import trio
 from tests.replication.pair import MIB, ROOT, Cable, Pair, the
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.errors import DatasetBlocked, RemoteError, TransportError, ZfsError
+from zrepl_trio.replication.listing import LISTED_AT_ONCE
 from zrepl_trio.replication.plan import FilesystemPlan, Plan, Refusal
-from zrepl_trio.replication.planning import LISTED_AT_ONCE, plan_all
+from zrepl_trio.replication.planning import plan_all
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.report import Outcome
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken

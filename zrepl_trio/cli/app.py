@@ -33,6 +33,13 @@ ResolveOption = Annotated[
         show_default=False,
     ),
 ]
+DestroyForeignOption = Annotated[
+    bool,
+    typer.Option(
+        "--destroy-foreign",
+        help="Let go also the snapshots that the job did not take, where its rules do, this once.",
+    ),
+]
 
 app = Cli(
     name="zrepl-trio",
@@ -81,14 +88,8 @@ def run(
         bool,
         typer.Option("--once", help="Run each active job once, show progress on stderr, exit."),
     ] = False,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            help="Refuse to start when the config asks for something that does not act yet.",
-        ),
-    ] = False,
     resolve: ResolveOption = None,
+    destroy_foreign: DestroyForeignOption = False,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="With --once: as `plan`, do nothing.")
     ] = False,
@@ -121,9 +122,9 @@ def run(
     run_command(
         chosen_config(ctx, config),
         once=once,
-        strict=strict,
         jobs=jobs or [],
         resolve=resolve or [],
+        destroy_foreign=destroy_foreign,
     )
 
 
@@ -161,7 +162,7 @@ def daemon(ctx: typer.Context, config: ConfigOption = None) -> None:
     """Run the daemon in the foreground, as `zrepl-trio run` does, for unit files of zrepl's."""
     from zrepl_trio.cli.run import run_command
 
-    run_command(chosen_config(ctx, config), once=False, strict=False, jobs=[])
+    run_command(chosen_config(ctx, config), once=False, jobs=[])
 
 
 @app.command(epilog=EXITS, short_help="Check a host that is to move from zrepl; changes nothing.")
@@ -286,16 +287,18 @@ def check(
 def wakeup(
     ctx: typer.Context,
     job: Annotated[
-        str, typer.Argument(metavar="JOB", help="Name of a push or pull job.", show_default=False)
+        str,
+        typer.Argument(metavar="JOB", help="Name of a push, pull or snap job.", show_default=False),
     ],
     wait: Annotated[
         bool,
         typer.Option("--wait", help="Wait until the run has ended; the exit status tells how."),
     ] = False,
     resolve: ResolveOption = None,
+    destroy_foreign: DestroyForeignOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Start a run of JOB now.
+    """Start a run of JOB now: replicate and prune, or only prune in a snap job.
 
     Refused while one runs already.
 
@@ -306,14 +309,21 @@ def wakeup(
     """
     from zrepl_trio.cli.signal import wakeup_command
 
-    wakeup_command(chosen_config(ctx, config), job, wait=wait, resolve=resolve or [])
+    wakeup_command(
+        chosen_config(ctx, config),
+        job,
+        wait=wait,
+        resolve=resolve or [],
+        destroy_foreign=destroy_foreign,
+    )
 
 
 @signals.command(epilog=EXITS)
 def reset(
     ctx: typer.Context,
     job: Annotated[
-        str, typer.Argument(metavar="JOB", help="Name of a push or pull job.", show_default=False)
+        str,
+        typer.Argument(metavar="JOB", help="Name of a push, pull or snap job.", show_default=False),
     ],
     config: ConfigOption = None,
 ) -> None:

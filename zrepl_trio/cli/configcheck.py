@@ -46,7 +46,7 @@ def configcheck(
         typer.Option("--json-schema", help="Print the JSON schema for editors; reads no config."),
     ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail also on what `run --strict` would refuse.")
+        bool, typer.Option("--strict", help="Fail also on what `run` would refuse.")
     ] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -109,7 +109,7 @@ def _check(
     from zrepl_trio.config.certs import certificate_problems
     from zrepl_trio.config.load import load_config
     from zrepl_trio.config.render import as_yaml, render_config, whole_config
-    from zrepl_trio.config.support import dormant, unsupported
+    from zrepl_trio.config.support import unsupported
     from zrepl_trio.errors import ConfigErrors
 
     try:
@@ -118,16 +118,15 @@ def _check(
         _say("", errors.problems)
         return False
     problems = [] if skip_cert_check else certificate_problems(loaded)
-    refused, asleep = unsupported(loaded), dormant(loaded)
+    refused = unsupported(loaded)
     _say("note: ", loaded.notes)
     if not loaded.config.jobs:
         _say(
             "warning: ", [f"{loaded.path}: there are no jobs, the daemon would have nothing to do"]
         )
-    _say("warning: ", asleep)
     _say("warning: `run` will refuse this: ", refused)
     _say("", problems)
-    if problems or (strict and (refused or asleep)):
+    if problems or (strict and refused):
         return False
     if format_:
         data = whole_config(loaded.config, what)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import typer
 
 from zrepl_trio.children import open_processes
 from zrepl_trio.cli import running
-from zrepl_trio.cli.chosen import chosen_jobs, local_peers
+from zrepl_trio.cli.chosen import REPLICATING, chosen_jobs, local_peers
 from zrepl_trio.cli.console import console
 from zrepl_trio.cli.exitcodes import ExitCode, exit_code
 from zrepl_trio.cli.planview import plan_lines
@@ -28,6 +29,7 @@ from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.daemon import refuse_unbuilt
 from zrepl_trio.errors import ZreplError, leaves, with_notes
 from zrepl_trio.jobs.active import ActiveJob
+from zrepl_trio.jobs.base import Job, Wishes
 from zrepl_trio.jobs.build import build_jobs
 from zrepl_trio.jobs.hostzfs import host_zfs
 from zrepl_trio.jobs.passive import PassiveJob
@@ -35,7 +37,7 @@ from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.world import World
 from zrepl_trio.logs.outlets import open_logging
 from zrepl_trio.replication.classify import main_error
-from zrepl_trio.replication.policy import Overrides, parse_overrides
+from zrepl_trio.replication.policy import parse_overrides
 from zrepl_trio.replication.preview import FilesystemPreview
 from zrepl_trio.replication.report import JsonValue
 
@@ -74,7 +76,9 @@ def plan_command(
     """Print the plans; the exit status is the greatest of the jobs'. For `resolve` see
     `parse_overrides`."""
     loaded = load_config(config)
-    plans = running.run(partial(_logged_plans, loaded, jobs, parse_overrides(resolve)))
+    plans = running.run(
+        partial(_logged_plans, loaded, jobs, Wishes(divergence=parse_overrides(resolve)))
+    )
     if as_json:
         json.dump({"jobs": [plan.to_json() for plan in plans]}, sys.stdout, indent=1)
         sys.stdout.write("\n")
@@ -93,36 +97,49 @@ def plan_command(
 
 
 async def _logged_plans(
-    loaded: LoadedConfig, names: Sequence[str], overrides: Overrides
+    loaded: LoadedConfig, names: Sequence[str], wishes: Wishes
 ) -> list[JobPlan]:
-    outlets = loaded.config.global_.logging
-    async with open_logging(outlets, SystemClock(), stdout=sys.stderr, directly=True):
-        return await _plans(loaded, names, overrides)
+    async with open_standing_by(loaded) as jobs:
+        chosen = chosen_jobs(jobs.all, names, command="plan", types=REPLICATING)
+        await jobs.serve(local_peers(jobs.all, chosen))
+        return [await _plan(job, wishes) for job in chosen]
 
 
-async def _plans(loaded: LoadedConfig, names: Sequence[str], overrides: Overrides) -> list[JobPlan]:
-    asleep = refuse_unbuilt(loaded, strict=False)
-    clock = SystemClock()
-    async with open_processes() as processes, trio.open_nursery() as nursery:
-        world = World(clock=clock, zfs=host_zfs(loaded.config, processes), processes=processes)
-        built = build_jobs(loaded.config, world, dormant=asleep)
-        chosen = chosen_jobs(built, names, command="plan")
-        for peer in local_peers(built, chosen):
+class StandingBy:
+    """The jobs of a config, built and not running: for a look at what they would do."""
+
+    def __init__(self, jobs: Sequence[Job], nursery: trio.Nursery) -> None:
+        self.all = jobs
+        self._nursery = nursery
+
+    async def serve(self, peers: Sequence[Job]) -> None:
+        """Have these passive jobs answer, without lock and snapshots, those that look."""
+        for peer in peers:
             assert isinstance(peer, PassiveJob)
-            await nursery.start(peer.serve)
-        plans = [await _plan(job, overrides) for job in chosen]
-        nursery.cancel_scope.cancel()
-    return plans
+            await self._nursery.start(peer.serve)
 
 
-async def _plan(job: ActiveJob, overrides: Overrides) -> JobPlan:
+@asynccontextmanager
+async def open_standing_by(loaded: LoadedConfig) -> AsyncIterator[StandingBy]:
+    """Needs no lock and no daemon; the log goes to stderr."""
+    outlets = loaded.config.global_.logging
+    clock = SystemClock()
+    async with open_logging(outlets, clock, stdout=sys.stderr, directly=True):
+        refuse_unbuilt(loaded)
+        async with open_processes() as processes, trio.open_nursery() as nursery:
+            world = World(clock=clock, zfs=host_zfs(loaded.config, processes), processes=processes)
+            yield StandingBy(build_jobs(loaded.config, world), nursery)
+            nursery.cancel_scope.cancel()
+
+
+async def _plan(job: ActiveJob, wishes: Wishes) -> JobPlan:
     work = job.work
     assert isinstance(work, Replicating)
     error: ZreplError | None = None
     filesystems: Sequence[FilesystemPreview] = ()
     with structlog.contextvars.bound_contextvars(job=job.name, subsystem="job"):
         try:
-            filesystems = await work.plan(overrides)
+            filesystems = await work.plan(wishes)
         except* ZreplError as group:
             error = main_error(leaves(group))
     return JobPlan(

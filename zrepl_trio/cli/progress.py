@@ -1,4 +1,4 @@
-"""A replication's reports as lines of news, for `run --once`."""
+"""The reports of a run as lines of news, for `run --once`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from zrepl_trio.amounts import bytes_text
 from zrepl_trio.logs.lines import escape
+from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.report import AttemptReport, FilesystemReport, FilesystemState, Report
 
-__all__ = ["BYTES_EVERY_S", "ProgressLines", "news"]
+__all__ = ["BYTES_EVERY_S", "ProgressLines", "news", "pruning_news"]
 
 BYTES_EVERY_S = 2.0
 """How often a step under way tells its bytes."""
@@ -56,6 +57,24 @@ def news(before: Report | None, after: Report) -> list[str]:
     return lines
 
 
+def pruning_news(report: PruneReport) -> Iterator[str]:
+    """What a side's pruning has come to; nothing before its end."""
+    if report.finished is None:
+        return
+    where = f"pruning ({report.side.value})"
+    for each in report.completed:
+        if each.destroyed:
+            of = f"{each.destroyed} of {each.snapshots} snapshots destroyed"
+            yield f"{where}: {escape(each.path)}: {of}"
+    if report.foreign:
+        yield (
+            f"{where}: {report.foreign} snapshots that the job did not take are left: `plan --prune` "
+            "shows them, --destroy-foreign lets them go"
+        )
+    for error in report.errors:
+        yield f"{where}: FAILED: {error}"
+
+
 @dataclass(slots=True)
 class ProgressLines:
     """Takes reports one after the other and says the news; `monotonic` gives seconds."""
@@ -65,7 +84,14 @@ class ProgressLines:
     _last: Report | None = None
     _said_bytes_at: float = field(default=float("-inf"))
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, picture: Report | PruneReport) -> None:
+        if isinstance(picture, PruneReport):
+            for line in pruning_news(picture):
+                self.say(line)
+            return
+        self._replicating(picture)
+
+    def _replicating(self, report: Report) -> None:
         lines = news(self._last, report)
         self._last = report
         now = self.monotonic()

@@ -25,10 +25,10 @@ from zrepl_trio.config.load import load_config
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.daemon import open_plant, refuse_unbuilt, run_daemon
 from zrepl_trio.jobs.active import ActiveJob
-from zrepl_trio.jobs.base import Job, Outcome
+from zrepl_trio.jobs.base import Job, JobStatus, JobType, Outcome, Wishes
 from zrepl_trio.jobs.lock import JobLocked
 from zrepl_trio.logs.outlets import open_logging
-from zrepl_trio.replication.policy import Overrides, parse_overrides
+from zrepl_trio.replication.policy import parse_overrides
 
 if TYPE_CHECKING:  # slow to import, and seldom needed
     from zrepl_trio.monitoring.metrics import Metrics
@@ -51,39 +51,39 @@ def run_command(
     config: Path | None,
     *,
     once: bool,
-    strict: bool,
     jobs: Sequence[str],
     resolve: Sequence[str] = (),
+    destroy_foreign: bool = False,
 ) -> None:
-    """Run the daemon, or active jobs once. For `resolve` see `parse_overrides`."""
-    if (jobs or resolve) and not once:
-        raise UsageRefused("run: a JOB, or --resolve, can be given only with --once")
-    overrides = parse_overrides(resolve)
+    """Run the daemon, or active jobs once. For `resolve` see `parse_overrides`, for `destroy_foreign`
+    `Wishes`."""
+    if (jobs or resolve or destroy_foreign) and not once:
+        what = "a JOB, --resolve, or --destroy-foreign"
+        raise UsageRefused(f"run: {what}, can be given only with --once")
+    wishes = Wishes(divergence=parse_overrides(resolve), destroy_foreign=destroy_foreign)
     loaded = load_config(config)
     if once:
-        raise typer.Exit(running.run(partial(_once, loaded, jobs, overrides, strict=strict)))
-    running.run(partial(_daemon, loaded, strict=strict))
+        raise typer.Exit(running.run(partial(_once, loaded, jobs, wishes)))
+    running.run(partial(_daemon, loaded))
 
 
-async def _daemon(loaded: LoadedConfig, *, strict: bool) -> None:
+async def _daemon(loaded: LoadedConfig) -> None:
     settings = loaded.config.global_
     metrics = _metrics() if settings.monitoring else None
     on_entry = metrics.log_entry if metrics is not None else None
     async with open_logging(settings.logging, SystemClock(), on_entry=on_entry):
         announcement = _Announcement(loaded)
-        await run_daemon(loaded, strict=strict, metrics=metrics, task_status=announcement)
+        await run_daemon(loaded, metrics=metrics, task_status=announcement)
 
 
-async def _once(
-    loaded: LoadedConfig, names: Sequence[str], overrides: Overrides, *, strict: bool
-) -> int:
+async def _once(loaded: LoadedConfig, names: Sequence[str], wishes: Wishes) -> int:
     settings = loaded.config.global_
     leave_out = frozenset[str]() if "logging" in settings.model_fields_set else TOLD_BY_ONCE
     # what goes to the terminal stays in order with the progress that is told there
     async with open_logging(
         settings.logging, SystemClock(), stdout=sys.stderr, directly=True, leave_out=leave_out
     ):
-        return await _run_once(loaded, names, overrides, strict=strict)
+        return await _run_once(loaded, names, wishes)
 
 
 def _metrics() -> Metrics:
@@ -119,22 +119,18 @@ async def _interrupted(signals: AsyncIterator[int], scope: trio.CancelScope) -> 
         scope.cancel()
 
 
-async def _run_once(
-    loaded: LoadedConfig, names: Sequence[str], overrides: Overrides, *, strict: bool
-) -> int:
+async def _run_once(loaded: LoadedConfig, names: Sequence[str], wishes: Wishes) -> int:
     """The greatest of the jobs' exit statuses."""
-    asleep = refuse_unbuilt(loaded, strict=strict)
+    refuse_unbuilt(loaded)
     codes: list[int] = [ExitCode.DONE]
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with open_plant(loaded, asleep) as plant, trio.open_nursery() as nursery:
+        async with open_plant(loaded) as plant, trio.open_nursery() as nursery:
             jobs = chosen_jobs(plant.jobs, names, command="run --once")
             nursery.start_soon(_interrupted, signals, nursery.cancel_scope)
             for peer in local_peers(plant.jobs, jobs):
                 await nursery.start(_serve, peer)
             for job in jobs:
-                for what in asleep.get(job.name, ()):
-                    _say(f"{job.name}: {what} is configured, but not active in this version")
-                codes.append(await _run_job(job, overrides))
+                codes.append(await _run_job(job, wishes))  # noqa: PERF401 - counted when cancelled
             nursery.cancel_scope.cancel()
         if nursery.cancel_scope.cancelled_caught and len(codes) <= len(jobs):
             return ExitCode.INTERRUPTED
@@ -151,24 +147,31 @@ async def _serve(job: Job, *, task_status: trio.TaskStatus[None]) -> None:
             task_status.started()
 
 
-async def _run_job(job: ActiveJob, overrides: Overrides) -> int:
+def _done(status: JobStatus) -> str:
+    destroyed = sum(report.destroyed for report in status.pruning)
+    pruned = f"{destroyed} snapshot{'' if destroyed == 1 else 's'} destroyed"
+    if status.type is JobType.SNAP:
+        return pruned
+    moved = bytes_text(status.replication.replicated) if status.replication else "nothing"
+    return f"{moved}, {pruned}" if destroyed else moved
+
+
+async def _run_job(job: ActiveJob, wishes: Wishes) -> int:
     def say(text: str) -> None:
         _say(f"{job.name}: {text}")
 
     lines = ProgressLines(say=say, monotonic=trio.current_time)
     try:
         with structlog.contextvars.bound_contextvars(job=job.name, subsystem="job"):
-            invocation = await job.run_once(lines, overrides)
+            invocation = await job.run_once(lines, wishes)
     except JobLocked as error:
         _say(f"zrepl-trio: {error}")
         return ExitCode.ALREADY_RUNNING
     assert invocation.outcome is not None
     assert invocation.finished is not None
     took = duration_text((invocation.finished - invocation.started).total_seconds())
-    report = job.status().replication
-    moved = bytes_text(report.replicated) if report else "nothing"
     if invocation.outcome is Outcome.DONE:
-        say(f"all done: {moved} in {took}")
+        say(f"all done: {_done(job.status())} in {took}")
     else:
         say(f"{invocation.outcome.value} after {took}: {invocation.error}")
     return OUTCOME_CODES[invocation.outcome]

@@ -42,7 +42,7 @@ def refusal(no: str, status: Status, job: str, operation: str) -> str:
         return f"the daemon has no job {job!r} (its jobs: {', '.join(names) or 'none'})"
     kind = status.type_of(job)
     if kind not in ACTIVE:
-        return f"{job} is a {kind} job, which waits for its peers; only push and pull jobs take {operation}"
+        return f"{job} is a {kind} job, which waits for its peers; only push, pull and snap jobs take {operation}"
     match no:
         case "already woken up":
             return f"{job} runs already, `zrepl-trio status` shows how far it is ({no})"
@@ -53,25 +53,36 @@ def refusal(no: str, status: Status, job: str, operation: str) -> str:
 
 
 async def _send(
-    client: ControlClient, job: str, operation: str, resolve: Mapping[str, str] | None = None
+    client: ControlClient,
+    job: str,
+    operation: str,
+    resolve: Mapping[str, str] | None = None,
+    *,
+    destroy_foreign: bool = False,
 ) -> None:
     try:
-        await client.signal(job, operation, resolve)
+        await client.signal(job, operation, resolve, destroy_foreign=destroy_foreign)
     except DaemonRefused as error:
         text = refusal(str(error), await client.status(), job, operation)
         raise DaemonRefused(text) from error
 
 
 def wakeup_command(
-    config: Path | None, job: str, *, wait: bool, resolve: Sequence[str] = ()
+    config: Path | None,
+    job: str,
+    *,
+    wait: bool,
+    resolve: Sequence[str] = (),
+    destroy_foreign: bool = False,
 ) -> None:
-    """Wake the job; with `wait`, exit by the outcome of its run. For `resolve` see `parse_overrides`."""
+    """Wake the job; with `wait`, exit by the outcome of its run. For `resolve` see `parse_overrides`, for
+    `destroy_foreign` `Wishes`."""
     wishes = {str(name): way.value for name, way in parse_overrides(resolve).items()}
     path = control_socket(config)
 
     async def signal() -> InvocationModel | None:
         async with open_control_client(path) as client:
-            await _send(client, job, "wakeup", wishes)
+            await _send(client, job, "wakeup", wishes, destroy_foreign=destroy_foreign)
             # A job that takes the signal runs from that moment on, so the first status shows it.
             return await _end_of_run(client, job) if wait else None
 

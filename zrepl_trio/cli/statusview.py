@@ -17,6 +17,7 @@ from zrepl_trio.control.api import (
     FilesystemModel,
     InvocationModel,
     JobModel,
+    PruningModel,
     ReplicationModel,
     SnapperModel,
     Status,
@@ -27,6 +28,7 @@ __all__ = ["status_lines"]
 
 BAR_CELLS = 30
 SHARE_THAT_TELLS = 0.01
+_LEFT_SHOWN = 3
 _PHASE_STYLES = {
     "running": "cyan",
     "waiting": "green",
@@ -153,6 +155,40 @@ def _snapshots(snapper: SnapperModel, now: datetime) -> Iterator[Text]:
         yield from _indented(error, 4, "red")
 
 
+def _pruning(pruning: PruningModel, now: datetime) -> Iterator[Text]:
+    done = sum(each.destroyed for each in pruning.completed)
+    listed = (*pruning.completed, *pruning.pending)
+    line = Text(f"  pruning ({pruning.side}): ")
+    if pruning.finish_at is None:
+        going = sum(each.going for each in listed)
+        line.append("under way" if listed else "listing", "cyan")
+        if listed:
+            line.append(f", {done} of {going} snapshots destroyed")
+    else:
+        failed = bool(pruning.error) or any(each.last_error for each in listed)
+        line.append("failed" if failed else "done", "red" if failed else "green")
+        line.append(f" {duration_text(_seconds(pruning.finish_at, now))} ago")
+        line.append(f", {done} of {sum(each.snapshots for each in listed)} snapshots destroyed")
+    left = sum(len(each.left_alone) for each in listed)
+    if left:
+        line.append(f", {left} left alone", "dim")
+    yield line
+    if pruning.error:
+        yield from _indented(pruning.error, 4, "red")
+    for each in listed:
+        if each.last_error:
+            yield from _indented(each.last_error, 4, "red")
+        for one in each.left_alone[:_LEFT_SHOWN]:
+            yield Text(f"    {escape(f'{each.filesystem}@{one.name}')}: {escape(one.why)}", "dim")
+    foreign = sum(each.foreign for each in listed)
+    if foreign:
+        yield Text(
+            f"    {foreign} snapshots that the job did not take are left: `plan --prune` shows them, "
+            "`signal wakeup --destroy-foreign` lets them go",
+            "yellow",
+        )
+
+
 def _job(name: str, kind: str, job: JobModel, now: datetime) -> Iterator[Text]:
     head = Text(escape(name), "bold").append(f"  {kind}  ", "dim not bold")
     head.append(job.phase or "unknown", _PHASE_STYLES.get(job.phase, "not bold"))
@@ -175,8 +211,6 @@ def _job(name: str, kind: str, job: JobModel, now: datetime) -> Iterator[Text]:
     yield head
     if job.phase == "failed":
         yield from _indented(job.error, 4, "red")
-    for sentence in job.dormant:
-        yield from _indented(f"not active yet: {sentence}", 2, "yellow")
     if job.snapshots is not None and job.snapshots.type != "manual":
         yield from _snapshots(job.snapshots, now)
     if job.invocation is not None:
@@ -185,6 +219,8 @@ def _job(name: str, kind: str, job: JobModel, now: datetime) -> Iterator[Text]:
         if _is_older(job):
             yield Text("  the last run that got as far as replicating:", "dim")
         yield from _replication(job.replication, now)
+    for pruning in job.prunings:
+        yield from _pruning(pruning, now)
 
 
 def status_lines(status: Status, now: datetime) -> Iterator[Text]:

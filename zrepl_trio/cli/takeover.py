@@ -14,7 +14,7 @@ from zrepl_trio.config.differences import differences
 from zrepl_trio.config.load import load_config
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.config.model import Config, Job, PullJob, PushJob, SinkJob, SnapJob, SourceJob
-from zrepl_trio.config.support import dormant, unsupported
+from zrepl_trio.config.support import unsupported
 from zrepl_trio.config.transport import StdinserverServe, TlsServe
 from zrepl_trio.control.alone import refuse_live_daemon
 from zrepl_trio.endpoint.confine import Confinement
@@ -61,7 +61,6 @@ class Report:
     config: str
     socket: str
     notes: Sequence[str]
-    asleep: Sequence[str]
     refused: Sequence[str]
     jobs: Sequence[JobReport]
     next: Sequence[str]
@@ -78,7 +77,6 @@ class Report:
             "ControlSocket": self.socket,
             "Continues": self.continues,
             "Notes": list(self.notes),
-            "Dormant": list(self.asleep),
             "Refused": list(self.refused),
             "Jobs": [_job_json(job) for job in self.jobs],
             "Next": list(self.next),
@@ -113,7 +111,6 @@ async def takeover(zfs: Zfs, loaded: LoadedConfig) -> Report:
         config=str(loaded.path),
         socket=socket,
         notes=[str(note) for note in (*loaded.notes, *differences(loaded))],
-        asleep=[str(each) for each in dormant(loaded)],
         refused=[*(str(problem) for problem in unsupported(loaded)), *_not_private(loaded.config)],
         jobs=await survey_jobs(zfs, loaded.config),
         next=list(next_steps(loaded.config)),
@@ -230,7 +227,6 @@ def text_of(report: Report) -> Iterator[str]:
     yield f"{report.config}: no daemon answers on {report.socket}"
     for title, lines in (
         ("Read differently from zrepl:", report.notes),
-        ("Read, but not active in this version:", report.asleep),
         ("`zrepl-trio run` will refuse this:", report.refused),
     ):
         if lines:

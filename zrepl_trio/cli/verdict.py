@@ -163,6 +163,10 @@ def _run_findings(job: JobFacts) -> Iterator[Finding]:
         yield Finding(State.WARNING, job.name, "is still starting")
     for error in told.snapshots.errors if told.snapshots is not None else ():
         yield Finding(State.CRITICAL, job.name, f"snapshots: {error}")
+    foreign = sum(each.foreign for side in told.prunings for each in side.completed)
+    if foreign:
+        text = f"{foreign} snapshots that the job did not take wait for somebody's word to go"
+        yield Finding(State.WARNING, job.name, text)
     run = told.last_run
     if run is not None and run.outcome in _OUTCOMES:
         state, text = _OUTCOMES[run.outcome]

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from zrepl_trio.config.base import Section
 from zrepl_trio.config.explain import Loc
+from zrepl_trio.config.keep import KeepGrid, KeepNotReplicated, KeepRule, keeps_all
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
 from zrepl_trio.config.overlaps import overlaps
-from zrepl_trio.config.rules import KeepGrid, KeepNotReplicated, KeepRule
 
 __all__ = ["advice_on"]
 
@@ -20,6 +20,11 @@ _PATHS = ("identity_file", "ca", "cert", "key", "sockpath", "sockdir")
 _NEWEST_GOES = (
     "the first bucket keeps its oldest snapshots, so the newest one can go; begin with a bucket "
     "of keep=all, such as 1x1h(keep=all)"
+)
+
+_NEVER_PRUNED = (
+    "with `protection: {incremental: guarantee_nothing}` there is no replication cursor, and without it "
+    "nothing is destroyed on either side"
 )
 
 
@@ -39,6 +44,10 @@ def advice_on(config: Config) -> Iterator[tuple[Loc, str]]:
                             (*receiver, position),
                             "does nothing here: what the receiver has is replicated",
                         )
+                if job.replication.protection.incremental == "guarantee_nothing" and not (
+                    keeps_all(job.pruning.keep_sender) and keeps_all(job.pruning.keep_receiver)
+                ):
+                    yield (*loc, "pruning"), _NEVER_PRUNED
             case SnapJob():
                 yield from _rules((*loc, "pruning", "keep"), job.pruning.keep)
             case SinkJob() | SourceJob():

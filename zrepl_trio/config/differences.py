@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zrepl_trio.config.explain import Loc
+from zrepl_trio.config.keep import SnapPruning, keeps_all
 from zrepl_trio.config.loaded import LoadedConfig
-from zrepl_trio.config.model import Job, PullJob, PushJob, SinkJob, SourceJob
+from zrepl_trio.config.model import Job, PullJob, PushJob, SinkJob, SnapJob, SourceJob
 from zrepl_trio.config.notes import Note
 
 __all__ = ["differences"]
@@ -29,6 +30,12 @@ _SENT = (
 _GIVEN_UP = (
     "partly received state that cannot be resumed is dropped and sent anew, where zrepl fails "
     "until it is dropped by hand (`zfs recv -A`)"
+)
+
+
+_FOREIGN = (
+    "snapshots that the job did not take and no rule names stay until somebody confirms that they go "
+    "(`signal wakeup --destroy-foreign`), where zrepl destroys them; `foreign: destroy` gives zrepl's way"
 )
 
 
@@ -52,3 +59,12 @@ def _of(job: Job) -> Iterator[tuple[Loc, str]]:
         yield ("send",), _SENT
     if isinstance(job, PushJob | PullJob):
         yield ("replication",), _GIVEN_UP
+    if isinstance(job, PushJob | PullJob | SnapJob):
+        pruning = job.pruning
+        lists = (
+            (pruning.keep,)
+            if isinstance(pruning, SnapPruning)
+            else (pruning.keep_sender, pruning.keep_receiver)
+        )
+        if pruning.foreign == "ask" and not all(map(keeps_all, lists)):
+            yield ("pruning",), _FOREIGN

@@ -20,7 +20,7 @@ from zrepl_trio.config.addresses import (
     check_ssh_user,
 )
 from zrepl_trio.config.base import BOOL_WORDS, Reads, bad, bool_of, int_of, parsed, text_of
-from zrepl_trio.config.cron import CRON_WORDS, CronSpec
+from zrepl_trio.config.cron import CRON_WORDS, CronSpec, load_zone
 from zrepl_trio.config.grid import GRID_WORDS, RetentionGrid
 from zrepl_trio.config.nodes import PlainScalar
 from zrepl_trio.config.regex import REGEX_WORDS, Regex
@@ -30,6 +30,7 @@ from zrepl_trio.zfs.names import DatasetPath, check_component
 from zrepl_trio.zfs.targets import BadTarget, TargetRules, check_target
 
 __all__ = [
+    "Amount",
     "Bits",
     "ClientIdentity",
     "Count",
@@ -57,6 +58,7 @@ __all__ = [
     "SshUser",
     "Targets",
     "Text",
+    "TimeZone",
     "nonempty",
     "null_is_empty_list",
     "null_is_empty_map",
@@ -152,6 +154,9 @@ def _int_schema(low: int, high: int) -> dict[str, Any]:
 _MAX_INT = 2**31 - 1
 Count = Annotated[
     int, Reads(_bounded(1, _MAX_INT, "an integer from 1"), int, _int_schema(1, _MAX_INT))
+]
+Amount = Annotated[
+    int, Reads(_bounded(0, _MAX_INT, "an integer from 0"), int, _int_schema(0, _MAX_INT))
 ]
 Port = Annotated[int, Reads(_bounded(1, 65535, "1 to 65535"), int, _int_schema(1, 65535))]
 
@@ -265,6 +270,22 @@ SearchRegex = Annotated[
     ),
 ]
 """A regex that may be empty and then matches everything."""
+
+
+def _zone(text: str) -> str:
+    load_zone(text)
+    return text
+
+
+TimeZone = Annotated[
+    str,
+    Reads(
+        parsed(_zone, str, "UTC, Local or an IANA name"),
+        str,
+        {"type": "string", "description": "UTC, Local or an IANA name"},
+    ),
+]
+"""The name of a zone that this system knows, for `load_zone`."""
 
 
 # Names

@@ -8,13 +8,12 @@ from pydantic import Field
 
 from zrepl_trio.config.base import FromDefaults, Section
 from zrepl_trio.config.fields import Filesystems, Flag, JobName, PullInterval, RootFilesystem
+from zrepl_trio.config.keep import FloorPruning, Pruning, SnapPruning
 from zrepl_trio.config.rules import (
     ConflictResolution,
-    Pruning,
     RecvOptions,
     Replication,
     SendOptions,
-    SnapPruning,
     Snapshotting,
 )
 from zrepl_trio.config.transport import Connect, Serve
@@ -77,6 +76,8 @@ class SinkJob(_Named):
     """A client's filesystems are placed below `root_fs/IDENTITY`."""
     recv: _Recv = RecvOptions()
     """How to receive."""
+    pruning: FloorPruning | None = None
+    """What push jobs cannot have destroyed here. A key of zrepl-trio."""
 
 
 class SourceJob(_Named):
@@ -91,6 +92,8 @@ class SourceJob(_Named):
     """When and how to take snapshots."""
     send: _Send = SendOptions()
     """How to send."""
+    pruning: FloorPruning | None = None
+    """What pull jobs cannot have destroyed here. A key of zrepl-trio."""
 
 
 class SnapJob(_Named):

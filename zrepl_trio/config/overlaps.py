@@ -12,15 +12,16 @@ from datetime import UTC, datetime
 from typing import TypeAlias, assert_never
 
 from zrepl_trio.config.explain import Loc
-from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
-from zrepl_trio.config.rules import (
+from zrepl_trio.config.keep import (
+    KeepCalendar,
     KeepGrid,
     KeepLastN,
     KeepNotReplicated,
     KeepRegex,
     KeepRule,
-    ManualSnapshotting,
 )
+from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
+from zrepl_trio.config.rules import ManualSnapshotting
 from zrepl_trio.config.transport import (
     LocalConnect,
     LocalServe,
@@ -45,6 +46,7 @@ def overlaps(config: Config) -> Iterator[tuple[Loc, str]]:
     yield from _roots(config)
     yield from _replicas(config)
     yield from _snapshots(config)
+    yield from _pruned_twice(config)
     yield from _destinations(config)
 
 
@@ -155,6 +157,37 @@ def _snapshots(config: Config) -> Iterator[tuple[Loc, str]]:
                     yield (*loc, "pruning", key), text
 
 
+def _pruned_twice(config: Config) -> Iterator[tuple[Loc, str]]:
+    """Jobs that thin out the same snapshots of the same filesystems."""
+    names = {
+        job.snapshotting.prefix: job.snapshotting.naming.name(_SOME_DAY)
+        for job in config.jobs
+        if isinstance(job, _Sending) and not isinstance(job.snapshotting, ManualSnapshotting)
+    }
+    pruning = [
+        (index, job, key, rules)
+        for index, job in enumerate(config.jobs)
+        if isinstance(job, PushJob | SnapJob)
+        for key, rules in _destroying(job)
+    ]
+    for at, (index, job, key, rules) in enumerate(pruning):
+        for _, other, _, others in pruning[:at]:
+            shared = job.filesystems.shared_with(other.filesystems)
+            for prefix, name in names.items() if shared is not None else ():
+                if _thins(rules, name) and _thins(others, name):
+                    text = (
+                        f"thins out {prefix!r}… of {shared}, as job {other.name!r} does: what one of "
+                        "them keeps the other may destroy; let one keep them all, by a rule of type regex"
+                    )
+                    yield ("jobs", index, "pruning", key), text
+
+
+def _thins(rules: tuple[KeepRule, ...], name: str) -> bool:
+    """Whether some of the snapshots of that name stay by the rules, and some go."""
+    keepers = [rule for rule in rules if _keeps(rule, name)]
+    return bool(keepers) and not any(isinstance(rule, KeepRegex) for rule in keepers)
+
+
 def _takes(job: _Sending, prefix: str) -> bool:
     snapshotting = job.snapshotting
     return not isinstance(snapshotting, ManualSnapshotting) and snapshotting.prefix == prefix
@@ -173,7 +206,7 @@ def _destroying(job: _Sending) -> Iterator[tuple[str, tuple[KeepRule, ...]]]:
 def _keeps(rule: KeepRule, name: str) -> bool:
     """Whether the rule is about snapshots of that name: it keeps all of them, or some."""
     match rule:
-        case KeepGrid() | KeepLastN():
+        case KeepGrid() | KeepLastN() | KeepCalendar():
             return rule.regex.search(name)
         case KeepRegex():
             return rule.regex.search(name) is not rule.negate

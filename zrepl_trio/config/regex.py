@@ -17,6 +17,8 @@ __all__ = ["REGEX_WORDS", "Regex"]
 
 REGEX_WORDS = "RE2 syntax: no look-around, no back-references"
 
+_FINDS_ALL = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$", ".", ".+", "^.+$"})
+
 
 class _Compiled(Protocol):
     def search(self, text: str, /) -> object | None: ...
@@ -50,6 +52,11 @@ class Regex:
     def search(self, name: str) -> bool:
         """Whether the pattern is found anywhere in `name` (snapshot name without dataset and @)."""
         return self._compiled.search(name) is not None
+
+    @property
+    def finds_all(self) -> bool:
+        """Whether it is one of the usual ways to write a pattern that every name has."""
+        return self.pattern in _FINDS_ALL
 
     def __str__(self) -> str:
         return self.pattern

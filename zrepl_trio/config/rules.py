@@ -1,10 +1,15 @@
-"""Sections that jobs share: snapshotting and its hooks, pruning, send, recv, replication."""
+"""Sections that jobs share: snapshotting and its hooks, send, recv, replication."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 from zrepl_trio.config.base import FromDefaults, Section, bad
 from zrepl_trio.config.fields import (
@@ -14,20 +19,15 @@ from zrepl_trio.config.fields import (
     Filesystems,
     Flag,
     GoTimeout,
-    Grid,
     Interval,
     Path,
     PropertyName,
-    RequiredRegex,
     RequiredText,
-    SearchRegex,
     Targets,
     Text,
-    nonempty,
     null_is_empty_list,
     null_is_empty_map,
 )
-from zrepl_trio.config.regex import Regex
 from zrepl_trio.config.scalars import ScalarError
 from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.zfs.filter import FilesystemFilter
@@ -40,23 +40,16 @@ __all__ = [
     "ConflictResolution",
     "CronSnapshotting",
     "Hook",
-    "KeepGrid",
-    "KeepLastN",
-    "KeepNotReplicated",
-    "KeepRegex",
-    "KeepRule",
     "ManualSnapshotting",
     "MysqlLockTables",
     "PeriodicSnapshotting",
     "Placeholder",
     "PostgresCheckpoint",
     "Protection",
-    "Pruning",
     "RecvOptions",
     "RecvProperties",
     "Replication",
     "SendOptions",
-    "SnapPruning",
     "Snapshotting",
 ]
 
@@ -166,81 +159,6 @@ class CronSnapshotting(_NamedSnapshots):
 Snapshotting = Annotated[
     ManualSnapshotting | PeriodicSnapshotting | CronSnapshotting, Field(discriminator="type")
 ]
-
-
-# Pruning
-
-
-class KeepNotReplicated(Section):
-    """Keep what has not been replicated yet."""
-
-    type: Literal["not_replicated"]
-    keep_snapshot_at_cursor: Flag = True
-    """Keep also the newest replicated snapshot."""
-
-
-class KeepLastN(Section):
-    """Keep the newest snapshots."""
-
-    type: Literal["last_n"]
-    count: Count
-    """How many."""
-    regex: SearchRegex = Regex.parse("")
-    """Of those whose name matches; empty matches all."""
-
-
-class KeepGrid(Section):
-    """Keep snapshots thinned out by age."""
-
-    type: Literal["grid"]
-    grid: Grid
-    """Buckets from young to old, such as `1x1h(keep=all) | 24x1h | 14x1d`."""
-    regex: RequiredRegex
-    """Names that the grid means; it keeps no others."""
-
-
-class KeepRegex(Section):
-    """Keep snapshots by name."""
-
-    type: Literal["regex"]
-    regex: RequiredRegex
-    """Searched for in the name, unanchored."""
-    negate: Flag = False
-    """Keep those that do not match."""
-
-
-KeepRule = Annotated[
-    KeepNotReplicated | KeepLastN | KeepGrid | KeepRegex, Field(discriminator="type")
-]
-_KeepRules = Annotated[
-    tuple[KeepRule, ...],
-    BeforeValidator(null_is_empty_list),
-    AfterValidator(nonempty),
-    Field(json_schema_extra={"minItems": 1}),
-]
-
-
-class Pruning(Section):
-    """What to keep on either side; a snapshot goes only if no rule of its side keeps it."""
-
-    keep_sender: _KeepRules
-    """Rules for the sending side."""
-    keep_receiver: _KeepRules
-    """Rules for the receiving side."""
-
-
-class SnapPruning(Section):
-    """What a snap job keeps."""
-
-    keep: _KeepRules
-    """A snapshot goes only if no rule keeps it."""
-
-    @field_validator("keep")
-    @classmethod
-    def _no_replication_here(cls, rules: tuple[KeepRule, ...]) -> tuple[KeepRule, ...]:
-        if any(isinstance(rule, KeepNotReplicated) for rule in rules):
-            raise bad("a snap job replicates nothing, so it takes no not_replicated rule")
-        return rules
 
 
 # Sending and receiving

@@ -18,6 +18,7 @@ from zrepl_trio.control.server import BadRequest
 from zrepl_trio.jobs.base import Invocation, JobStatus, JobType
 from zrepl_trio.jobs.tracked import ActiveChild
 from zrepl_trio.process import StuckChild
+from zrepl_trio.pruning.plan import PruneSide
 from zrepl_trio.replication.report import JsonValue
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "FilesystemModel",
     "InvocationModel",
     "JobModel",
+    "PrunedModel",
+    "PruningModel",
     "ReplicationModel",
     "SignalRequest",
     "SnapperModel",
@@ -61,13 +64,17 @@ def _invocation(invocation: Invocation | None) -> JsonValue:
     }
 
 
+def _pruning(job: JobStatus, side: PruneSide) -> JsonValue:
+    found = next((report for report in job.pruning if report.side is side), None)
+    return found.to_json(_time) if found is not None else None
+
+
 def _job(job: JobStatus) -> JsonValue:
     ours: dict[str, JsonValue] = {
         "Phase": job.phase.value,
         "Error": job.error,
         "Failures": job.failures,
         "RestartAt": _time(job.restart_at),
-        "Dormant": list(job.dormant),
         "Datasets": [
             {
                 "Name": each.dataset,
@@ -83,8 +90,8 @@ def _job(job: JobStatus) -> JsonValue:
         case JobType.PUSH | JobType.PULL:
             payload = {
                 "Replication": job.replication.to_json() if job.replication else None,
-                "PruningSender": None,
-                "PruningReceiver": None,
+                "PruningSender": _pruning(job, PruneSide.SENDER),
+                "PruningReceiver": _pruning(job, PruneSide.RECEIVER),
                 "Snapshotting": job.snapshots.to_json(_time) if job.snapshots else None,
                 "Invocation": _invocation(job.invocation),
                 "LastRun": _invocation(job.last_run),
@@ -99,8 +106,10 @@ def _job(job: JobStatus) -> JsonValue:
             }
         case JobType.SNAP:
             payload = {
-                "Pruning": None,
+                "Pruning": _pruning(job, PruneSide.LOCAL),
                 "Snapshotting": job.snapshots.to_json(_time) if job.snapshots else None,
+                "Invocation": _invocation(job.invocation),
+                "LastRun": _invocation(job.last_run),
                 "NextWakeup": _time(job.next_wakeup),
             }
     return {"type": job.type.value, job.type.value: {**payload, **ours}}
@@ -168,12 +177,13 @@ class _Model(BaseModel):
 
 
 class SignalRequest(_Model):
-    """Body of `/signal`. `resolve`, ours, is for a wakeup: what becomes of replicas that do not fit,
-    by filesystem."""
+    """Body of `/signal`. For a wakeup, ours: `resolve` says what becomes of replicas that do not fit, by
+    filesystem, `destroy_foreign` that snapshots which wait for somebody's word may go."""
 
     name: str
     op: str
     resolve: Mapping[str, str] = Field(default_factory=dict)
+    destroy_foreign: bool = False
 
 
 class Version(_Model):
@@ -334,6 +344,38 @@ class SnapperModel(_Model):
         return own + tuple(each.error for each in self.taken if each.error)
 
 
+class LeftAloneModel(_Model):
+    """A snapshot that the rules let go and that is still there."""
+
+    name: str
+    why: str
+
+
+class PrunedModel(_Model):
+    """One filesystem of a pruning; counts are of snapshots."""
+
+    filesystem: str
+    skip_reason: str = ""
+    last_error: str = ""
+    snapshots: int = 0
+    going: int = 0
+    destroyed: int = 0
+    foreign: int = 0
+    left_alone: tuple[LeftAloneModel, ...] = ()
+
+
+class PruningModel(_Model):
+    """One side's pruning."""
+
+    state: str
+    error: str = ""
+    side: str = ""
+    start_at: Time = None
+    finish_at: Time = None
+    pending: tuple[PrunedModel, ...] = ()
+    completed: tuple[PrunedModel, ...] = ()
+
+
 class JobModel(_Model):
     """Either type's payload; keys that the other type has keep their defaults."""
 
@@ -341,13 +383,15 @@ class JobModel(_Model):
     error: str = ""
     failures: int = 0
     restart_at: Time = None
-    dormant: tuple[str, ...] = ()
     replication: ReplicationModel | None = None
     invocation: InvocationModel | None = None
     last_run: InvocationModel | None = None
     datasets: tuple[DatasetModel, ...] = ()
     next_wakeup: Time = None
     connections: int = 0
+    pruning_sender: PruningModel | None = None
+    pruning_receiver: PruningModel | None = None
+    pruning: PruningModel | None = None
     snapshotting: SnapperModel | None = None
     snapper: SnapperModel | None = None
 
@@ -355,6 +399,12 @@ class JobModel(_Model):
     def snapshots(self) -> SnapperModel | None:
         """Its snapshotter, under either of zrepl's names."""
         return self.snapshotting or self.snapper
+
+    @property
+    def prunings(self) -> tuple[PruningModel, ...]:
+        """The last of each side that there was one of."""
+        sides = (self.pruning_sender, self.pruning_receiver, self.pruning)
+        return tuple(each for each in sides if each is not None)
 
 
 class StuckModel(_Model):

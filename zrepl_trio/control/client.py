@@ -76,11 +76,18 @@ class ControlClient:
         return _parsed(Version, await self._ask("/version"))
 
     async def signal(
-        self, job: str, operation: str, resolve: Mapping[str, str] | None = None
+        self,
+        job: str,
+        operation: str,
+        resolve: Mapping[str, str] | None = None,
+        *,
+        destroy_foreign: bool = False,
     ) -> None:
-        """Send `wakeup` or `reset` to a job; DaemonRefused carries the reason of a no. `resolve` as in
+        """Send `wakeup` or `reset` to a job; DaemonRefused carries the reason of a no. The rest as in
         SignalRequest."""
-        request = SignalRequest(name=job, op=operation, resolve=resolve or {})
+        request = SignalRequest(
+            name=job, op=operation, resolve=resolve or {}, destroy_foreign=destroy_foreign
+        )
         await self._ask("/signal", request.model_dump_json(by_alias=True).encode())
 
 

@@ -13,7 +13,7 @@ from zrepl_trio import __version__
 from zrepl_trio.control.api import parse_signal, status_document, version_document
 from zrepl_trio.control.server import Handler
 from zrepl_trio.errors import Refused
-from zrepl_trio.jobs.base import SignalRefused
+from zrepl_trio.jobs.base import SignalRefused, Wishes
 from zrepl_trio.jobs.supervisor import Supervisor
 from zrepl_trio.jobs.tracked import TrackedProcesses
 from zrepl_trio.replication.policy import parse_overrides
@@ -49,11 +49,15 @@ def control_routes(
         log.info("signal received", signal=request.op, signalled_job=request.name)
         match request.op:
             case "wakeup":
-                wishes = [f"{path}={way}" for path, way in request.resolve.items()]
+                resolve = [f"{path}={way}" for path, way in request.resolve.items()]
                 try:
-                    supervisor.wakeup(request.name, parse_overrides(wishes))
+                    wishes = Wishes(
+                        divergence=parse_overrides(resolve),
+                        destroy_foreign=request.destroy_foreign,
+                    )
                 except Refused as error:
                     raise SignalRefused(str(error)) from error
+                supervisor.wakeup(request.name, wishes)
             case "reset":
                 supervisor.reset(request.name)
             case _:

@@ -1,9 +1,13 @@
-"""Destroys exactly the snapshots a peer listed, not others that took their names since."""
+"""Destroys exactly the snapshots a peer listed: not others that took their names since, and none that
+this side keeps whatever a peer asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
+from zrepl_trio.endpoint.refusals import HELD, Floor, no_floor
 from zrepl_trio.errors import Refused
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
@@ -11,29 +15,48 @@ from zrepl_trio.zfs.port import Zfs
 
 __all__ = ["destroy_listed"]
 
+log = structlog.get_logger()
+
 
 async def destroy_listed(
-    zfs: Zfs, dataset: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    zfs: Zfs,
+    dataset: DatasetPath,
+    snapshots: Sequence[FilesystemVersion],
+    *,
+    floor: Floor = no_floor,
 ) -> list[DestroyResult]:
     """One result a snapshot, in order. Refused when any of them is a bookmark.
 
-    A snapshot whose name now belongs to another guid is left alone and reported; one that is
-    gone counts as destroyed.
+    A snapshot whose name now belongs to another guid, and one that is held, is left alone and
+    reported; one that is gone counts as destroyed. What the `floor` keeps is refused, and logged.
     """
     for version in snapshots:
         if not version.is_snapshot:
             raise Refused(f"version {version.name!r} is not a snapshot")
     if not snapshots:
         return []
-    guids = {v.name: v.guid for v in await zfs.versions(dataset) if v.is_snapshot}
-    results = {
-        version.name: DestroyResult(
-            version.name, f"guid is {guids[version.name]:#x}, not {version.guid:#x}: left alone"
+    versions = await zfs.versions(dataset)
+    there = {v.name: v for v in versions if v.is_snapshot}
+    kept = floor(versions)
+    results: dict[str, DestroyResult] = {}
+    for version in snapshots:
+        ours = there.get(version.name)
+        if ours is not None and ours.guid != version.guid:
+            text = f"guid is {ours.guid:#x}, not {version.guid:#x}: left alone"
+            results[version.name] = DestroyResult(version.name, text)
+        elif ours is not None and version.name in kept:
+            results[version.name] = DestroyResult(version.name, kept[version.name])
+        elif ours is not None and ours.userrefs:
+            results[version.name] = DestroyResult(version.name, f"{version.full(dataset)} {HELD}")
+    refused = [name for name in results if name in kept]
+    if refused:
+        log.warning(
+            "a client wanted snapshots destroyed that the floor keeps",
+            filesystem=str(dataset),
+            refused=len(refused),
+            first=refused[0],
         )
-        for version in snapshots
-        if version.name in guids and guids[version.name] != version.guid
-    }
-    meant = [v.name for v in snapshots if v.name in guids and v.name not in results]
+    meant = [v.name for v in snapshots if v.name in there and v.name not in results]
     if meant:
         for result in await zfs.destroy_snapshots(dataset, meant):
             results[result.name] = result

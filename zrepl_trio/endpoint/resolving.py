@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from zrepl_trio.endpoint.abstractions import last_received_tag
 from zrepl_trio.endpoint.model import SET_ASIDE, ResolveRequest
 from zrepl_trio.endpoint.protect import holds_on
+from zrepl_trio.endpoint.refusals import Floor, no_floor
 from zrepl_trio.endpoint.room import children_of, move_children
 from zrepl_trio.errors import DatasetNotFound, Refused
 from zrepl_trio.zfs.model import FilesystemVersion
@@ -28,9 +29,11 @@ def copy_name(path: DatasetPath, stamp: str) -> DatasetPath:
         raise Refused(f"{path} cannot be kept as a copy: {error}") from None
 
 
-async def roll_back(zfs: Zfs, path: DatasetPath, job: str, request: ResolveRequest) -> str:
+async def roll_back(
+    zfs: Zfs, path: DatasetPath, job: str, request: ResolveRequest, *, floor: Floor = no_floor
+) -> str:
     """Back to the snapshot both sides have, `zfs rollback -r`. The job's own hold moves there first;
-    anybody else's hold on what would go is a refusal."""
+    anybody else's hold on what would go is a refusal, and so is a `floor` that keeps any of it."""
     versions = await _unchanged(zfs, path, request)
     there = [version for version in versions if version.is_snapshot]
     guids = [version.guid for version in there]
@@ -38,6 +41,11 @@ async def roll_back(zfs: Zfs, path: DatasetPath, job: str, request: ResolveReque
         raise Refused(f"{path} is not rolled back: the snapshot to go back to is none of its own")
     at = guids.index(request.to.guid)
     base, newer = there[at], there[at + 1 :]
+    kept = floor(versions)
+    if stays := next((version for version in newer if version.name in kept), None):
+        raise Refused(
+            f"{path} is not rolled back: {stays.relative} would be destroyed, {kept[stays.name]}"
+        )
     marks = [v for v in versions if not v.is_snapshot and v.createtxg > base.createtxg]
     if marks:
         raise Refused(

@@ -13,6 +13,7 @@ from zrepl_trio.endpoint.later import Later
 from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
 from zrepl_trio.endpoint.protect import carry_out
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
+from zrepl_trio.endpoint.refusals import Floor, no_floor
 from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.endpoint.requests import (
     check_encryption,
@@ -38,7 +39,7 @@ class Sender:
 
     `job` goes into the names of holds and cursors; all streams together keep to `throttle`. One
     object serves all connections of a job, so that a send never drops what another one running
-    beside it needs. `on_unmatched` is told, at each listing, how many entries of the filter name a
+    beside it needs. What the `floor` keeps, no peer can have destroyed. `on_unmatched` is told, at each listing, how many entries of the filter name a
     dataset that does not exist.
     """
 
@@ -51,6 +52,7 @@ class Sender:
         flags: SendFlags = SendFlags(),  # noqa: B008 - frozen
         on_unmatched: Callable[[int], None] = lambda _count: None,
         throttle: Throttle | None = None,
+        floor: Floor = no_floor,
     ) -> None:
         self._zfs = zfs
         self._job = job
@@ -58,6 +60,7 @@ class Sender:
         self._flags = flags
         self._on_unmatched = on_unmatched
         self._throttle = throttle
+        self._floor = floor
         self._in_use: list[SendRequest] = []
         self._remembered = Remembered(zfs, filesystems.roots)
         self._later = Later(zfs, self._remembered)
@@ -184,7 +187,7 @@ class Sender:
 
     async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
         dataset = self._check_access(filesystem)
-        cursor = newest_cursor(await self._zfs.versions(dataset), self._job)
+        cursor = newest_cursor(await self._remembered.of(dataset), self._job)
         return cursor.guid if cursor is not None else None
 
     async def destroy_snapshots(
@@ -193,7 +196,7 @@ class Sender:
         dataset = self._check_access(filesystem)
         await self._later.settle()
         self._remembered.forget(dataset)
-        return await destroy_listed(self._zfs, dataset, snapshots)
+        return await destroy_listed(self._zfs, dataset, snapshots, floor=self._floor)
 
     def _check_access(self, filesystem: DatasetPath) -> DatasetPath:
         try:

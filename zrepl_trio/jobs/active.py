@@ -1,27 +1,42 @@
-"""The active job: waits for a tick or a signal, then replicates, then waits again."""
+"""The active job: waits for a tick, snapshots or a signal, does its work, and waits again."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import structlog
 import trio
 
 from zrepl_trio.clock import WallClock
-from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Outcome, Phase, SignalRefused
+from zrepl_trio.jobs.base import (
+    NO_WISHES,
+    Invocation,
+    JobStatus,
+    JobType,
+    Outcome,
+    Phase,
+    SignalRefused,
+    Wishes,
+)
 from zrepl_trio.jobs.lock import held_lock
 from zrepl_trio.jobs.ticker import Ticker
 from zrepl_trio.jobs.watch import UNWATCHED, Watch
+from zrepl_trio.pruning.plan import PruneSide
+from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.freshness import DatasetFreshness, after_report
-from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.replication.report import Report, SnapshotTimes
-from zrepl_trio.snapshots.report import SnapperReport
+from zrepl_trio.snapshots.report import SnapperReport, SnapperState
 from zrepl_trio.snapshots.snapper import Snapper
 
-__all__ = ["ActiveJob", "Result", "Schedule", "Work"]
+__all__ = ["ActiveJob", "Progress", "Result", "Schedule", "Work"]
+
+Progress: TypeAlias = Report | PruneReport
+"""A new picture of what goes on: of the replication, or of one side's pruning."""
+
+_SNAPSHOTTING = {SnapperState.PLANNING, SnapperState.SNAPSHOTTING}
 
 log = structlog.get_logger()
 
@@ -49,17 +64,17 @@ class Work(Protocol):
     """What an invocation does; `publish` takes each new picture of its progress.
 
     A `patient` one waits for a peer that cannot be reached at first; one that somebody asked for
-    fails at once, and acts by that person's `overrides`. Expected failures are a Result; whatever it raises is a bug and goes to the
+    fails at once, and acts by that person's `wishes`. Expected failures are a Result; whatever it raises is a bug and goes to the
     supervisor.
     """
 
     def __call__(
-        self, publish: Callable[[Report], None], /, *, patient: bool, overrides: Overrides
+        self, publish: Callable[[Progress], None], /, *, patient: bool, wishes: Wishes
     ) -> Awaitable[Result]: ...
 
 
 class ActiveJob:
-    """A `push` or `pull` job. Its lock is held for as long as `run` runs. A `snapper` takes snapshots,
+    """A `push`, `pull` or `snap` job. Its lock is held for as long as `run` runs. A `snapper` takes snapshots,
     each time followed by an invocation.
 
     `needs` names the job of this process that must serve for this one to reach anything, if there
@@ -75,7 +90,6 @@ class ActiveJob:
         work: Work,
         clock: WallClock,
         runtime_dir: str,
-        dormant: tuple[str, ...] = (),
         needs: str | None = None,
         watch: Watch = UNWATCHED,
         snapper: Snapper | None = None,
@@ -87,7 +101,6 @@ class ActiveJob:
         self.work = work
         self._clock = clock
         self._runtime_dir = runtime_dir
-        self._dormant = dormant
         self._invocation: Invocation | None = None
         self._report: Report | None = None
         self._scope = trio.CancelScope()
@@ -97,10 +110,12 @@ class ActiveJob:
         self._ticker: Ticker | None = None
         self._at_start = schedule.at_start
         self._patient = True
-        self._overrides: Overrides = NO_OVERRIDES
+        self._wishes: Wishes = NO_WISHES
         self._watch = watch
         self._snapper = snapper
-        self._show: Callable[[Report], None] = lambda _report: None
+        self._show: Callable[[Progress], None] = lambda _picture: None
+        self._pruning: dict[PruneSide, PruneReport] = {}
+        self._foreign: dict[PruneSide, int] = {}
         self._last_run: Invocation | None = None
         self._known: Mapping[str, SnapshotTimes] = {}
 
@@ -108,18 +123,25 @@ class ActiveJob:
     def _running(self) -> bool:
         return self._invocation is not None and self._invocation.outcome is None
 
+    @property
+    def _snapshotting(self) -> bool:
+        """Whether that is what a snap job does now; the others are busy with more."""
+        report = self._snapper.report if self._snapper and self.type is JobType.SNAP else None
+        waits = self._phase is Phase.WAITING
+        return waits and report is not None and report.state in _SNAPSHOTTING
+
     def status(self) -> JobStatus:
         invocation = self._invocation
         return JobStatus(
             name=self.name,
             type=self.type,
-            phase=Phase.RUNNING if self._running else self._phase,
+            phase=Phase.RUNNING if self._running or self._snapshotting else self._phase,
             error=invocation.error if invocation else "",
             next_wakeup=self._next_wakeup(),
             invocation=invocation,
             last_run=self._last_run,
             replication=self._report,
-            dormant=self._dormant,
+            pruning=tuple(self._pruning.values()),
             freshness=tuple(
                 DatasetFreshness(dataset=dataset, times=times)
                 for dataset, times in self._known_now().items()
@@ -140,12 +162,12 @@ class ActiveJob:
     def _known_now(self) -> Mapping[str, SnapshotTimes]:
         return after_report(self._known, self._report) if self._report else self._known
 
-    def wakeup(self, overrides: Overrides = NO_OVERRIDES) -> None:
+    def wakeup(self, wishes: Wishes = NO_WISHES) -> None:
         if self._phase is not Phase.WAITING:
             raise SignalRefused(f"job {self.name} is not ready: {self._phase.value}")
         if self._running:
             raise SignalRefused("already woken up")
-        self._begin(patient=False, overrides=overrides)
+        self._begin(patient=False, wishes=wishes)
 
     def reset(self) -> None:
         if not self._running:
@@ -154,22 +176,22 @@ class ActiveJob:
         self._queued = False
         self._scope.cancel()
 
-    def _begin(self, *, patient: bool = True, overrides: Overrides = NO_OVERRIDES) -> None:
+    def _begin(self, *, patient: bool = True, wishes: Wishes = NO_WISHES) -> None:
         """From here on the job counts as running, so that whoever woke it sees it in `status`."""
         number = self._invocation.number + 1 if self._invocation else 1
         self._invocation = Invocation(number=number, started=self._clock.now())
         self._scope = trio.CancelScope()
         self._patient = patient
-        self._overrides = overrides
+        self._wishes = wishes
         self._go.set()
 
     async def run_once(
-        self, publish: Callable[[Report], None], overrides: Overrides = NO_OVERRIDES
+        self, publish: Callable[[Progress], None], wishes: Wishes = NO_WISHES
     ) -> Invocation:
         """One invocation, now and without patience; how it ended. JobLocked as for `run`."""
         with held_lock(self._runtime_dir, self.name):
             self._show = publish
-            self._begin(patient=False, overrides=overrides)
+            self._begin(patient=False, wishes=wishes)
             return await self._invoke()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -224,9 +246,7 @@ class ActiveJob:
         log.info("invocation started", invocation=self._invocation and self._invocation.number)
         try:
             with self._scope:
-                result = await self.work(
-                    self._publish, patient=self._patient, overrides=self._overrides
-                )
+                result = await self.work(self._publish, patient=self._patient, wishes=self._wishes)
             if self._scope.cancelled_caught:
                 result = Result(outcome=Outcome.CANCELLED, error="reset by signal")
         except trio.Cancelled:
@@ -251,9 +271,27 @@ class ActiveJob:
             self._watch.run_ended(self.name, self._invocation)
         return self._invocation
 
-    def _publish(self, report: Report) -> None:
-        if self._report is not None and report.start != self._report.start:
+    def _publish(self, picture: Progress) -> None:
+        if isinstance(picture, PruneReport):
+            self._publish_pruning(picture)
+            return
+        if self._report is not None and picture.start != self._report.start:
             self._known = self._known_now()
-        self._report = report
-        self._show(report)
-        self._watch.replicating(self.name, report)
+        self._report = picture
+        self._show(picture)
+        self._watch.replicating(self.name, picture)
+
+    def _publish_pruning(self, picture: PruneReport) -> None:
+        self._pruning[picture.side] = picture
+        self._show(picture)
+        if picture.finished is None:
+            return
+        if picture.foreign and picture.foreign != self._foreign.get(picture.side):
+            log.warning(
+                "snapshots that the job did not take are left until somebody confirms that they go",
+                side=picture.side.value,
+                snapshots=picture.foreign,
+                next=f"`zrepl-trio plan --prune {self.name}` shows them",
+            )
+        self._foreign[picture.side] = picture.foreign
+        self._watch.pruned(self.name, picture)

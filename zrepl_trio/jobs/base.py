@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from typing import Protocol
@@ -10,12 +10,23 @@ from typing import Protocol
 import trio
 
 from zrepl_trio.errors import ZreplError
+from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.replication.report import Report
 from zrepl_trio.snapshots.report import SnapperReport
 
-__all__ = ["Invocation", "Job", "JobStatus", "JobType", "Outcome", "Phase", "SignalRefused"]
+__all__ = [
+    "NO_WISHES",
+    "Invocation",
+    "Job",
+    "JobStatus",
+    "JobType",
+    "Outcome",
+    "Phase",
+    "SignalRefused",
+    "Wishes",
+]
 
 
 class JobType(Enum):
@@ -50,6 +61,18 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What somebody wants of one run, whatever the job says: `divergence` of replicas that do not fit,
+    and whether foreign snapshots that wait for a word may go."""
+
+    divergence: Overrides = field(default_factory=dict)
+    destroy_foreign: bool = False
+
+
+NO_WISHES = Wishes(divergence=NO_OVERRIDES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
     """One run of an active job, counted from 1; `outcome` None while it runs."""
 
@@ -66,8 +89,8 @@ class JobStatus:
 
     `error` is why it failed or what its last invocation said; `restart_at` when a failed job is
     tried again; `last_run` the last invocation that has ended, whatever goes on now;
-    `connections` how many clients a passive job serves now; `dormant` the configured features
-    that do not act yet, one sentence each; `freshness` what is known of each dataset's copy;
+    `pruning` the last of each side; `connections` how many clients a passive job serves now;
+    `freshness` what is known of each dataset's copy;
     `snapshots` what its snapshotter does, None for a job that has none.
     """
 
@@ -81,8 +104,8 @@ class JobStatus:
     invocation: Invocation | None = None
     last_run: Invocation | None = None
     replication: Report | None = None
+    pruning: tuple[PruneReport, ...] = ()
     connections: int = 0
-    dormant: tuple[str, ...] = ()
     freshness: tuple[DatasetFreshness, ...] = ()
     snapshots: SnapperReport | None = None
 
@@ -107,8 +130,8 @@ class Job(Protocol):
     def status(self) -> JobStatus:
         """A picture of the present moment; cheap, runs nothing."""
 
-    def wakeup(self, overrides: Overrides = NO_OVERRIDES) -> None:
-        """Start an invocation now, by these overrides; SignalRefused when one runs, or for a passive job."""
+    def wakeup(self, wishes: Wishes = NO_WISHES) -> None:
+        """Start an invocation now, by these wishes; SignalRefused when one runs, or for a passive job."""
 
     def reset(self) -> None:
         """Cancel the running invocation; SignalRefused when none runs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import assert_never
 
@@ -24,15 +24,17 @@ from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.received_properties import ReceivedProperties
 from zrepl_trio.endpoint.receiver import Receiver
+from zrepl_trio.endpoint.refusals import no_floor
 from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.active import ActiveJob, Schedule
 from zrepl_trio.jobs.base import Job, JobType
 from zrepl_trio.jobs.links import Links
 from zrepl_trio.jobs.passive import PassiveJob
+from zrepl_trio.jobs.policies import floor, local_policy, policies
+from zrepl_trio.jobs.pruning import LocalPruning
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.served_peer import ServedPeer
-from zrepl_trio.jobs.snap import SnapJob
 from zrepl_trio.jobs.world import World
 from zrepl_trio.pace import Throttle
 from zrepl_trio.replication.policy import (
@@ -66,31 +68,18 @@ def runtime_directory(config: Config) -> str:
     return os.path.dirname(os.path.abspath(config.global_.control.sockpath))
 
 
-def build_jobs(
-    config: Config, world: World, *, dormant: Mapping[str, tuple[str, ...]]
-) -> list[Job]:
-    """The config's jobs, in its order, at rest.
-
-    `dormant` names by job what is configured and does not act.
-    """
+def build_jobs(config: Config, world: World) -> list[Job]:
+    """The config's jobs, in its order, at rest."""
     jobs: list[Job] = []
     links = Links(config)
     for section in config.jobs:
-        asleep = dormant.get(section.name, ())
         match section:
             case PullJob() | PushJob():
-                jobs.append(_active(config, section, links, world, asleep))
+                jobs.append(_active(config, section, links, world))
             case SourceJob() | SinkJob():
-                jobs.append(_passive(config, section, links, world, asleep))
+                jobs.append(_passive(config, section, links, world))
             case SnapJobSection():
-                jobs.append(
-                    SnapJob(
-                        name=section.name,
-                        snapper=_snapper(section, world),
-                        runtime_dir=runtime_directory(config),
-                        dormant=asleep,
-                    )
-                )
+                jobs.append(_snap(config, section, world))
             case _:
                 assert_never(section)
     return jobs
@@ -128,12 +117,33 @@ def _hook(section: HookSection, world: World) -> CommandHook:
     )
 
 
+def _snap(config: Config, section: SnapJobSection, world: World) -> ActiveJob:
+    return ActiveJob(
+        name=section.name,
+        type=JobType.SNAP,
+        schedule=Schedule(interval_s=None),
+        work=LocalPruning(
+            sender=Sender(
+                world.zfs,
+                job=section.name,
+                filesystems=section.filesystems,
+                on_unmatched=partial(world.watch.unmatched, section.name),
+            ),
+            policy=local_policy(section),
+            clock=world.clock,
+        ),
+        clock=world.clock,
+        runtime_dir=runtime_directory(config),
+        watch=world.watch,
+        snapper=_snapper(section, world),
+    )
+
+
 def _active(
     config: Config,
     section: PullJob | PushJob,
     links: Links,
     world: World,
-    dormant: tuple[str, ...],
 ) -> ActiveJob:
     connect = section.connect
     schedule = Schedule(interval_s=None)  # a push job is woken by its snapshots, or by a signal
@@ -160,6 +170,7 @@ def _active(
         decode_token=world.zfs.decode_token,
         connect_limit_s=max(CONNECT_LIMIT_S, connect.dial_timeout + _AFTER_DIALLING_S),
         shutdowns=world.shutdowns,
+        pruning=policies(section),
     )
     return ActiveJob(
         name=section.name,
@@ -168,7 +179,6 @@ def _active(
         work=work,
         clock=world.clock,
         runtime_dir=runtime_directory(config),
-        dormant=dormant,
         needs=_serving(config, connect.listener_name)
         if isinstance(connect, LocalConnect)
         else None,
@@ -182,7 +192,6 @@ def _passive(
     section: SourceJob | SinkJob,
     links: Links,
     world: World,
-    dormant: tuple[str, ...],
 ) -> PassiveJob:
     peers: dict[str, ServedPeer] = {}
     if isinstance(section, SourceJob):
@@ -195,7 +204,6 @@ def _passive(
         listener=links.listener(section.serve),
         serve=serve,
         runtime_dir=runtime_directory(config),
-        dormant=dormant,
         freshness=lambda: tuple(each for peer in peers.values() for each in peer.freshness),
         snapper=_snapper(section, world) if isinstance(section, SourceJob) else None,
     )
@@ -220,7 +228,12 @@ def _serve_all(
     async def serve_client(connection: Connection) -> None:
         identity = connection.client_identity
         if identity not in peers:
-            peers[identity] = ServedPeer(sender, identity=identity, cursor_job=cursor_job)
+            peers[identity] = ServedPeer(
+                sender,
+                identity=identity,
+                cursor_job=cursor_job,
+                on_refused=partial(world.watch.refused, section.name, identity),
+            )
         await serve_connection(connection, peers[identity], shutdowns=world.shutdowns)
 
     return serve_client
@@ -265,6 +278,7 @@ def _sender(section: SourceJob | PushJob, world: World) -> Sender:
         flags=_send_flags(section.send),
         on_unmatched=partial(world.watch.unmatched, section.name),
         throttle=_throttle(section.send.bandwidth_limit),
+        floor=floor(section, world.clock) if isinstance(section, SourceJob) else no_floor,
     )
 
 
@@ -284,6 +298,8 @@ def _receiver(
         properties=_received_properties(section.recv),
         unmounted=section.recv.unmounted,
         throttle=throttle,
+        floor=floor(section, world.clock) if isinstance(section, SinkJob) else no_floor,
+        on_refused=partial(world.watch.refused, section.name, identity or ""),
     )
 
 

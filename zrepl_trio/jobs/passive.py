@@ -7,10 +7,9 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from zrepl_trio.jobs.base import JobStatus, JobType, Phase, SignalRefused
+from zrepl_trio.jobs.base import NO_WISHES, JobStatus, JobType, Phase, SignalRefused, Wishes
 from zrepl_trio.jobs.lock import held_lock
 from zrepl_trio.replication.freshness import DatasetFreshness
-from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.snapshots.report import SnapperReport
 from zrepl_trio.snapshots.snapper import Snapper
 from zrepl_trio.transport.base import Connection, Listener
@@ -32,7 +31,6 @@ class PassiveJob:
         listener: Listener,
         serve: Callable[[Connection], Awaitable[None]],
         runtime_dir: str,
-        dormant: tuple[str, ...] = (),
         freshness: Callable[[], tuple[DatasetFreshness, ...]] = tuple,
         snapper: Snapper | None = None,
     ) -> None:
@@ -41,7 +39,6 @@ class PassiveJob:
         self._listener = listener
         self._serve = serve
         self._runtime_dir = runtime_dir
-        self._dormant = dormant
         self._freshness = freshness
         self._snapper = snapper
         self._phase = Phase.STARTING
@@ -53,7 +50,6 @@ class PassiveJob:
             type=self.type,
             phase=self._phase,
             connections=self._connections,
-            dormant=self._dormant,
             freshness=self._freshness(),
             snapshots=self._snapshots(),
         )
@@ -63,8 +59,8 @@ class PassiveJob:
             return None
         return self._snapper.report if self._snapper else SnapperReport(kind="manual")
 
-    def wakeup(self, overrides: Overrides = NO_OVERRIDES) -> None:
-        del overrides
+    def wakeup(self, wishes: Wishes = NO_WISHES) -> None:
+        del wishes
         # zrepl's words: the internal and passive jobs always answer like that (reference 6.5).
         raise SignalRefused("already woken up")
 

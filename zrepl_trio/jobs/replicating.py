@@ -1,4 +1,4 @@
-"""What an invocation of a `push` or `pull` job does: connect, replicate, tell how it went."""
+"""What an invocation of a `push` or `pull` job does: connect, replicate, prune, tell how it went."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from dataclasses import dataclass, replace
 from zrepl_trio.clock import WallClock
 from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.errors import ConnectFailed, ZreplError, with_notes
-from zrepl_trio.jobs.active import Result
-from zrepl_trio.jobs.base import Outcome
+from zrepl_trio.jobs.active import Progress, Result
+from zrepl_trio.jobs.base import NO_WISHES, Outcome, Wishes
+from zrepl_trio.jobs.pruning import plan_sides, prune_sides, pruning_error
+from zrepl_trio.pruning.plan import PruningPolicy
+from zrepl_trio.pruning.pruner import SidePlan
+from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.attempts import replicate
 from zrepl_trio.replication.estimates import Sizes
 from zrepl_trio.replication.link import link_error
 from zrepl_trio.replication.plan import FilesystemPlan
 from zrepl_trio.replication.planning import DecodeToken, plan_all
-from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides, ReplicationOptions
+from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.preview import FilesystemPreview, preview
 from zrepl_trio.replication.report import Outcome as RunOutcome
 from zrepl_trio.replication.report import Report
@@ -37,8 +41,8 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicating:
-    """Replicates between `here` and the peer behind `connecter`, which sends if `pulls`; the Work
-    of a push or pull job."""
+    """Replicates between `here` and the peer behind `connecter`, which sends if `pulls`, and then
+    prunes by `pruning`, whatever came of it; the Work of a push or pull job."""
 
     connecter: Connecter
     here: Endpoint
@@ -48,19 +52,17 @@ class Replicating:
     decode_token: DecodeToken
     connect_limit_s: float = CONNECT_LIMIT_S
     shutdowns: ShutdownTotals | None = None
+    pruning: tuple[PruningPolicy, ...] = ()
 
-    async def plan(self, overrides: Overrides = NO_OVERRIDES) -> list[FilesystemPreview]:
-        """What a run by these overrides would do now; changes nothing on either side. Raises what keeps it from
+    async def plan(self, wishes: Wishes = NO_WISHES) -> list[FilesystemPreview]:
+        """What a run by these wishes would do now; changes nothing on either side. Raises what keeps it from
         being planned: a TransportError, say."""
         async with self._peer() as peer:
-            error = await link_error([peer], answer_s=self.options.answer_s, data=False)
-            if error is not None:
-                raise error if isinstance(error, ZreplError) else ConnectFailed(error)
-            sender, receiver = self._sides(peer)
+            sender, receiver = await self._reached(peer)
             planned = await plan_all(
                 sender,
                 receiver,
-                options=replace(self.options, overrides=overrides),
+                options=replace(self.options, overrides=wishes.divergence),
                 decode_token=self.decode_token,
             )
             plans = {
@@ -72,6 +74,21 @@ class Replicating:
             await sizes.ask_all(at_once=self.options.size_estimates)
         return preview(planned, sizes.of, self.options.protection)
 
+    async def plan_pruning(self, wishes: Wishes = NO_WISHES) -> list[SidePlan]:
+        """What the pruning of a run by these wishes would destroy, were it now; raises as `plan`."""
+        async with self._peer() as peer:
+            sender, receiver = await self._reached(peer)
+            return await plan_sides(
+                self.pruning, sender=sender, receiver=receiver, clock=self.clock, wishes=wishes
+            )
+
+    async def _reached(self, peer: RemoteEndpoint) -> tuple[Endpoint, Endpoint]:
+        """Both sides, once the peer has answered; raises what keeps it from that."""
+        error = await link_error([peer], answer_s=self.options.answer_s, data=False)
+        if error is not None:
+            raise error if isinstance(error, ZreplError) else ConnectFailed(error)
+        return self._sides(peer)
+
     def _peer(self) -> AbstractAsyncContextManager[RemoteEndpoint]:
         return open_remote(
             self.connecter, connect_limit_s=self.connect_limit_s, shutdowns=self.shutdowns
@@ -82,11 +99,11 @@ class Replicating:
 
     async def __call__(
         self,
-        publish: Callable[[Report], None],
+        publish: Callable[[Progress], None],
         /,
         *,
         patient: bool,
-        overrides: Overrides = NO_OVERRIDES,
+        wishes: Wishes = NO_WISHES,
     ) -> Result:
         async with self._peer() as peer:
             # Unattended, a run waits for a link that is down at first. Somebody who asked for
@@ -99,9 +116,28 @@ class Replicating:
             report = await replicate(
                 sender,
                 receiver,
-                replace(self.options, overrides=overrides),
+                replace(self.options, overrides=wishes.divergence),
                 report=publish,
                 clock=self.clock,
                 decode_token=self.decode_token,
             )
-        return Result(outcome=_OUTCOMES[report.outcome], error=report.error)
+            pruned = await prune_sides(
+                self.pruning,
+                sender=sender,
+                receiver=receiver,
+                clock=self.clock,
+                publish=publish,
+                wishes=wishes,
+            )
+        return _result(report, pruned)
+
+
+def _result(report: Report, pruned: list[PruneReport]) -> Result:
+    outcome = _OUTCOMES[report.outcome]
+    if outcome is Outcome.CONNECT_FAILED:
+        # that it was not reached for pruning either, says nothing new
+        return Result(outcome=outcome, error=report.error)
+    error = pruning_error(pruned)
+    if error and outcome is Outcome.DONE:
+        outcome = Outcome.FILESYSTEM_ERRORS
+    return Result(outcome=outcome, error="\n".join(filter(None, (report.error, error))))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 from zrepl_trio.endpoint.abstractions import newest_cursor
 from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
 from zrepl_trio.endpoint.protocol import Endpoint, SendReply, StreamSource
+from zrepl_trio.endpoint.refusals import FLOOR
 from zrepl_trio.replication.freshness import DatasetFreshness, times_of
 from zrepl_trio.replication.report import SnapshotTimes
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
@@ -22,12 +23,21 @@ class ServedPeer:
 
     What the client lists, and which steps it confirms, is noted. `cursor_job`: the job whose
     replication cursors tell what was confirmed before; None where other clients move them too.
+    `on_refused` is told how many snapshots the client wanted destroyed that the floor keeps.
     """
 
-    def __init__(self, sender: Endpoint, *, identity: str, cursor_job: str | None) -> None:
+    def __init__(
+        self,
+        sender: Endpoint,
+        *,
+        identity: str,
+        cursor_job: str | None,
+        on_refused: Callable[[int], None] = lambda _count: None,
+    ) -> None:
         self._sender = sender
         self._identity = identity
         self._cursor_job = cursor_job
+        self._on_refused = on_refused
         self._times: dict[DatasetPath, SnapshotTimes] = {}
 
     @property
@@ -89,7 +99,11 @@ class ServedPeer:
     async def destroy_snapshots(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
-        return await self._sender.destroy_snapshots(filesystem, snapshots)
+        results = await self._sender.destroy_snapshots(filesystem, snapshots)
+        refused = sum(result.error.startswith(FLOOR) for result in results)
+        if refused:
+            self._on_refused(refused)
+        return results
 
     def _known(self, filesystem: DatasetPath) -> SnapshotTimes:
         return self._times.get(filesystem, SnapshotTimes())

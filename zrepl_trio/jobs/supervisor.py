@@ -14,8 +14,7 @@ import trio
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.errors import ZreplError, leaves
-from zrepl_trio.jobs.base import Job, JobStatus, Phase, SignalRefused
-from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
+from zrepl_trio.jobs.base import NO_WISHES, Job, JobStatus, Phase, SignalRefused, Wishes
 
 __all__ = ["RestartPolicy", "Supervisor", "error_text"]
 
@@ -74,9 +73,9 @@ class Supervisor:
         """A picture of each job, in config order."""
         return [self._picture(seat) for seat in self._seats.values()]
 
-    def wakeup(self, name: str, overrides: Overrides = NO_OVERRIDES) -> None:
-        """Wake that job, for a run by these overrides; SignalRefused when it is unknown, busy, passive or down."""
-        self._standing(name).wakeup(overrides)
+    def wakeup(self, name: str, wishes: Wishes = NO_WISHES) -> None:
+        """Wake that job, for a run by these wishes; SignalRefused when it is unknown, busy, passive or down."""
+        self._standing(name).wakeup(wishes)
 
     def reset(self, name: str) -> None:
         """Cancel that job's invocation; SignalRefused as for `wakeup`."""

@@ -15,6 +15,7 @@ import structlog
 import trio
 from prometheus_client import (
     CollectorRegistry,
+    Counter,
     Gauge,
     Histogram,
     Metric,
@@ -31,6 +32,7 @@ from zrepl_trio.monitoring.commands import Duration, timed_command
 from zrepl_trio.monitoring.families import job_families, run_families, shutdown_families
 from zrepl_trio.monitoring.runs import RunTotals
 from zrepl_trio.process import Usage
+from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.report import Report
 from zrepl_trio.rpc.shutdown import ShutdownTotals
 
@@ -106,6 +108,31 @@ class Metrics:
             buckets=_HOURS_BUCKETS,
             registry=registry,
         )
+        self._prunings = Histogram(
+            "zrepl_pruning_time",
+            "seconds that the pruning of one side took",
+            ("zrepl_job", "prune_side"),
+            buckets=_HOURS_BUCKETS,
+            registry=registry,
+        )
+        self._destroyed = Counter(
+            "zrepl_trio_snapshots_destroyed",
+            "snapshots that pruning has destroyed",
+            ("zrepl_job", "prune_side"),
+            registry=registry,
+        )
+        self._foreign = Gauge(
+            "zrepl_trio_snapshots_unconfirmed",
+            "snapshots that the job did not take, and that pruning leaves until somebody confirms it",
+            ("zrepl_job", "prune_side"),
+            registry=registry,
+        )
+        self._refused = Counter(
+            "zrepl_trio_destroy_refused",
+            "snapshots that a client wanted destroyed and that the job's floor keeps",
+            ("zrepl_job", "peer"),
+            registry=registry,
+        )
         self._commands, self._user_times, self._system_times = (
             Histogram(
                 f"zrepl_zfscmd_{name}",
@@ -174,6 +201,19 @@ class Metrics:
         ended = self._totals[job].picture(report, self._monotonic())
         if ended is not None:
             self._states.labels(job, ended.state).observe(ended.seconds)
+
+    def pruned(self, job: str, report: PruneReport) -> None:
+        """See `Watch`."""
+        side = report.side.value
+        if report.finished is not None:
+            seconds = (report.finished - report.started).total_seconds()
+            self._prunings.labels(job, side).observe(max(0.0, seconds))
+        self._destroyed.labels(job, side).inc(report.destroyed)
+        self._foreign.labels(job, side).set(report.foreign)
+
+    def refused(self, job: str, client: str, count: int) -> None:
+        """See `Watch`."""
+        self._refused.labels(job, client).inc(count)
 
     def run_ended(self, job: str, run: Invocation) -> None:
         """See `Watch`."""

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import TypeAlias, assert_never
 
 from zrepl_trio.config.grid import RetentionGrid
-from zrepl_trio.config.rules import KeepGrid, KeepLastN, KeepNotReplicated, KeepRegex, KeepRule
+from zrepl_trio.config.keep import (
+    KeepCalendar,
+    KeepGrid,
+    KeepLastN,
+    KeepNotReplicated,
+    KeepRegex,
+    KeepRule,
+)
+from zrepl_trio.pruning.calendar import calendar_keeps
 from zrepl_trio.zfs.model import FilesystemVersion
 
 __all__ = ["Candidate", "Verdict", "evaluate", "grid_drops"]
@@ -45,12 +54,15 @@ _Dropped: TypeAlias = set[int]
 """Indexes into the candidates."""
 
 
-def evaluate(candidates: Sequence[Candidate], rules: Sequence[KeepRule]) -> list[Verdict]:
+def evaluate(
+    candidates: Sequence[Candidate], rules: Sequence[KeepRule], *, local: tzinfo = UTC
+) -> list[Verdict]:
     """A verdict on each, in their order, which is that of the listing (by createtxg): zrepl lets it
-    decide between snapshots of one second. Without rules all are kept, by none of them."""
+    decide between snapshots of one second. Without rules all are kept, by none of them. `local` is
+    the zone that a calendar calls Local."""
     if not rules:
         return [Verdict(each.snapshot, (-1,)) for each in candidates]
-    dropped = [_drops(rule, candidates) for rule in rules]
+    dropped = [_drops(rule, candidates, local) for rule in rules]
     return [
         Verdict(
             each.snapshot,
@@ -60,10 +72,11 @@ def evaluate(candidates: Sequence[Candidate], rules: Sequence[KeepRule]) -> list
     ]
 
 
-def _drops(rule: KeepRule, candidates: Sequence[Candidate]) -> _Dropped:
+def _drops(rule: KeepRule, candidates: Sequence[Candidate], local: tzinfo) -> _Dropped:
     match rule:
         case KeepNotReplicated():
-            return {index for index, each in enumerate(candidates) if each.replicated}
+            waiting = [index for index, each in enumerate(candidates) if not each.replicated]
+            return set(range(len(candidates))) - _within_budget(waiting, candidates, rule)
         case KeepRegex():
             return {
                 index
@@ -83,8 +96,28 @@ def _drops(rule: KeepRule, candidates: Sequence[Candidate]) -> _Dropped:
             matching, others = _split(candidates, rule.regex.search)
             creations = [candidates[index].snapshot.creation for index in matching]
             return {*others, *(matching[each] for each in grid_drops(creations, rule.grid))}
+        case KeepCalendar():
+            matching, others = _split(candidates, rule.regex.search)
+            creations = [candidates[index].snapshot.creation for index in matching]
+            stay = calendar_keeps(creations, rule, local)
+            return {*others, *(m for at, m in enumerate(matching) if at not in stay)}
         case _:
             assert_never(rule)
+
+
+def _within_budget(
+    waiting: Sequence[int], candidates: Sequence[Candidate], rule: KeepNotReplicated
+) -> set[int]:
+    """Those of the waiting snapshots (oldest first) that the rule may still keep. Their age counts
+    from the newest snapshot of all, so that a clock set forward ages none."""
+    within = list(waiting)
+    if rule.max_count is not None:
+        within = within[-rule.max_count :]
+    if rule.max_age is not None:
+        newest = max((each.snapshot.creation for each in candidates), default=0)
+        oldest = newest - rule.max_age
+        within = [index for index in within if candidates[index].snapshot.creation >= oldest]
+    return set(within)
 
 
 def _split(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from functools import cache
 from typing import TypeAlias
 
-import trio
-
 from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind
-from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk, Places
-from zrepl_trio.errors import BadResumeToken, Refused, TransportError, ZreplError, leaves
-from zrepl_trio.replication.classify import main_error
+from zrepl_trio.endpoint.protocol import Endpoint, Places
+from zrepl_trio.errors import BadResumeToken, Refused, ZreplError
 from zrepl_trio.replication.confirming import unconfirmed
 from zrepl_trio.replication.freshness import times_of
+from zrepl_trio.replication.listing import Listing, versions_of_each
 from zrepl_trio.replication.plan import (
     FilesystemPlan,
     Place,
@@ -28,23 +26,18 @@ from zrepl_trio.replication.plan import (
 )
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.renames import Followers, left_behind, renamed
-from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
+from zrepl_trio.zfs.model import ResumeToken
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["DecodeToken", "plan_all"]
 
 DecodeToken: TypeAlias = Callable[[str], Awaitable[ResumeToken]]
 
-LISTED_AT_ONCE = 4
-"""How many filesystems a peer that can't list in bulk is asked for at a time."""
-
 _RENAMED = (
     "it was {old} on the sender, and is sent anew under its new name: to go on from the replica, "
     "rename that one on the receiver too, before its first step, or let the job do it: "
     "`conflict_resolution.renames: follow`"
 )
-
-Listing: TypeAlias = dict[DatasetPath, list[FilesystemVersion] | ZreplError]
 
 
 async def plan_all(
@@ -81,8 +74,8 @@ async def plan_all(
         if theirs is not None and (not theirs.is_placeholder or theirs.resume_token)
     ]
     receivers += [replica.path for replica in followed.values()]
-    sender_versions = await _list(sender, senders)
-    receiver_versions = await _list(receiver, receivers)
+    sender_versions = await versions_of_each(sender, senders)
+    receiver_versions = await versions_of_each(receiver, receivers)
     plans: list[Plan] = []
     place = _places_of(receiver)
     for ours, theirs in pairs:
@@ -227,40 +220,3 @@ async def _decoded(token: str, decode: DecodeToken) -> ResumeToken | UnusableTok
     except ZreplError as error:
         # zfs itself failed: that says nothing about the token, so it is not given up
         return error
-
-
-async def _list(endpoint: Endpoint, filesystems: Sequence[DatasetPath]) -> Listing:
-    if isinstance(endpoint, ListsInBulk) and endpoint.lists_in_bulk:
-        try:
-            listing: Listing = dict(await endpoint.list_versions_of(filesystems))
-        except TransportError:
-            raise
-        except ZreplError:
-            # Perhaps one of them only, such as a dataset that a stuck child blocks: ask for each.
-            pass
-        else:
-            return listing
-    return await _list_one_by_one(endpoint, filesystems)
-
-
-async def _list_one_by_one(endpoint: Endpoint, filesystems: Sequence[DatasetPath]) -> Listing:
-    found: Listing = {}
-    todo = iter(filesystems)
-    broken: list[ZreplError] = []
-
-    async def work(scope: trio.CancelScope) -> None:
-        for filesystem in todo:  # shared: each worker takes the next one
-            try:
-                found[filesystem] = await endpoint.list_versions(filesystem)
-            except* TransportError as group:
-                broken.extend(leaves(group))
-                scope.cancel()
-            except* ZreplError as group:
-                found[filesystem] = main_error(leaves(group))
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(min(LISTED_AT_ONCE, len(filesystems))):
-            nursery.start_soon(work, nursery.cancel_scope)
-    if broken:
-        raise broken[0]
-    return found

@@ -1,0 +1,229 @@
+"""What a job's pruning would do to one filesystem, and why. Pure; behaviour reference 1.14 and 6.4.
+
+The keep rules decide, as in zrepl. What they let go stays all the same where its loss could not be made
+good: what is held, the newest version that both sides have, and what the job did not make, until
+somebody wants it gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
+from enum import Enum
+
+from zrepl_trio.config.keep import (
+    Foreign,
+    KeepNotReplicated,
+    KeepRule,
+    keeps_all,
+)
+from zrepl_trio.pruning.rules import Candidate, evaluate
+from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = [
+    "Base",
+    "Fate",
+    "FilesystemPrune",
+    "Judgement",
+    "PruneSide",
+    "PruningPolicy",
+    "base_on_receiver",
+    "base_on_sender",
+    "judge",
+    "may_drop",
+    "rule_text",
+]
+
+
+class PruneSide(Enum):
+    """Whose snapshots; zrepl's words."""
+
+    SENDER = "sender"
+    RECEIVER = "receiver"
+    LOCAL = "local"
+
+
+class Fate(Enum):
+    """What becomes of a snapshot. All but KEPT were let go by the rules."""
+
+    KEPT = "kept"
+    GOES = "goes"
+    HELD = "held"
+    BASE = "base"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One snapshot's; `kept_by` are the rules that keep it, by their index."""
+
+    snapshot: FilesystemVersion
+    fate: Fate
+    kept_by: tuple[int, ...] = ()
+    replicated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruningPolicy:
+    """A job's rules for one side.
+
+    `prefix` begins the names of the snapshots that the job takes, None where it takes none.
+    `foreign` says what becomes of others, `local` is the zone that a calendar calls Local.
+    """
+
+    side: PruneSide
+    rules: tuple[KeepRule, ...]
+    prefix: str | None = None
+    foreign: Foreign = "ask"
+    local: tzinfo = UTC
+
+    def confirmed(self) -> PruningPolicy:
+        """The same, once somebody has said that foreign snapshots may go."""
+        return replace(self, foreign="destroy") if self.foreign == "ask" else self
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether it can never let one go."""
+        return keeps_all(self.rules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesystemPrune:
+    """One filesystem's pruning. `skipped` says why it is not looked at, `error` why it cannot be."""
+
+    path: DatasetPath
+    judgements: tuple[Judgement, ...] = ()
+    skipped: str = ""
+    error: str = ""
+
+    @property
+    def going(self) -> list[FilesystemVersion]:
+        """What is to be destroyed, oldest first."""
+        return [each.snapshot for each in self.judgements if each.fate is Fate.GOES]
+
+    def having(self, fate: Fate) -> list[FilesystemVersion]:
+        """The snapshots with that fate, oldest first."""
+        return [each.snapshot for each in self.judgements if each.fate is fate]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """From what the next increment can start: the guid of the sender's `cursor` (None: it has none),
+    and the snapshots, by guid, that this side has to keep for it."""
+
+    cursor: int | None
+    keep: frozenset[int] = field(default_factory=frozenset)
+
+
+def base_on_sender(
+    cursor: int | None,
+    ours: Sequence[FilesystemVersion],
+    theirs: Sequence[FilesystemVersion] | None,
+) -> Base:
+    """`theirs` is None while the receiver cannot be asked. Of what the cursor marks, the bookmark is
+    enough; another version that both have may have no bookmark but one that its owner takes away."""
+    common = _newest_common(ours, theirs or ())
+    return Base(cursor, frozenset({common} - {None, cursor}))  # type: ignore[arg-type]
+
+
+def base_on_receiver(
+    cursor: int | None,
+    ours: Sequence[FilesystemVersion],
+    theirs: Sequence[FilesystemVersion] | None,
+) -> Base:
+    """The snapshot at the cursor, and the newest one that the sender still has a version of."""
+    common = _newest_common(theirs or (), ours)
+    return Base(cursor, frozenset({common, cursor} - {None}))  # type: ignore[arg-type]
+
+
+def _newest_common(
+    sender: Sequence[FilesystemVersion], receiver: Sequence[FilesystemVersion]
+) -> int | None:
+    """The guid of the sender's newest version of which the receiver has the snapshot."""
+    there = {version.guid for version in receiver if version.is_snapshot}
+    common = [version for version in sender if version.guid in there]
+    return max(common, key=lambda version: version.createtxg).guid if common else None
+
+
+def may_drop(versions: Sequence[FilesystemVersion], policy: PruningPolicy) -> bool:
+    """Whether anything could go, were all of it replicated: if not, no cursor need be asked for."""
+    snapshots = [version for version in versions if version.is_snapshot]
+    candidates = [Candidate(snapshot=version, replicated=True) for version in snapshots]
+    return any(verdict.goes for verdict in evaluate(candidates, policy.rules, local=policy.local))
+
+
+def judge(
+    versions: Sequence[FilesystemVersion], policy: PruningPolicy, base: Base | None
+) -> tuple[Judgement, ...]:
+    """Each snapshot's fate, in the order of `versions`, which is by createtxg. Without a `base`
+    (a snap job) nothing depends on replication."""
+    snapshots = [version for version in versions if version.is_snapshot]
+    replicated = _replicated(snapshots, policy, base)
+    candidates = [
+        Candidate(snapshot=version, replicated=version.guid in replicated) for version in snapshots
+    ]
+    return tuple(
+        Judgement(
+            verdict.snapshot,
+            _fate(verdict.snapshot, policy, base) if verdict.goes else Fate.KEPT,
+            verdict.kept_by,
+            candidate.replicated,
+        )
+        for candidate, verdict in zip(
+            candidates, evaluate(candidates, policy.rules, local=policy.local), strict=True
+        )
+    )
+
+
+def _replicated(
+    snapshots: Sequence[FilesystemVersion], policy: PruningPolicy, base: Base | None
+) -> Collection[int]:
+    if base is None:
+        return frozenset()
+    guids = [version.guid for version in snapshots]
+    if base.cursor not in guids:
+        return frozenset()
+    at = guids.index(base.cursor)
+    lets_cursor_go = policy.side is PruneSide.SENDER and any(
+        isinstance(rule, KeepNotReplicated) and not rule.keep_snapshot_at_cursor
+        for rule in policy.rules
+    )
+    return frozenset(guids[: at + 1] if lets_cursor_go else guids[:at])
+
+
+def _fate(version: FilesystemVersion, policy: PruningPolicy, base: Base | None) -> Fate:
+    if version.userrefs:
+        return Fate.HELD
+    if base is not None and version.guid in base.keep:
+        return Fate.BASE
+    if policy.foreign != "destroy" and _is_foreign(version.name, policy):
+        return Fate.FOREIGN
+    return Fate.GOES
+
+
+def _is_foreign(name: str, policy: PruningPolicy) -> bool:
+    """Whether the job did not take it, and no rule is about such names.
+
+    A rule about all names is about those that the job takes; where it takes none itself, about
+    whatever comes."""
+    if policy.prefix is not None and name.startswith(policy.prefix):
+        return False
+    takes = policy.prefix is not None
+    return not any(_names(rule, name, takes=takes) for rule in policy.rules)
+
+
+def _names(rule: KeepRule, name: str, *, takes: bool) -> bool:
+    if isinstance(rule, KeepNotReplicated):
+        return False
+    return rule.regex.search(name) and not (takes and rule.regex.finds_all)
+
+
+def rule_text(rule: KeepRule) -> str:
+    """The rule in a few words, for a person."""
+    words: list[str] = [rule.type]
+    for name, value in rule.model_dump(exclude_defaults=True, exclude={"type"}).items():
+        shown = str(value).lower() if isinstance(value, bool) else str(value)
+        words.append(shown if name in {"grid", "regex", "count"} else f"{name}: {shown}")
+    return " ".join(words)

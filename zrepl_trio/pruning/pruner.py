@@ -1,0 +1,339 @@
+"""Prunes one or both sides of a job: lists, has it judged, destroys, tells how it went.
+
+In the order of zrepl (behaviour reference 6.4): the filesystems that the sender offers, by their
+names, each with one request to destroy. What a side refuses is told, and the next one is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+import trio
+
+from zrepl_trio.clock import WallClock
+from zrepl_trio.endpoint.model import Filesystem
+from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.endpoint.refusals import is_left_alone
+from zrepl_trio.errors import TransportError, ZreplError, leaves
+from zrepl_trio.pruning.plan import (
+    Base,
+    Fate,
+    FilesystemPrune,
+    PruneSide,
+    PruningPolicy,
+    base_on_receiver,
+    base_on_sender,
+    judge,
+    may_drop,
+)
+from zrepl_trio.pruning.report import (
+    FilesystemPruneReport,
+    LeftAlone,
+    PruneReport,
+    PruneState,
+)
+from zrepl_trio.replication.classify import main_error
+from zrepl_trio.replication.listing import Listing, versions_of_each
+from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = ["Pruner", "SidePlan"]
+
+ASKED_AT_ONCE = 4
+"""How many cursors are asked for at a time."""
+
+DESTROYED_AT_ONCE = 1000
+"""Snapshots in one request: a bound on its size, and on how long the peer works for its answer."""
+
+_NO_CURSOR = (
+    "{}: the job's replication cursor is not on the sender, so nobody knows what is replicated: "
+    "nothing is destroyed until a replication of it has succeeded"
+)
+
+_WHY_LEFT = {
+    Fate.HELD: "it is held (`zfs holds` shows by whom)",
+    Fate.BASE: "the next replication starts from it",
+}
+_MOST_TOLD = 5
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidePlan:
+    """What would be destroyed on one side; `error` is what keeps it from being told."""
+
+    policy: PruningPolicy
+    filesystems: tuple[FilesystemPrune, ...] = ()
+    error: str = ""
+
+
+class _Side:
+    """One endpoint, listed when it is first asked."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._filesystems: list[Filesystem] | ZreplError | None = None
+        self._versions: Listing = {}
+
+    async def filesystems(self) -> list[Filesystem]:
+        if self._filesystems is None:
+            try:
+                self._filesystems = await self.endpoint.list_filesystems()
+            except* ZreplError as group:
+                self._filesystems = main_error(leaves(group))
+        if isinstance(self._filesystems, ZreplError):
+            raise self._filesystems
+        return self._filesystems
+
+    async def versions(self, paths: Collection[DatasetPath]) -> Listing:
+        missing = [path for path in paths if path not in self._versions]
+        if missing:
+            found = await versions_of_each(self.endpoint, missing)
+            self._versions.update({path: found.get(path, []) for path in missing})
+        return {path: self._versions[path] for path in paths}
+
+    def destroyed(self, path: DatasetPath, names: Collection[str]) -> None:
+        versions = self._versions.get(path)
+        if isinstance(versions, list):
+            self._versions[path] = [
+                version
+                for version in versions
+                if not (version.is_snapshot and version.name in names)
+            ]
+
+
+class Pruner:
+    """One run of pruning; a snap job's has no `receiver`. Each side is listed once, when it is needed."""
+
+    def __init__(
+        self,
+        *,
+        sender: Endpoint,
+        receiver: Endpoint | None,
+        clock: WallClock,
+        publish: Callable[[PruneReport], None] = lambda _report: None,
+    ) -> None:
+        self._sender = _Side(sender)
+        self._receiver = _Side(receiver) if receiver is not None else None
+        self._clock = clock
+        self._publish = publish
+        self._cursors: dict[DatasetPath, int | ZreplError | None] = {}
+
+    async def plan(self, policy: PruningPolicy) -> SidePlan:
+        """What `prune` would do now; changes nothing."""
+        filesystems: Sequence[FilesystemPrune] = ()
+        error = ""
+        try:
+            filesystems = await self._plan(policy)
+        except* ZreplError as group:
+            error = str(main_error(leaves(group)))
+        return SidePlan(policy=policy, filesystems=tuple(filesystems), error=error)
+
+    async def prune(self, policy: PruningPolicy) -> PruneReport:
+        """Do it; how it went. Raises nothing that is expected."""
+        report = PruneReport(side=policy.side, started=self._clock.now())
+        self._publish(report)
+        planned = await self.plan(policy)
+        if planned.error:
+            log.error("pruning cannot be planned", side=policy.side.value, err=planned.error)
+            return self._ended(replace(report, state=PruneState.PLAN_ERR, error=planned.error))
+        return await self._carry_out(policy, planned, report)
+
+    async def _carry_out(
+        self, policy: PruningPolicy, planned: SidePlan, report: PruneReport
+    ) -> PruneReport:
+        pending = [FilesystemPruneReport.of(each, _left(each)) for each in planned.filesystems]
+        done: list[FilesystemPruneReport] = []
+        report = replace(report, state=PruneState.EXEC, pending=tuple(pending))
+        self._publish(report)
+        broken = ""
+        for position, each in enumerate(pending):
+            if each.going and broken:
+                done.append(replace(each, error=f"{each.path}: {broken}"))
+                continue
+            if each.going:
+                finished, broken = await self._destroy(policy, each)
+                done.append(finished)
+                report = replace(
+                    report, pending=tuple(pending[position + 1 :]), completed=tuple(done)
+                )
+                self._publish(report)
+            else:
+                if each.error:
+                    log.error("filesystem cannot be pruned", err=each.error)
+                done.append(each)
+        failed = any(each.error for each in done)
+        state = PruneState.EXEC_ERR if failed else PruneState.DONE
+        return self._ended(replace(report, state=state, pending=(), completed=tuple(done)))
+
+    def _ended(self, report: PruneReport) -> PruneReport:
+        report = replace(report, finished=self._clock.now())
+        self._publish(report)
+        return report
+
+    # -- planning ---------------------------------------------------------------------------
+
+    def _target(self, policy: PruningPolicy) -> _Side:
+        if policy.side is PruneSide.RECEIVER:
+            assert self._receiver is not None
+            return self._receiver
+        return self._sender
+
+    async def _plan(self, policy: PruningPolicy) -> list[FilesystemPrune]:
+        target = self._target(policy)
+        listed = sorted(await target.filesystems(), key=lambda each: each.path.components)
+        offered = {each.path for each in await self._sender.filesystems()}
+        skipped = {each.path: _why_skipped(each, offered) for each in listed}
+        todo = [path for path, why in skipped.items() if not why]
+        versions = await target.versions(todo)
+        dropping = [path for path in todo if _may_drop(versions[path], policy)]
+        bases = await self._bases(policy, dropping, versions)
+        return [
+            FilesystemPrune(path=path, skipped=why)
+            if why
+            else _judged(path, versions[path], policy, bases.get(path))
+            for path, why in skipped.items()
+        ]
+
+    async def _bases(
+        self, policy: PruningPolicy, paths: Sequence[DatasetPath], versions: Listing
+    ) -> dict[DatasetPath, Base | ZreplError]:
+        if self._receiver is None:
+            return {}
+        await self._ask_cursors([path for path in paths if path not in self._cursors])
+        on_sender = policy.side is PruneSide.SENDER
+        others = await self._seen(self._receiver if on_sender else self._sender, paths)
+        base_on = base_on_sender if on_sender else base_on_receiver
+        bases: dict[DatasetPath, Base | ZreplError] = {}
+        for path in paths:
+            cursor, ours = self._cursors[path], versions[path]
+            assert not isinstance(ours, ZreplError)
+            if isinstance(cursor, ZreplError):
+                bases[path] = cursor
+            else:
+                bases[path] = base_on(cursor, ours, others.get(path))
+        return bases
+
+    async def _ask_cursors(self, paths: Sequence[DatasetPath]) -> None:
+        todo = iter(paths)
+        broken: list[ZreplError] = []
+
+        async def ask(scope: trio.CancelScope) -> None:
+            for path in todo:  # shared: each task takes the next one
+                try:
+                    self._cursors[path] = await self._sender.endpoint.replication_cursor(path)
+                except* TransportError as group:
+                    broken.extend(leaves(group))
+                    scope.cancel()
+                except* ZreplError as group:
+                    self._cursors[path] = main_error(leaves(group))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(ASKED_AT_ONCE, len(paths))):
+                nursery.start_soon(ask, nursery.cancel_scope)
+        if broken:
+            raise broken[0]
+
+    async def _seen(
+        self, side: _Side, paths: Sequence[DatasetPath]
+    ) -> dict[DatasetPath, list[FilesystemVersion]]:
+        """What the other side has of each, as far as it can be asked now."""
+        try:
+            there = {each.path for each in await side.filesystems() if not each.is_placeholder}
+            listed = await side.versions([path for path in paths if path in there])
+        except* ZreplError as group:
+            log.info("the other side cannot be asked", err=str(main_error(leaves(group))))
+            listed = {}
+        return {path: found for path, found in listed.items() if isinstance(found, list)}
+
+    # -- destroying -------------------------------------------------------------------------
+
+    async def _destroy(
+        self, policy: PruningPolicy, report: FilesystemPruneReport
+    ) -> tuple[FilesystemPruneReport, str]:
+        """The report, and what is wrong with the link to that side, if anything is."""
+        assert report.plan is not None
+        path, going = report.path, report.plan.going
+        target = self._target(policy)
+        gone: set[str] = set()
+        left, failed = list(report.left_alone), list[str]()
+        broken = ""
+        for start in range(0, len(going), DESTROYED_AT_ONCE):
+            batch = going[start : start + DESTROYED_AT_ONCE]
+            try:
+                results = await target.endpoint.destroy_snapshots(path, batch)
+            except* ZreplError as group:
+                error = main_error(leaves(group))
+                broken = str(error) if isinstance(error, TransportError) else ""
+                failed.append(str(error))
+            else:
+                for result in results:
+                    if not result.error:
+                        gone.add(result.name)
+                    elif is_left_alone(result.error):
+                        left.append(LeftAlone(result.name, result.error))
+                    else:
+                        failed.append(f"@{result.name}: {result.error}")
+            if failed:
+                break
+        target.destroyed(path, gone)
+        error_text = _failure(path, failed)
+        say = log.error if failed else log.info
+        say(
+            "pruned",
+            side=policy.side.value,
+            filesystem=str(path),
+            destroyed=len(gone),
+            **({"left_alone": len(left)} if left else {}),
+            **({"err": error_text} if failed else {}),
+        )
+        done = replace(report, destroyed=len(gone), left_alone=tuple(left), error=error_text)
+        return done, broken
+
+
+def _why_skipped(filesystem: Filesystem, offered: Collection[DatasetPath]) -> str:
+    """zrepl's words; empty when it is not."""
+    if filesystem.is_placeholder:
+        return "filesystem is placeholder"
+    if filesystem.path not in offered:
+        return "filesystem has no correspondence on sender"
+    return ""
+
+
+def _may_drop(versions: list[FilesystemVersion] | ZreplError, policy: PruningPolicy) -> bool:
+    return not isinstance(versions, ZreplError) and may_drop(versions, policy)
+
+
+def _judged(
+    path: DatasetPath,
+    versions: list[FilesystemVersion] | ZreplError,
+    policy: PruningPolicy,
+    base: Base | ZreplError | None,
+) -> FilesystemPrune:
+    for what, found in (("its snapshots cannot be listed", versions), ("its cursor", base)):
+        if isinstance(found, ZreplError):
+            return FilesystemPrune(path=path, error=f"{path}: {what}: {found}")
+    assert not isinstance(versions, ZreplError)
+    assert not isinstance(base, ZreplError)
+    if base is not None and base.cursor is None:
+        return FilesystemPrune(path=path, error=_NO_CURSOR.format(path))
+    return FilesystemPrune(path=path, judgements=judge(versions, policy, base))
+
+
+def _left(plan: FilesystemPrune) -> tuple[LeftAlone, ...]:
+    return tuple(
+        LeftAlone(each.snapshot.name, _WHY_LEFT[each.fate])
+        for each in plan.judgements
+        if each.fate in _WHY_LEFT
+    )
+
+
+def _failure(path: DatasetPath, failed: Sequence[str]) -> str:
+    if not failed:
+        return ""
+    more = len(failed) - _MOST_TOLD
+    told = "; ".join(failed[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
+    return f"{path}: not all could be destroyed: {told}"
