@@ -21,7 +21,7 @@ from tests.support.pools import contents
 from zrepl_trio.emulate.sending import resume_token
 from zrepl_trio.endpoint.model import ReceiveRequest, ResolveRequest, SendRequest, Way
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
-from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk, Places, Resolves
+from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk, MeasuresDestroys, Places, Resolves
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.endpoint.source import ZfsSource
@@ -109,6 +109,11 @@ async def _resolve(endpoint: Endpoint, request: ResolveRequest) -> object:
     return await endpoint.resolve(request)
 
 
+async def _destroy_size(endpoint: Endpoint, name: DatasetPath, v: FilesystemVersion) -> object:
+    assert isinstance(endpoint, MeasuresDestroys)
+    return await endpoint.destroy_size(name, [v, v])
+
+
 async def _place(endpoint: Endpoint, name: DatasetPath) -> object:
     assert isinstance(endpoint, Places)
     await trio.lowlevel.checkpoint()
@@ -119,6 +124,7 @@ ON_BOTH: Mapping[str, Call] = {
     "list_versions": lambda e, name, _: e.list_versions(name),
     "list_versions_of": lambda e, name, _: _list_versions_of(e, name),
     "destroy_snapshots": lambda e, name, v: e.destroy_snapshots(name, [v, v]),
+    "destroy_size": lambda e, name, v: _destroy_size(e, name, v),
     "send": lambda e, name, v: _send(e, SendRequest(filesystem=name, to=v)),
     "send_dry": lambda e, name, v: e.send_dry(SendRequest(filesystem=name, to=v)),
     "range_sizes": lambda e, name, v: e.range_sizes(

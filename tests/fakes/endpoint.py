@@ -115,6 +115,13 @@ class FakeEndpoint:
     def moves_ranges(self) -> bool:
         return True
 
+    async def destroy_size(
+        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    ) -> int:
+        self.asked.append((filesystem, list(snapshots)))
+        await trio.lowlevel.checkpoint()
+        return 4711
+
     async def range_sizes(self, request: SendRequest) -> list[int | None]:
         await self._asked(request)
         return self.sizes

@@ -11,6 +11,7 @@ from zrepl_trio.endpoint.protocol import Endpoint, Filesystem, NotSupported, Str
 from zrepl_trio.errors import RemoteError, RemoteProtocolError, SourceFailed, TransportError
 from zrepl_trio.rpc import handshake
 from zrepl_trio.rpc.client import RemoteEndpoint
+from zrepl_trio.rpc.serve_control import METHODS
 from zrepl_trio.rpc.streams import InboundStream
 from zrepl_trio.zfs.model import DestroyResult
 
@@ -72,6 +73,21 @@ async def test_a_range_goes_through_the_whole_wire() -> None:
         with pytest.raises(RemoteProtocolError, match="sizes of 2 snapshots came, and 3"):
             await far.range_sizes(RANGE)
     assert endpoint.asked == ["hi", RANGE, RANGE, RANGE, into, RANGE]
+
+
+async def test_what_a_destroy_would_free_goes_through_the_wire() -> None:
+    endpoint = FakeEndpoint()
+    async with remote(endpoint) as far:
+        assert await far.destroy_size(POOL_A, [V1]) == 4711
+    assert endpoint.asked == [(POOL_A, [V1])]
+
+
+async def test_a_peer_that_cannot_tell_what_it_would_free_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(METHODS, "DestroySize")
+    async with remote(FakeEndpoint()) as far:
+        assert await far.destroy_size(POOL_A, [V1]) is None
 
 
 async def test_a_client_of_ours_says_when_to_settle() -> None:

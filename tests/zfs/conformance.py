@@ -5,6 +5,7 @@ Each `check_*` takes a `Host` whose `root` is an empty filesystem of its own.
 
 from __future__ import annotations
 
+import random
 import tempfile
 from collections.abc import Awaitable, Callable
 
@@ -354,6 +355,19 @@ async def check_destroying_snapshots(host: Host) -> None:
     assert [r.error for r in await zfs.destroy_snapshots(path, ["b"])] == [""]
     assert await zfs.destroy_snapshots(path, []) == []
     assert await relatives(host, path) == ["@d", "@e"]
+
+
+async def check_what_destroying_snapshots_would_free(host: Host) -> None:
+    zfs = host.zfs
+    path = await source(host)
+    await host.write(path, {"f": random.Random(1).randbytes(1 << 20)})
+    await zfs.snapshot(path, "1")
+    await host.write(path, {"f": random.Random(2).randbytes(1 << 20)})
+    await zfs.snapshot(path, "2")
+    size = await zfs.destroy_size(path, ["1", "nosuch"])
+    assert 1 << 20 <= size < 3 << 20
+    assert await zfs.destroy_size(path, ["nosuch"]) == 0
+    assert await relatives(host, path) == ["@1", "@2"]
 
 
 async def check_rollback(host: Host) -> None:

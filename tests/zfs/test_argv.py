@@ -57,6 +57,7 @@ LISTED = (
         (argv.bookmark(FS, "x", "b"), "zfs bookmark FS@x FS#b"),
         (argv.destroy_bookmark(FS, "b"), "zfs destroy FS#b"),
         (argv.destroy_snapshots(FS, ["a", "b"]), "zfs destroy FS@a,b"),
+        (argv.destroy_size(FS, ["a", "b"]), "zfs destroy -nvp FS@a,b"),
         (argv.hold([f"{FS}@a", f"{FS}@b"], "tag"), "zfs hold tag FS@a FS@b"),
         (argv.list_holds([f"{FS}@a", f"{FS}@b"]), "zfs holds -H FS@a FS@b"),
         (argv.release([f"{FS}@a", f"{FS}@b"], "tag"), "zfs release tag FS@a FS@b"),

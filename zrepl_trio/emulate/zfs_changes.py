@@ -131,7 +131,10 @@ def _destroy_snapshots(
                     said += (
                         f"destroy\t{name}@{snap}\n" if "p" in flags else f"{would} {name}@{snap}\n"
                     )
-            said += "reclaim\t0\n" if "p" in flags else ""
+            freed = sum(
+                world.open(n).snapshots[s].size for n, snaps in chosen.items() for s in snaps
+            )
+            said += f"reclaim\t{freed}\n" if "p" in flags else ""
         if dry:
             return said
         for name, snaps in chosen.items():

@@ -34,6 +34,7 @@ __all__ = [
     "Filesystem",
     "GuaranteeKind",
     "ListsInBulk",
+    "MeasuresDestroys",
     "NotSupported",
     "PingsData",
     "Places",
@@ -147,6 +148,16 @@ class Resolves(Protocol):
     async def resolve(self, request: ResolveRequest) -> str:
         """Do it; what was done, for the log. Refused when the replica has changed since, or a
         hold is in the way."""
+
+
+@runtime_checkable
+class MeasuresDestroys(Protocol):
+    """A side that can tell what it would free to destroy snapshots."""
+
+    async def destroy_size(
+        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    ) -> int | None:
+        """Bytes, were all of them destroyed; changes nothing. None from a peer that cannot tell."""
 
 
 @runtime_checkable

@@ -194,6 +194,13 @@ class Receiver:
     async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
         raise NotSupported("ReplicationCursor not implemented for Receiver")
 
+    async def destroy_size(
+        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    ) -> int:
+        path = self._confined.local(filesystem)
+        names = [version.name for version in snapshots if version.is_snapshot]
+        return await self._zfs.destroy_size(path, names) if names else 0
+
     async def destroy_snapshots(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:

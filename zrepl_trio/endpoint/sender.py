@@ -190,6 +190,13 @@ class Sender:
         cursor = newest_cursor(await self._remembered.of(dataset), self._job)
         return cursor.guid if cursor is not None else None
 
+    async def destroy_size(
+        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    ) -> int:
+        path = self._check_access(filesystem)
+        names = [version.name for version in snapshots if version.is_snapshot]
+        return await self._zfs.destroy_size(path, names) if names else 0
+
     async def destroy_snapshots(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:

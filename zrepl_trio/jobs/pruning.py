@@ -48,9 +48,11 @@ async def plan_sides(
     clock: WallClock,
     wishes: Wishes = NO_WISHES,
 ) -> list[SidePlan]:
-    """What `prune_sides` would do now; changes nothing."""
+    """What `prune_sides` would do now, and what it would free; changes nothing."""
     pruner = Pruner(sender=sender, receiver=receiver, clock=clock)
-    return [await pruner.plan(policy) for policy in _wished(policies, wishes)]
+    return [
+        await pruner.measured(await pruner.plan(policy)) for policy in _wished(policies, wishes)
+    ]
 
 
 def pruning_error(reports: Sequence[PruneReport]) -> str:

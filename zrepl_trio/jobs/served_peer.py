@@ -8,7 +8,13 @@ from dataclasses import replace
 
 from zrepl_trio.endpoint.abstractions import newest_cursor
 from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
-from zrepl_trio.endpoint.protocol import Endpoint, SendReply, StreamSource
+from zrepl_trio.endpoint.protocol import (
+    Endpoint,
+    MeasuresDestroys,
+    NotSupported,
+    SendReply,
+    StreamSource,
+)
 from zrepl_trio.endpoint.refusals import FLOOR
 from zrepl_trio.replication.freshness import DatasetFreshness, times_of
 from zrepl_trio.replication.report import SnapshotTimes
@@ -95,6 +101,14 @@ class ServedPeer:
 
     async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
         return await self._sender.replication_cursor(filesystem)
+
+    async def destroy_size(
+        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    ) -> int | None:
+        sender = self._sender
+        if not isinstance(sender, MeasuresDestroys):
+            raise NotSupported("this side cannot tell what it would free")
+        return await sender.destroy_size(filesystem, snapshots)
 
     async def destroy_snapshots(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]

@@ -6,15 +6,15 @@ names, each with one request to destroy. What a side refuses is told, and the ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 import trio
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.endpoint.model import Filesystem
-from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.endpoint.protocol import Endpoint, MeasuresDestroys
 from zrepl_trio.endpoint.refusals import is_left_alone
 from zrepl_trio.errors import TransportError, ZreplError, leaves
 from zrepl_trio.pruning.plan import (
@@ -68,6 +68,8 @@ class SidePlan:
     policy: PruningPolicy
     filesystems: tuple[FilesystemPrune, ...] = ()
     error: str = ""
+    sizes: Mapping[DatasetPath, int | None] = field(default_factory=dict)
+    """Bytes that it would free, of each with something going; None where the side cannot tell."""
 
 
 class _Side:
@@ -131,6 +133,15 @@ class Pruner:
         except* ZreplError as group:
             error = str(main_error(leaves(group)))
         return SidePlan(policy=policy, filesystems=tuple(filesystems), error=error)
+
+    async def measured(self, planned: SidePlan) -> SidePlan:
+        """The same with what it would free."""
+        endpoint = self._target(planned.policy).endpoint
+        sizes: dict[DatasetPath, int | None] = {}
+        for each in planned.filesystems:
+            if each.going:
+                sizes[each.path] = await _size(endpoint, each)
+        return replace(planned, sizes=sizes)
 
     async def prune(self, policy: PruningPolicy) -> PruneReport:
         """Do it; how it went. Raises nothing that is expected."""
@@ -292,6 +303,17 @@ class Pruner:
         )
         done = replace(report, destroyed=len(gone), left_alone=tuple(left), error=error_text)
         return done, broken
+
+
+async def _size(endpoint: Endpoint, planned: FilesystemPrune) -> int | None:
+    if not isinstance(endpoint, MeasuresDestroys):
+        return None
+    size: int | None = None
+    try:
+        size = await endpoint.destroy_size(planned.path, planned.going)
+    except* ZreplError as group:
+        log.info("cannot tell what it would free", err=str(main_error(leaves(group))))
+    return size
 
 
 def _why_skipped(filesystem: Filesystem, offered: Collection[DatasetPath]) -> str:

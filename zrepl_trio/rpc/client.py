@@ -177,6 +177,19 @@ class RemoteEndpoint:
         answer = await self._control.call("DestroySnapshots", request)
         return messages.decode_destroy_results(answer, snapshots)
 
+    async def destroy_size(
+        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
+    ) -> int | None:
+        """See MeasuresDestroys; None from a peer that is a zrepl."""
+        request = messages.encode_destroy(filesystem, snapshots)
+        try:
+            answer = await self._control.call("DestroySize", request)
+        except RemoteError as error:
+            if "does not know DestroySize" in str(error):
+                return None
+            raise
+        return extensions.decode_destroy_size(answer)
+
     async def resolve(self, request: ResolveRequest) -> str:
         """See Resolves; NotSupported by a peer that is a zrepl."""
         try:

@@ -18,7 +18,14 @@ from zrepl_trio.rpc.elements import (
     wire_path,
 )
 
-__all__ = ["decode_resolve", "decode_resolved", "encode_resolve", "encode_resolved"]
+__all__ = [
+    "decode_destroy_size",
+    "decode_resolve",
+    "decode_resolved",
+    "encode_destroy_size",
+    "encode_resolve",
+    "encode_resolved",
+]
 
 _MOST_OLD = 2
 _STAMP = re.compile(r"[0-9TZ]{0,32}", re.ASCII)
@@ -61,6 +68,15 @@ def decode_resolve(data: bytes) -> ResolveRequest:
         stamp=message.Stamp,
         old=tuple(wire_path(old) for old in message.Old[:_MOST_OLD]),
     )
+
+
+def encode_destroy_size(size: int) -> bytes:
+    """Answer to `DestroySize`, whose request is that of DestroySnapshots."""
+    return serialize(pdu.DestroySizeRes(Bytes=size))
+
+
+def decode_destroy_size(data: bytes) -> int:
+    return parse_message(pdu.DestroySizeRes(), data).Bytes
 
 
 def encode_resolved(done: str) -> bytes:

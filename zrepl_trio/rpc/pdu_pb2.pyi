@@ -215,6 +215,12 @@ class ResolveRes(_message.Message):
     Done: str
     def __init__(self, Done: _Optional[str] = ...) -> None: ...
 
+class DestroySizeRes(_message.Message):
+    __slots__ = ("Bytes",)
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    Bytes: int
+    def __init__(self, Bytes: _Optional[int] = ...) -> None: ...
+
 class ListVersionsReq(_message.Message):
     __slots__ = ("Filesystems", "After")
     FILESYSTEMS_FIELD_NUMBER: _ClassVar[int]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from zrepl_trio.endpoint.protocol import Endpoint, NotSupported, Resolves
+from zrepl_trio.endpoint.protocol import Endpoint, MeasuresDestroys, NotSupported, Resolves
 from zrepl_trio.errors import LocalProtocolError, RemoteProtocolError, TransportError, ZreplError
 from zrepl_trio.rpc import extensions, filesystems, listings, messages
 from zrepl_trio.rpc.background import open_background
@@ -165,6 +165,13 @@ async def _destroy_snapshots(endpoint: Endpoint, message: bytes) -> bytes:
     return messages.encode_destroy_results(snapshots, results)
 
 
+async def _destroy_size(endpoint: Endpoint, message: bytes) -> bytes:
+    filesystem, snapshots = messages.decode_destroy(message)
+    if not isinstance(endpoint, MeasuresDestroys):
+        raise NotSupported("this side cannot tell what it would free")
+    return extensions.encode_destroy_size(await endpoint.destroy_size(filesystem, snapshots) or 0)
+
+
 async def _replication_cursor(endpoint: Endpoint, message: bytes) -> bytes:
     filesystem = messages.decode_filesystem(message)
     return messages.encode_cursor(await endpoint.replication_cursor(filesystem))
@@ -230,5 +237,6 @@ METHODS: dict[str, Callable[[Endpoint, bytes], Awaitable[bytes]]] = {
     "Resolve": _resolve,
     "ListVersions": _list_versions_of,
     "Settle": _settle,
+    "DestroySize": _destroy_size,
 }
-"""The calls of service `Replication`, by name; the last three are ours."""
+"""The calls of service `Replication`, by name; the last four are ours."""

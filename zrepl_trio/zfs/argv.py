@@ -139,6 +139,11 @@ def destroy_snapshots(path: DatasetPath, names: Iterable[str]) -> Argv:
     return ("zfs", "destroy", f"{path}@{','.join(names)}")
 
 
+def destroy_size(path: DatasetPath, names: Iterable[str]) -> Argv:
+    """What it would free to destroy them; changes nothing (zfs-destroy(8))."""
+    return ("zfs", "destroy", "-nvp", f"{path}@{','.join(names)}")
+
+
 def hold(snapshots: Iterable[str], tag: str) -> Argv:
     """Put `tag` on these, each with its dataset."""
     return ("zfs", "hold", tag, *snapshots)

@@ -41,6 +41,7 @@ from zrepl_trio.zfs.parse import (
     Rows,
     Unexpected,
     VersionRows,
+    parse_destroy_size,
     parse_packed_sizes,
     parse_resume_token,
     parse_send_size,
@@ -229,6 +230,17 @@ class CliZfs:
         except ZfsError as error:
             return str(error)
         return ""
+
+    async def destroy_size(self, path: DatasetPath, names: Sequence[str]) -> int:
+        size = 0
+        # what only snapshots of two batches together have, is counted for neither
+        for batch in chunked(sorted(set(names)), 1):
+            try:
+                done = await self._do(argv.destroy_size(path, batch), path)
+            except DatasetNotFound:
+                continue
+            size += parse_destroy_size(_text(done.stdout))
+        return size
 
     # -- holds -----------------------------------------------------------------------------
 

@@ -241,6 +241,12 @@ class MemoryZfs:
         if dataset is not None and name in dataset.bookmarks:
             self.world.destroy_bookmark(path, name)
 
+    async def destroy_size(self, path: DatasetPath, names: Sequence[str]) -> int:
+        await self._enter("destroy_size", path)
+        dataset = self.world.get(path)
+        there = dataset.snapshots if dataset is not None else {}
+        return sum(there[name].size for name in set(names) if name in there)
+
     async def destroy_snapshots(
         self, path: DatasetPath, names: Sequence[str]
     ) -> list[DestroyResult]:

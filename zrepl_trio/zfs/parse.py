@@ -33,6 +33,7 @@ __all__ = [
     "Rows",
     "Unexpected",
     "VersionRows",
+    "parse_destroy_size",
     "parse_packed_sizes",
     "parse_resume_token",
     "parse_send_size",
@@ -310,6 +311,17 @@ def parse_send_size(output: str) -> int | None:
     size = int(found[1]) if found[1] is not None else 0
     # 0, and sizes that only an underflow in the estimate gives, mean that zfs doesn't know.
     return size if 0 < size <= _LARGEST_SIZE else None
+
+
+_RECLAIM = re.compile(r"^reclaim\t(\d+)$", re.MULTILINE)
+
+
+def parse_destroy_size(output: str) -> int:
+    """The bytes in `zfs destroy -nvp`'s output."""
+    found = _RECLAIM.search(output)
+    if found is None:
+        raise Unexpected(f"no line with what is reclaimed: {_quoted(output)}")
+    return int(found[1])
 
 
 _PACKED_SIZE = re.compile(r"^incremental\t([^\t\n]*)\t[^@\t\n]+@([^\t\n]+)\t(\d+)$", re.MULTILINE)

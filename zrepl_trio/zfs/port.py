@@ -118,6 +118,10 @@ class Zfs(Protocol):
         """Destroy them, batched; one result a name, in order; a held one reports its reason.
         A missing one counts as destroyed."""
 
+    async def destroy_size(self, path: DatasetPath, names: Sequence[str]) -> int:
+        """Bytes that it would free to destroy them all, by a dry run: what only they have. 0 when none
+        is there (any more)."""
+
     async def holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
         """Holds on those snapshots, one command for all."""
 
