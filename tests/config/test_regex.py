@@ -37,3 +37,11 @@ def test_regexes_are_values() -> None:
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20))
 def test_an_escaped_text_matches_itself(text: str) -> None:
     assert Regex.parse(f"^{Regex.escape(text)}$").search(text)
+
+
+@given(
+    st.from_regex(r"\A\^?[A-Za-z0-9_:-]{0,4}\Z"),
+    st.text(st.sampled_from("aAzre_:-0^$\n"), max_size=8),
+)
+def test_patterns_that_stand_for_themselves_find_what_re2_finds(pattern: str, name: str) -> None:
+    assert Regex.parse(pattern).search(name) == Regex.parse(f"(?:{pattern})").search(name)

@@ -6,6 +6,8 @@ runs in linear time, so no pattern can stall the daemon.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -16,6 +18,10 @@ from zrepl_trio.config.scalars import ScalarError
 __all__ = ["REGEX_WORDS", "Regex"]
 
 REGEX_WORDS = "RE2 syntax: no look-around, no back-references"
+
+_PLAIN = re.compile(r"(?P<start>\^?)(?P<text>[A-Za-z0-9_:-]*)")
+"""Patterns that stand for themselves, as most in configs do: to look for a text takes a twentieth of the time
+that RE2 takes, and a listing may have a million names."""
 
 _FINDS_ALL = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$", ".", ".+", "^.+$"})
 
@@ -29,20 +35,27 @@ class Regex:
     """A compiled pattern, equal to another by its text."""
 
     pattern: str
-    _compiled: _Compiled = field(compare=False, repr=False)
+    _finds: Callable[[str], bool] = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, pattern: str) -> Self:
         """The compiled pattern; ScalarError carries RE2's own words."""
         options = re2.Options()
         options.log_errors = False
+        options.never_capture = True  # only asked whether there is a match
         try:
             compiled: _Compiled = re2.compile(pattern, options)
         except re2.error as error:
             text = error.args[0] if error.args else error
             words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
             raise ScalarError(f"{pattern!r} is not a regex: {words}", REGEX_WORDS) from None
-        return cls(pattern, compiled)
+        plain = _PLAIN.fullmatch(pattern)
+        if plain is None:
+            return cls(pattern, lambda name: compiled.search(name) is not None)
+        text = plain["text"]
+        if plain["start"]:
+            return cls(pattern, lambda name: name.startswith(text))
+        return cls(pattern, lambda name: text in name)
 
     @staticmethod
     def escape(text: str) -> str:
@@ -51,7 +64,7 @@ class Regex:
 
     def search(self, name: str) -> bool:
         """Whether the pattern is found anywhere in `name` (snapshot name without dataset and @)."""
-        return self._compiled.search(name) is not None
+        return self._finds(name)
 
     @property
     def finds_all(self) -> bool:
