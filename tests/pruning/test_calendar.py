@@ -130,3 +130,12 @@ def test_what_is_kept_at_one_time_was_not_given_up_before(
     everything = sorted(set(creations))
     assert left == [everything[i] for i in sorted(calendar_keeps(everything, wanted, UTC))]
     assert timedelta(seconds=left[-1]) == timedelta(seconds=everything[-1])
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Adak"])
+def test_a_time_that_no_calendar_has_is_taken_for_its_end(zone: str) -> None:
+    """A stream carries any number; a peer's wrong one must not keep the rest from being judged."""
+    wanted = rule(daily=2, timezone=zone)
+    wild = [-(1 << 62), -62_135_596_800, 0, 86_400, 253_402_300_799, 1 << 40, 1 << 63]
+    assert calendar_keeps(wild, wanted, UTC) == {3, 4, 6}
+    assert calendar_keeps([0, 86_400], wanted, UTC) == {0, 1}

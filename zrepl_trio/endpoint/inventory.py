@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import Enum
 
 from zrepl_trio.endpoint.abstractions import (
@@ -20,7 +19,7 @@ from zrepl_trio.endpoint.abstractions import (
     parse_step_tag,
 )
 from zrepl_trio.zfs.filter import FilesystemFilter
-from zrepl_trio.zfs.model import FilesystemVersion, Hold
+from zrepl_trio.zfs.model import FilesystemVersion, Hold, date_of
 from zrepl_trio.zfs.names import DatasetPath, InvalidName, check_component
 
 __all__ = [
@@ -92,9 +91,7 @@ class Abstraction:
                 "Name": version.name,
                 "Guid": version.guid,
                 "CreateTXG": version.createtxg,
-                "Creation": datetime.fromtimestamp(version.creation, UTC).strftime(
-                    "%Y-%m-%dT%H:%M:%SZ"
-                ),
+                "Creation": f"{date_of(version.creation).replace(tzinfo=None).isoformat()}Z",
                 "UserRefs": {
                     "Value": version.userrefs or 0,
                     "Valid": version.userrefs is not None,

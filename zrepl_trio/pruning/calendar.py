@@ -8,11 +8,12 @@ host that was off for a season loses none for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from typing import TypeAlias
 
 from zrepl_trio.config.cron import load_zone
 from zrepl_trio.config.keep import KeepCalendar
+from zrepl_trio.zfs.model import date_of
 
 __all__ = ["calendar_keeps"]
 
@@ -47,9 +48,7 @@ def calendar_keeps(creations: Sequence[int], rule: KeepCalendar, local: tzinfo) 
         return set()
     zone = load_zone(rule.timezone) or local
     order = sorted(range(len(creations)), key=lambda index: creations[index])
-    times = {
-        index: datetime.fromtimestamp(creations[index], UTC).astimezone(zone) for index in order
-    }
+    times = {index: date_of(creations[index]).astimezone(zone) for index in order}
     kept = {order[-1]}
     counts: tuple[tuple[int, _Period], ...] = (
         (rule.hourly, _hour),

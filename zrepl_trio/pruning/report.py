@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 
 from zrepl_trio.pruning.plan import Fate, FilesystemPrune, PruneSide
 from zrepl_trio.replication.report import JsonValue
+from zrepl_trio.rpc.creation import render
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["FilesystemPruneReport", "LeftAlone", "PruneReport", "PruneState"]
@@ -76,9 +77,7 @@ class FilesystemPruneReport:
                 {
                     "Name": each.snapshot.name,
                     "Replicated": each.replicated,
-                    "Date": datetime.fromtimestamp(each.snapshot.creation, UTC).strftime(
-                        "%Y-%m-%dT%H:%M:%SZ"
-                    ),
+                    "Date": render(each.snapshot.creation),
                 },
             )
             for each in judgements

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum
 from operator import attrgetter
 
@@ -22,8 +23,20 @@ __all__ = [
     "SendArgs",
     "SendFlags",
     "VersionKind",
+    "date_of",
     "in_order",
 ]
+
+_EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
+_LATEST = datetime(9999, 12, 29, tzinfo=UTC)
+"""Of what is further away, no zone could tell the time of day."""
+
+
+def date_of(creation: int) -> datetime:
+    """When that is, in UTC. A stream can carry any number of seconds: what is outside the calendar is
+    taken for its first or last days."""
+    inside = min(max(creation, int(_EARLIEST.timestamp())), int(_LATEST.timestamp()))
+    return datetime.fromtimestamp(inside, UTC)
 
 
 class VersionKind(Enum):
