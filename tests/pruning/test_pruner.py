@@ -12,13 +12,15 @@ from tests.replication.notation import path
 from tests.replication.pair import MIB, Pair
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.protocol import Endpoint
-from zrepl_trio.errors import ZfsError
+from zrepl_trio.errors import RemoteError, TransportError, ZfsError
 from zrepl_trio.pruning.floor import FloorRules
 from zrepl_trio.pruning.plan import PruneSide, PruningPolicy
 from zrepl_trio.pruning.pruner import Pruner
 from zrepl_trio.pruning.report import PruneReport, PruneState
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.report import Outcome
+from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
 
 A, B = path("tank/a"), path("tank/b")
 NOTHING: dict[str, object] = {"type": "regex", "regex": "nothing-has-this-name"}
@@ -217,6 +219,33 @@ async def test_a_base_that_only_an_old_snapshot_is_survives_both_sides() -> None
     await run.prune(policy(NOTHING))
     await run.prune(policy(NOTHING, side=PruneSide.RECEIVER))
     assert await left(pair) == ("2", "2")
+
+
+@pytest.mark.parametrize("broken", ["one filesystem", "the link"])
+async def test_a_sender_that_cannot_be_listed_costs_no_replica_its_base(broken: str) -> None:
+    """Rolled back by hand behind the cursor: only the sender's listing tells what both have."""
+    pair = await replicated("1", "2", "3", filesystems=("tank/a", "tank/b"))
+    local = pair.local("tank/a")
+    await pair.target.release(local, ["3"], "zrepl_last_received_J_dst")
+    await pair.target.rollback(local, "2")
+    await pair.target.snapshot(local, "by-hand")
+    real = pair.cable.list_versions
+
+    async def fail(filesystem: DatasetPath) -> list[FilesystemVersion]:
+        if broken == "the link":
+            raise TransportError("the link broke")
+        if filesystem == A:
+            raise RemoteError("I/O error")
+        return await real(filesystem)
+
+    pair.cable.list_versions = fail  # type: ignore[method-assign]
+    report = await pruner(pair).prune(policy(LAST_1, side=PruneSide.RECEIVER))
+    assert (await left(pair))[1] == "1 2 by-hand"
+    if broken == "the link":
+        assert (report.state, report.error) == (PruneState.PLAN_ERR, "the link broke")
+    else:
+        assert report.errors == ("tank/a: its snapshots on the sender cannot be listed: I/O error",)
+        assert (await left(pair, "tank/b"))[1] == "3"
 
 
 async def test_the_floor_of_a_side_is_refused_and_told_as_such() -> None:

@@ -211,21 +211,30 @@ class Pruner:
 
     async def _bases(
         self, policy: PruningPolicy, paths: Sequence[DatasetPath], versions: Listing
-    ) -> dict[DatasetPath, Base | ZreplError]:
+    ) -> dict[DatasetPath, Base | str]:
+        """Of each, or why it cannot be told."""
         if self._receiver is None:
             return {}
         await self._ask_cursors([path for path in paths if path not in self._cursors])
         on_sender = policy.side is PruneSide.SENDER
-        others = await self._seen(self._receiver if on_sender else self._sender, paths)
-        base_on = base_on_sender if on_sender else base_on_receiver
-        bases: dict[DatasetPath, Base | ZreplError] = {}
+        others = (
+            await self._seen(self._receiver, paths)
+            if on_sender
+            else await self._sender.versions(paths)
+        )
+        bases: dict[DatasetPath, Base | str] = {}
         for path in paths:
-            cursor, ours = self._cursors[path], versions[path]
+            cursor, ours, theirs = self._cursors[path], versions[path], others.get(path)
             assert not isinstance(ours, ZreplError)
             if isinstance(cursor, ZreplError):
-                bases[path] = cursor
+                bases[path] = f"its cursor: {cursor}"
+            elif isinstance(theirs, ZreplError):
+                # what the two have in common might be older than the cursor
+                bases[path] = f"its snapshots on the sender cannot be listed: {theirs}"
+            elif on_sender:
+                bases[path] = base_on_sender(cursor, ours, theirs)
             else:
-                bases[path] = base_on(cursor, ours, others.get(path))
+                bases[path] = base_on_receiver(cursor, ours, theirs)
         return bases
 
     async def _ask_cursors(self, paths: Sequence[DatasetPath]) -> None:
@@ -248,10 +257,9 @@ class Pruner:
         if broken:
             raise broken[0]
 
-    async def _seen(
-        self, side: _Side, paths: Sequence[DatasetPath]
-    ) -> dict[DatasetPath, list[FilesystemVersion]]:
-        """What the other side has of each, as far as it can be asked now."""
+    async def _seen(self, side: _Side, paths: Sequence[DatasetPath]) -> Listing:
+        """What that side has of each, as far as it can be asked now: a receiver that is down, or cannot
+        list a replica, keeps no sender from pruning."""
         try:
             there = {each.path for each in await side.filesystems() if not each.is_placeholder}
             listed = await side.versions([path for path in paths if path in there])
@@ -333,13 +341,13 @@ def _judged(
     path: DatasetPath,
     versions: list[FilesystemVersion] | ZreplError,
     policy: PruningPolicy,
-    base: Base | ZreplError | None,
+    base: Base | str | None,
 ) -> FilesystemPrune:
-    for what, found in (("its snapshots cannot be listed", versions), ("its cursor", base)):
-        if isinstance(found, ZreplError):
-            return FilesystemPrune(path=path, error=f"{path}: {what}: {found}")
-    assert not isinstance(versions, ZreplError)
-    assert not isinstance(base, ZreplError)
+    if isinstance(versions, ZreplError):
+        why = f"its snapshots cannot be listed: {versions}"
+        return FilesystemPrune(path=path, error=f"{path}: {why}")
+    if isinstance(base, str):
+        return FilesystemPrune(path=path, error=f"{path}: {base}")
     if base is not None and base.cursor is None:
         return FilesystemPrune(path=path, error=_NO_CURSOR.format(path))
     return FilesystemPrune(path=path, judgements=judge(versions, policy, base))
