@@ -248,6 +248,20 @@ async def test_a_sender_that_cannot_be_listed_costs_no_replica_its_base(broken: 
         assert (await left(pair, "tank/b"))[1] == "3"
 
 
+async def test_a_listing_in_another_order_makes_nothing_replicated() -> None:
+    pair = await replicated("1", "2", "3")
+    for name in ("4", "5"):
+        await pair.snapshot("tank/a", name)
+    real = pair.cable.list_versions
+
+    async def reverse(filesystem: DatasetPath) -> list[FilesystemVersion]:
+        return (await real(filesystem))[::-1]
+
+    pair.cable.list_versions = reverse  # type: ignore[method-assign]
+    assert (await pruner(pair).prune(policy(NOT_REPLICATED))).destroyed == 2
+    assert (await left(pair))[0] == "3 4 5"
+
+
 async def test_the_floor_of_a_side_is_refused_and_told_as_such() -> None:
     pair = await replicated("1", "2", "3", "4")
     (rule,) = policy({"type": "last_n", "count": 3}).rules

@@ -36,7 +36,7 @@ from zrepl_trio.pruning.report import (
 )
 from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.listing import Listing, versions_of_each
-from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.model import FilesystemVersion, in_order
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["Pruner", "SidePlan"]
@@ -94,7 +94,12 @@ class _Side:
         missing = [path for path in paths if path not in self._versions]
         if missing:
             found = await versions_of_each(self.endpoint, missing)
-            self._versions.update({path: found.get(path, []) for path in missing})
+            for path in missing:
+                listed = found.get(path, [])
+                # what is older than the cursor is told by the order, which no peer is trusted for
+                self._versions[path] = (
+                    listed if isinstance(listed, ZreplError) else in_order(listed)
+                )
         return {path: self._versions[path] for path in paths}
 
     def destroyed(self, path: DatasetPath, names: Collection[str]) -> None:
