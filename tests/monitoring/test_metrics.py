@@ -17,7 +17,7 @@ from zrepl_trio.logs.lines import Entry, Level
 from zrepl_trio.monitoring.metrics import Metrics
 from zrepl_trio.process import Usage
 from zrepl_trio.pruning.plan import PruneSide
-from zrepl_trio.pruning.report import FilesystemPruneReport, PruneReport
+from zrepl_trio.pruning.report import FilesystemPruneReport, PruneReport, PruneState
 from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.replication.report import (
     AttemptReport,
@@ -100,6 +100,11 @@ def fill(metrics: Metrics) -> None:
         completed=(FilesystemPruneReport(path=DatasetPath.parse("tank"), destroyed=4, foreign=2),),
     )
     metrics.pruned("push", pruned)
+    # nobody knows better than before how many wait for a word
+    unreachable = PruneReport(
+        side=PruneSide.SENDER, state=PruneState.PLAN_ERR, started=NOON, error="no link"
+    )
+    metrics.pruned("push", unreachable)
     metrics.refused("sink", "app-srv", 5)
     metrics.unmatched("source", 2)
     metrics.unmatched("source", 1)

@@ -308,6 +308,7 @@ async def test_a_filesystem_that_is_destroyed_meanwhile_is_told_alone() -> None:
 async def test_cancelled_anywhere_nothing_but_what_was_decided_is_gone(at: int) -> None:
     pair = await replicated("1", "2", "3", filesystems=("tank/a", "tank/b"))
     steps = 0
+    reports: list[PruneReport] = []
     with trio.CancelScope() as scope:
 
         async def count(_call: str, _dataset: str) -> None:
@@ -318,10 +319,13 @@ async def test_cancelled_anywhere_nothing_but_what_was_decided_is_gone(at: int) 
             await trio.lowlevel.checkpoint()
 
         pair.source.before = pair.target.before = count
-        run = pruner(pair)
+        run = pruner(pair, reports)
         await run.prune(SENDER)
         await run.prune(RECEIVER)
     pair.source.before = pair.target.before = None
+    last = reports[-1]
+    assert last.finished is not None  # nobody is told that it still goes on
+    assert not scope.cancelled_caught or last.errors == ("stopped before its end",)
     for name in ("tank/a", "tank/b"):
         sender, receiver = await left(pair, name)
         assert sender in {"1 2 3", "3"}

@@ -286,6 +286,9 @@ class ActiveJob:
         self._show(picture)
         if picture.finished is None:
             return
+        self._watch.pruned(self.name, picture)
+        if not picture.was_planned:
+            return
         if picture.foreign and picture.foreign != self._foreign.get(picture.side):
             log.warning(
                 "snapshots that the job did not take are left until somebody confirms that they go",
@@ -294,4 +297,3 @@ class ActiveJob:
                 next=f"`zrepl-trio plan --prune {self.name}` shows them",
             )
         self._foreign[picture.side] = picture.foreign
-        self._watch.pruned(self.name, picture)

@@ -209,7 +209,8 @@ class Metrics:
             seconds = (report.finished - report.started).total_seconds()
             self._prunings.labels(job, side).observe(max(0.0, seconds))
         self._destroyed.labels(job, side).inc(report.destroyed)
-        self._foreign.labels(job, side).set(report.foreign)
+        if report.was_planned:
+            self._foreign.labels(job, side).set(report.foreign)
 
     def refused(self, job: str, client: str, count: int) -> None:
         """See `Watch`."""

@@ -128,6 +128,7 @@ class Pruner:
         self._clock = clock
         self._publish = publish
         self._cursors: dict[DatasetPath, int | ZreplError | None] = {}
+        self._report: PruneReport
 
     async def plan(self, policy: PruningPolicy) -> SidePlan:
         """What `prune` would do now; changes nothing."""
@@ -149,22 +150,35 @@ class Pruner:
         return replace(planned, sizes=sizes)
 
     async def prune(self, policy: PruningPolicy) -> PruneReport:
-        """Do it; how it went. Raises nothing that is expected."""
-        report = PruneReport(side=policy.side, started=self._clock.now())
-        self._publish(report)
+        """Do it; how it went. Raises nothing that is expected. Cancelled, it publishes what was done."""
+        self._show(PruneReport(side=policy.side, started=self._clock.now()))
+        try:
+            await self._run(policy)
+        except BaseException:
+            self._end(PruneState.EXEC_ERR, error="stopped before its end")
+            raise
+        return self._report
+
+    async def _run(self, policy: PruningPolicy) -> None:
         planned = await self.plan(policy)
         if planned.error:
             log.error("pruning cannot be planned", side=policy.side.value, err=planned.error)
-            return self._ended(replace(report, state=PruneState.PLAN_ERR, error=planned.error))
-        return await self._carry_out(policy, planned, report)
+            self._end(PruneState.PLAN_ERR, error=planned.error)
+            return
+        await self._carry_out(policy, planned)
 
-    async def _carry_out(
-        self, policy: PruningPolicy, planned: SidePlan, report: PruneReport
-    ) -> PruneReport:
+    def _show(self, report: PruneReport) -> None:
+        self._report = report
+        self._publish(report)
+
+    def _end(self, state: PruneState, *, error: str = "") -> None:
+        finished = self._clock.now()
+        self._show(replace(self._report, state=state, error=error, finished=finished))
+
+    async def _carry_out(self, policy: PruningPolicy, planned: SidePlan) -> None:
         pending = [FilesystemPruneReport.of(each, _left(each)) for each in planned.filesystems]
         done: list[FilesystemPruneReport] = []
-        report = replace(report, state=PruneState.EXEC, pending=tuple(pending))
-        self._publish(report)
+        self._show(replace(self._report, state=PruneState.EXEC, pending=tuple(pending)))
         broken = ""
         for position, each in enumerate(pending):
             if each.going and broken:
@@ -173,22 +187,15 @@ class Pruner:
             if each.going:
                 finished, broken = await self._destroy(policy, each)
                 done.append(finished)
-                report = replace(
-                    report, pending=tuple(pending[position + 1 :]), completed=tuple(done)
-                )
-                self._publish(report)
+                left = tuple(pending[position + 1 :])
+                self._show(replace(self._report, pending=left, completed=tuple(done)))
             else:
                 if each.error:
                     log.error("filesystem cannot be pruned", err=each.error)
                 done.append(each)
+        self._report = replace(self._report, pending=(), completed=tuple(done))
         failed = any(each.error for each in done)
-        state = PruneState.EXEC_ERR if failed else PruneState.DONE
-        return self._ended(replace(report, state=state, pending=(), completed=tuple(done)))
-
-    def _ended(self, report: PruneReport) -> PruneReport:
-        report = replace(report, finished=self._clock.now())
-        self._publish(report)
-        return report
+        self._end(PruneState.EXEC_ERR if failed else PruneState.DONE)
 
     # -- planning ---------------------------------------------------------------------------
 

@@ -110,6 +110,11 @@ class PruneReport:
     completed: tuple[FilesystemPruneReport, ...] = ()
 
     @property
+    def was_planned(self) -> bool:
+        """Whether it came as far as knowing each filesystem's snapshots."""
+        return bool(self.pending or self.completed) or self.state is PruneState.DONE
+
+    @property
     def destroyed(self) -> int:
         """Snapshots that are gone by now."""
         return sum(each.destroyed for each in self.completed)
