@@ -85,6 +85,8 @@ def test_news_come_at_its_end() -> None:
     bad = replace(ENDED, completed=(replace(DONE, error="tank/a: no", foreign=1),))
     assert list(pruning_news(bad))[-1] == "pruning (sender): FAILED: tank/a: no"
     assert "--destroy-foreign" in list(pruning_news(bad))[1]
+    rude = replace(ENDED, completed=(replace(DONE, error="tank/a: \x1b[2J"),))
+    assert list(pruning_news(rude))[-1] == r"pruning (sender): FAILED: tank/a: \x1b[2J"
 
 
 def test_a_check_warns_of_what_waits_for_a_word() -> None:

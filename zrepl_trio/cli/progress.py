@@ -72,7 +72,7 @@ def pruning_news(report: PruneReport) -> Iterator[str]:
             "shows them, --destroy-foreign lets them go"
         )
     for error in report.errors:
-        yield f"{where}: FAILED: {error}"
+        yield f"{where}: FAILED: {escape(error)}"
 
 
 @dataclass(slots=True)

@@ -117,8 +117,8 @@ def explain_command(config: Path | None, *, snapshot: str, jobs: Sequence[str]) 
     loaded = load_config(config)
     plans = running.run(partial(_plans, loaded, jobs, Wishes(), "explain"))
     said = [line for plan in plans for line in _explained(plan, path, name)]
-    for line in said:
-        print(line)
+    for line in "\n".join(said).splitlines():
+        print(escape(line))
     if not said:
         print(f"{escape(snapshot)}: no job of this config prunes it, or there is none of that name")
         raise typer.Exit(ExitCode.FAILED)
@@ -151,7 +151,7 @@ def _explained(plan: JobPrunePlan, path: DatasetPath, name: str) -> Iterator[str
                 yield f"{head}: {each.error or f'not pruned: {each.skipped}'}"
             for one in each.judgements:
                 if one.snapshot.name == name:
-                    yield escape(f"{head}: {judgement_text(one, side.policy)}")
+                    yield f"{head}: {judgement_text(one, side.policy)}"
 
 
 def _is_here(job: ActiveJob, side: PruneSide) -> bool:

@@ -27,6 +27,7 @@ from zrepl_trio.daemon import open_plant, refuse_unbuilt, run_daemon
 from zrepl_trio.jobs.active import ActiveJob
 from zrepl_trio.jobs.base import Job, JobStatus, JobType, Outcome, Wishes
 from zrepl_trio.jobs.lock import JobLocked
+from zrepl_trio.logs.lines import escape
 from zrepl_trio.logs.outlets import open_logging
 from zrepl_trio.replication.policy import parse_overrides
 
@@ -110,7 +111,9 @@ class _Announcement(trio.TaskStatus[None]):
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    # errors are told as they are, and may be a peer's words
+    shown = "\n".join(escape(line) for line in text.split("\n"))
+    print(shown, file=sys.stderr, flush=True)
 
 
 async def _interrupted(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
