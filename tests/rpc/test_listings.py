@@ -18,7 +18,10 @@ from zrepl_trio.zfs.names import DatasetPath
 
 
 def version(
-    createtxg: int, kind: VersionKind = VersionKind.SNAPSHOT, name: str = ""
+    createtxg: int,
+    kind: VersionKind = VersionKind.SNAPSHOT,
+    name: str = "",
+    held: bool = False,
 ) -> FilesystemVersion:
     return FilesystemVersion(
         kind=kind,
@@ -26,6 +29,7 @@ def version(
         guid=(createtxg * 0x9E3779B97F4A7C15) % 2**64,
         createtxg=createtxg,
         creation=1_700_000_000 + createtxg,
+        userrefs=1 if held and kind is VersionKind.SNAPSHOT else None,
     )
 
 
@@ -35,6 +39,7 @@ versions = st.lists(
         st.integers(1, 40),
         st.sampled_from(VersionKind),
         st.text("abc-_.: 019", min_size=1, max_size=20).filter(lambda s: s not in {".", ".."}),
+        st.booleans(),
     ),
     max_size=30,
 ).map(in_order)
@@ -104,6 +109,8 @@ GOOD = {"Names": "a/b", "Guids": [1, 2], "CreateTXGs": [1, 2], "Creations": [1, 
         (message(**GOOD | {"Names": "a"}), 1, "not of one length"),
         (message(Names="a"), 1, "not of one length"),
         (message(**GOOD | {"Bookmarks": [2]}), 1, "bookmark"),
+        (message(**GOOD | {"Held": [2]}), 1, "held"),
+        (message(**GOOD | {"Bookmarks": [0], "Held": [0]}), 1, "held"),
         (message(**GOOD | {"Names": "a/.."}), 1, "must not be"),
         (message(**GOOD | {"Names": "a/"}), 1, "empty"),
         (message(More=True), 1, "nothing in it"),

@@ -93,6 +93,7 @@ class Answer:
             Creations=[v.creation for v in taken],
             Bookmarks=[n for n, v in enumerate(taken) if v.kind is VersionKind.BOOKMARK],
             More=fitting < len(newer),
+            Held=[n for n, v in enumerate(taken) if v.userrefs],
         )
         return self._left > 0
 
@@ -145,6 +146,11 @@ def _listed(message: pdu.VersionsOf) -> Listed:
         if index >= len(versions):
             raise InvalidContent("a listing calls something a bookmark that it does not have")
         versions[index] = replace(versions[index], kind=VersionKind.BOOKMARK)
+    for index in message.Held:
+        if index >= len(versions) or not versions[index].is_snapshot:
+            raise InvalidContent("a listing calls something held that is no snapshot of it")
+        # by how many holds, is nobody's business
+        versions[index] = replace(versions[index], userrefs=1)
     if message.More and not versions:
         raise RemoteProtocolError("a listing that came in part has nothing in it")
     return Listed(versions=versions, more=message.More)

@@ -230,7 +230,7 @@ class ListVersionsReq(_message.Message):
     def __init__(self, Filesystems: _Optional[_Iterable[str]] = ..., After: _Optional[int] = ...) -> None: ...
 
 class VersionsOf(_message.Message):
-    __slots__ = ("Error", "Names", "Guids", "CreateTXGs", "Creations", "Bookmarks", "More")
+    __slots__ = ("Error", "Names", "Guids", "CreateTXGs", "Creations", "Bookmarks", "More", "Held")
     ERROR_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     GUIDS_FIELD_NUMBER: _ClassVar[int]
@@ -238,6 +238,7 @@ class VersionsOf(_message.Message):
     CREATIONS_FIELD_NUMBER: _ClassVar[int]
     BOOKMARKS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
     Error: str
     Names: str
     Guids: _containers.RepeatedScalarFieldContainer[int]
@@ -245,7 +246,8 @@ class VersionsOf(_message.Message):
     Creations: _containers.RepeatedScalarFieldContainer[int]
     Bookmarks: _containers.RepeatedScalarFieldContainer[int]
     More: bool
-    def __init__(self, Error: _Optional[str] = ..., Names: _Optional[str] = ..., Guids: _Optional[_Iterable[int]] = ..., CreateTXGs: _Optional[_Iterable[int]] = ..., Creations: _Optional[_Iterable[int]] = ..., Bookmarks: _Optional[_Iterable[int]] = ..., More: bool = ...) -> None: ...
+    Held: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, Error: _Optional[str] = ..., Names: _Optional[str] = ..., Guids: _Optional[_Iterable[int]] = ..., CreateTXGs: _Optional[_Iterable[int]] = ..., Creations: _Optional[_Iterable[int]] = ..., Bookmarks: _Optional[_Iterable[int]] = ..., More: bool = ..., Held: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ListVersionsRes(_message.Message):
     __slots__ = ("Listed",)
