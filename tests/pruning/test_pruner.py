@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import pytest
 import trio
 
+from tests.fakes.endpoint import FakeEndpoint
 from tests.pruning.policies import ALL, LAST_1, NOT_REPLICATED, policy
-from tests.replication.notation import path
-from tests.replication.pair import MIB, Pair
-from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from tests.replication.notation import path, version
+from tests.replication.pair import MIB, Pair, SteppingClock
+from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind, Protection
 from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.errors import RemoteError, TransportError, ZfsError
 from zrepl_trio.pruning.floor import FloorRules
@@ -260,6 +261,30 @@ async def test_a_listing_in_another_order_makes_nothing_replicated() -> None:
     pair.cable.list_versions = reverse  # type: ignore[method-assign]
     assert (await pruner(pair).prune(policy(NOT_REPLICATED))).destroyed == 2
     assert (await left(pair))[0] == "3 4 5"
+
+
+async def test_other_jobs_go_on_while_many_filesystems_are_judged() -> None:
+    """Else their peers take this host for dead."""
+    end = FakeEndpoint()
+    paths = [path(f"tank/{number}") for number in range(50)]
+    end.filesystems = [Filesystem(path=each) for each in paths]
+    end.versions = {each: [version("@a,1"), version("@b,2")] for each in paths}
+    end.cursor = 2
+    turns = 0
+    async with trio.open_nursery() as nursery:
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += end.asked.count(paths[-1]) == 2  # listed, and the cursor asked for
+
+        nursery.start_soon(other)
+        run = Pruner(sender=end, receiver=FakeEndpoint(), clock=SteppingClock())
+        planned = await run.plan(SENDER)
+        nursery.cancel_scope.cancel()
+    assert all(len(each.going) == 1 for each in planned.filesystems)
+    assert turns >= len(paths)
 
 
 async def test_the_floor_of_a_side_is_refused_and_told_as_such() -> None:

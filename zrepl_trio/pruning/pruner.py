@@ -212,14 +212,21 @@ class Pruner:
         skipped = {each.path: _why_skipped(each, offered) for each in listed}
         todo = [path for path, why in skipped.items() if not why]
         versions = await target.versions(todo)
-        dropping = [path for path in todo if _may_drop(versions[path], policy)]
+        dropping: list[DatasetPath] = []
+        for path in todo:
+            await trio.lowlevel.checkpoint()  # a million snapshots take a while
+            if _may_drop(versions[path], policy):
+                dropping.append(path)
         bases = await self._bases(policy, dropping, versions)
-        return [
-            FilesystemPrune(path=path, skipped=why)
-            if why
-            else _judged(path, versions[path], policy, bases.get(path))
-            for path, why in skipped.items()
-        ]
+        planned: list[FilesystemPrune] = []
+        for path, why in skipped.items():
+            await trio.lowlevel.checkpoint()
+            planned.append(
+                FilesystemPrune(path=path, skipped=why)
+                if why
+                else _judged(path, versions[path], policy, bases.get(path))
+            )
+        return planned
 
     async def _bases(
         self, policy: PruningPolicy, paths: Sequence[DatasetPath], versions: Listing

@@ -27,16 +27,15 @@ __all__ = [
     "in_order",
 ]
 
-_EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
-_LATEST = datetime(9999, 12, 29, tzinfo=UTC)
+_EARLIEST = int(datetime(1, 1, 3, tzinfo=UTC).timestamp())
+_LATEST = int(datetime(9999, 12, 29, tzinfo=UTC).timestamp())
 """Of what is further away, no zone could tell the time of day."""
 
 
 def date_of(creation: int) -> datetime:
     """When that is, in UTC. A stream can carry any number of seconds: what is outside the calendar is
     taken for its first or last days."""
-    inside = min(max(creation, int(_EARLIEST.timestamp())), int(_LATEST.timestamp()))
-    return datetime.fromtimestamp(inside, UTC)
+    return datetime.fromtimestamp(min(max(creation, _EARLIEST), _LATEST), UTC)
 
 
 class VersionKind(Enum):
