@@ -22,9 +22,7 @@ SNAPSHOTS = [
 POLICY = policy(
     GRID, {"type": "last_n", "count": 1}, prefix="zrepl_", foreign="ask", side=PruneSide.RECEIVER
 )
-DATA = FilesystemPrune(
-    path=path("tank/data"), judgements=judge(SNAPSHOTS, POLICY, Base(4, frozenset({4})))
-)
+DATA = FilesystemPrune(path=path("tank/data"), judgements=judge(SNAPSHOTS, POLICY, Base.at(4, {4})))
 SIDE = SidePlan(policy=POLICY, filesystems=(DATA,), sizes={path("tank/data"): 2 << 20})
 
 
@@ -33,8 +31,8 @@ def shown(*sides: SidePlan, error: str = "") -> list[str]:
 
 
 def test_each_snapshot_with_its_fate_and_the_rule() -> None:
-    judgements = judge(SNAPSHOTS[:1] + SNAPSHOTS[2:], POLICY, Base(4, frozenset({4})))
-    going = judge(versions("@zrepl_a,1 @zrepl_b,2 @zrepl_c,9000"), POLICY, Base(9000))
+    judgements = judge(SNAPSHOTS[:1] + SNAPSHOTS[2:], POLICY, Base.at(4, {4}))
+    going = judge(versions("@zrepl_a,1 @zrepl_b,2 @zrepl_c,9000"), POLICY, Base.at(9000))
     side = SidePlan(
         policy=POLICY,
         filesystems=(

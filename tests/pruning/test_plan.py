@@ -48,13 +48,13 @@ def test_what_is_replicated_is_what_is_older_than_the_cursor(
     cursor: int, keep_at_cursor: bool, side: PruneSide, going: str
 ) -> None:
     how = policy({**NOT_REPLICATED, "keep_snapshot_at_cursor": keep_at_cursor}, side=side)
-    judged = judge(versions(FOUR), how, Base(cursor))
+    judged = judge(versions(FOUR), how, Base.at(cursor))
     assert " ".join(j.snapshot.name for j in judged if j.fate is Fate.GOES) == going
     assert " ".join(j.snapshot.name for j in judged if j.replicated) == going
 
 
 def test_bookmarks_are_not_looked_at() -> None:
-    judged = judge(versions("#a,1 @b,2 #c,3"), policy(LAST_1), Base(1))
+    judged = judge(versions("#a,1 @b,2 #c,3"), policy(LAST_1), Base.at(1))
     assert [j.snapshot.name for j in judged] == ["b"]
 
 
@@ -88,9 +88,30 @@ def test_what_the_next_increment_starts_from_stays(
         assert base_on_receiver(cursor, theirs, ours).keep == on_receiver
 
 
+@pytest.mark.parametrize(
+    ("receiver", "going"),
+    [
+        ("@a,1 @b,2 @c,3", "a b"),
+        # it cannot be asked: the cursor tells
+        (None, "a b"),
+        # rolled back by hand, destroyed by hand, another one of that name
+        ("@a,1 @b,2", "a"),
+        ("", ""),
+        ("@x,77", ""),
+        # the confirmation was lost
+        ("@a,1 @b,2 @c,3 @d,4", "a b"),
+    ],
+)
+def test_what_the_receiver_has_lost_is_not_replicated(receiver: str | None, going: str) -> None:
+    listed = versions("@a,1 @b,2 @c,3 #cursor,3,3 @d,4")
+    base = base_on_sender(3, listed, None if receiver is None else versions(receiver))
+    judged = judge(listed, policy(NOT_REPLICATED), base)
+    assert " ".join(j.snapshot.name for j in judged if j.fate is Fate.GOES) == going
+
+
 def test_a_base_stays_whatever_the_rules_say() -> None:
     how = policy({"type": "regex", "regex": "nothing"}, side=PruneSide.RECEIVER)
-    assert fates(versions(FOUR), how, Base(2, frozenset({2}))) == {
+    assert fates(versions(FOUR), how, Base.at(2, {2})) == {
         "a": "goes",
         "b": "base",
         "c": "goes",
@@ -127,7 +148,7 @@ def test_what_a_job_did_not_take_and_no_rule_names_is_foreign(
     ]
     for mode, fate in modes:
         how = policy(*wanted, prefix=prefix, foreign=mode)
-        assert fates(listed, how, Base(9000))["manual-1"] == (fate if foreign else "goes")
+        assert fates(listed, how, Base.at(9000))["manual-1"] == (fate if foreign else "goes")
     assert policy(LAST_1, foreign="ask").confirmed().foreign == "destroy"
     assert policy(LAST_1, foreign="keep").confirmed().foreign == "keep"
 
@@ -214,7 +235,7 @@ def test_a_second_look_finds_nothing_more_unless_a_grid_is_laid_anew(
 ) -> None:
     wanted = [each for each in wanted if each["type"] != "grid"] or [LAST_1]
     listed = [version(f"@{'abc'[n % 3]}{n},{n}") for n in sorted(guids)]
-    how, base = policy(*wanted), Base(cursor, frozenset({cursor}))
+    how, base = policy(*wanted), Base.at(cursor, {cursor})
     going = {j.snapshot.guid for j in judge(listed, how, base) if j.fate is Fate.GOES}
     left = [v for v in listed if v.guid not in going]
     again = [j for j in judge(left, how, base) if j.fate is Fate.GOES]

@@ -281,10 +281,19 @@ async def test_other_jobs_go_on_while_many_filesystems_are_judged() -> None:
 
         nursery.start_soon(other)
         run = Pruner(sender=end, receiver=FakeEndpoint(), clock=SteppingClock())
-        planned = await run.plan(SENDER)
+        planned = await run.plan(policy(LAST_1))
         nursery.cancel_scope.cancel()
     assert all(len(each.going) == 1 for each in planned.filesystems)
     assert turns >= len(paths)
+
+
+async def test_a_replica_that_is_gone_has_nothing_replicated() -> None:
+    """The sender's are the only ones left, whatever the cursor says."""
+    pair = await replicated("1", "2", "3")
+    local = pair.local("tank/a")
+    await pair.target.rename(local, path("backup/sink/tank/elsewhere"))
+    assert (await pruner(pair).prune(policy(NOT_REPLICATED))).destroyed == 0
+    assert [v.name for v in await pair.source.versions(A) if v.is_snapshot] == ["1", "2", "3"]
 
 
 async def test_the_floor_of_a_side_is_refused_and_told_as_such() -> None:

@@ -8,7 +8,7 @@ somebody wants it gone.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from enum import Enum
 
@@ -111,10 +111,17 @@ class FilesystemPrune:
 @dataclass(frozen=True, slots=True)
 class Base:
     """From what the next increment can start: the guid of the sender's `cursor` (None: it has none),
-    and the snapshots, by guid, that this side has to keep for it."""
+    and the snapshots, by guid, that this side has to keep for it. What is older than `reached`, a guid,
+    is replicated: that is where the cursor is, unless the receiver has lost what was there."""
 
     cursor: int | None
-    keep: frozenset[int] = field(default_factory=frozenset)
+    keep: frozenset[int]
+    reached: int | None
+
+    @classmethod
+    def at(cls, cursor: int | None, keep: Collection[int | None] = ()) -> Base:
+        """The receiver has what the cursor says."""
+        return cls(cursor, frozenset(guid for guid in keep if guid is not None), cursor)
 
 
 def base_on_sender(
@@ -124,8 +131,16 @@ def base_on_sender(
 ) -> Base:
     """`theirs` is None while the receiver cannot be asked. Of what the cursor marks, the bookmark is
     enough; another version that both have may have no bookmark but one that its owner takes away."""
-    common = _newest_common(ours, theirs or ())
-    return Base(cursor, frozenset({common} - {None, cursor}))  # type: ignore[arg-type]
+    if theirs is None:
+        return Base.at(cursor)
+    common = _newest_common(ours, theirs)
+    txgs = {version.guid: version.createtxg for version in ours}
+    base = Base.at(cursor, () if common == cursor else (common,))
+    if common is None:
+        return replace(base, reached=None)
+    if cursor in txgs and txgs[common] < txgs[cursor]:
+        return replace(base, reached=common)
+    return base
 
 
 def base_on_receiver(
@@ -134,8 +149,7 @@ def base_on_receiver(
     theirs: Sequence[FilesystemVersion] | None,
 ) -> Base:
     """The snapshot at the cursor, and the newest one that the sender still has a version of."""
-    common = _newest_common(theirs or (), ours)
-    return Base(cursor, frozenset({common, cursor} - {None}))  # type: ignore[arg-type]
+    return Base.at(cursor, (_newest_common(theirs or (), ours), cursor))
 
 
 def _newest_common(
@@ -183,9 +197,9 @@ def _replicated(
     if base is None:
         return frozenset()
     guids = [version.guid for version in snapshots]
-    if base.cursor not in guids:
+    if base.reached not in guids:
         return frozenset()
-    at = guids.index(base.cursor)
+    at = guids.index(base.reached)
     lets_cursor_go = policy.side is PruneSide.SENDER and any(
         isinstance(rule, KeepNotReplicated) and not rule.keep_snapshot_at_cursor
         for rule in policy.rules

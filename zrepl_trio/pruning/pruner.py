@@ -279,12 +279,13 @@ class Pruner:
     async def _seen(self, side: _Side, paths: Sequence[DatasetPath]) -> Listing:
         """What that side has of each, as far as it can be asked now: a receiver that is down, or cannot
         list a replica, keeps no sender from pruning."""
+        listed: Listing = {}
         try:
             there = {each.path for each in await side.filesystems() if not each.is_placeholder}
             listed = await side.versions([path for path in paths if path in there])
+            listed |= {path: [] for path in paths if path not in there}
         except* ZreplError as group:
             log.info("the other side cannot be asked", err=str(main_error(leaves(group))))
-            listed = {}
         return {path: found for path, found in listed.items() if isinstance(found, list)}
 
     # -- destroying -------------------------------------------------------------------------
