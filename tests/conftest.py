@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.interop.pools import World, two_pools
 from tests.interop.sshd import Sshd, running_sshd
+from tests.support.databases import find_mariadb, find_postgres
 from zrepl_trio.demo.openssh import find_sshd
 
 # how long an example takes says more about the machine's other work than about the code
@@ -42,6 +43,10 @@ def pytest_configure() -> None:
         raise pytest.UsageError(
             "ZREPL_TRIO_REQUIRE_SSHD is set, but sshd, ssh or ssh-keygen is missing"
         )
+    if os.environ.get("ZREPL_TRIO_REQUIRE_DATABASES") and not (find_postgres() and find_mariadb()):
+        raise pytest.UsageError(
+            "ZREPL_TRIO_REQUIRE_DATABASES is set, but PostgreSQL or MariaDB is missing"
+        )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,6 +55,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "zfs": (
             "no real OpenZFS here: `make test-zfs` runs this in a virtual machine",
             _zfs_missing(),
+        ),
+        "postgres": (
+            "no PostgreSQL server here (Debian/Ubuntu: apt install postgresql)",
+            find_postgres() is None,
+        ),
+        "mariadb": (
+            "no MariaDB server here (Debian/Ubuntu: apt install mariadb-server)",
+            find_mariadb() is None,
         ),
         "interop": (
             "no real zrepl: make test-interop ZREPL=/path/to/zrepl",

@@ -296,8 +296,14 @@ jobs:
 - name: s
   type: snap
   filesystems: {"tank<": true}
-  snapshotting: {type: periodic, interval: 1h, prefix: x, hooks: [{type: mysql-lock-tables, dsn: "u@tcp(h)/", filesystems: {"<": true}}]}
+  snapshotting: {type: manual}
   pruning: {keep: [{type: last_n, count: 1}]}
+- name: q
+  type: pull
+  root_fs: backup/q
+  interval: manual
+  connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k, transport_open_command: [a]}
+  pruning: {keep_sender: [{type: regex, regex: ".*"}], keep_receiver: [{type: regex, regex: ".*"}]}
 - name: p
   type: pull
   root_fs: backup/r
@@ -309,8 +315,8 @@ jobs:
     )
     done = zrepl_trio("run", "--config", str(path))
     assert done.returncode == ExitCode.CONFIG
-    assert "jobs[0].snapshotting.hooks[0].type" in done.stderr
-    assert "transport_open_command" in done.stderr
+    assert "jobs[1].connect.transport_open_command" in done.stderr
+    assert "jobs[2].connect.transport_open_command" in done.stderr
 
 
 def test_run_once_of_a_job_that_is_not_there_is_wrong_usage(config: Path) -> None:

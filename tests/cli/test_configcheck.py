@@ -73,10 +73,15 @@ def test_a_missing_file() -> None:
     assert done.stderr == "/nowhere/zrepl.yml: cannot read it: No such file or directory\n"
 
 
-def test_what_is_refused_is_told_and_right_all_the_same() -> None:
-    done = configcheck("--config", CONF / "snap.yml")
+def test_what_is_refused_is_told_and_right_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "zrepl.yml"
+    text = (CONF / "pull.yml").read_text()
+    path.write_text(
+        text.replace("    port: 22\n", "    port: 22\n    transport_open_command: [a]\n")
+    )
+    done = configcheck("--config", path)
     assert done.returncode == 0
-    assert configcheck("--strict", "--config", CONF / "snap.yml").returncode == 1
+    assert configcheck("--strict", "--config", path).returncode == 1
     assert "warning: `run` will refuse this: " in done.stderr
 
 

@@ -29,7 +29,7 @@ EXPECTED: dict[str, set[str]] = {
     "sink.yml": set(),
     "tls.yml": set(),
     "local.yml": set(),
-    "snap.yml": {"jobs[0].snapshotting.hooks[0].type"},
+    "snap.yml": set(),
 }
 
 

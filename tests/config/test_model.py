@@ -10,13 +10,14 @@ from pydantic import ValidationError
 
 from zrepl_trio.config.addresses import HostPort
 from zrepl_trio.config.grid import RetentionGrid
+from zrepl_trio.config.hooks import CommandHook
 from zrepl_trio.config.keep import KeepGrid, KeepLastN, KeepRegex, Pruning
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.config.model import Config, PullJob
 from zrepl_trio.config.nodes import key_path
 from zrepl_trio.config.regex import Regex
-from zrepl_trio.config.rules import CommandHook, PeriodicSnapshotting
+from zrepl_trio.config.rules import PeriodicSnapshotting
 from zrepl_trio.config.transport import SshStdinserverConnect, TcpConnect
 from zrepl_trio.errors import ConfigErrors
 from zrepl_trio.zfs.filter import FilesystemFilter

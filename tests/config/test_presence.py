@@ -386,7 +386,15 @@ def test_replication_options_that_are_refused(line: str, fault: str) -> None:
         ("timestamp_location: Europe/Berlin", "timestamp_location: the format 'dense' shows no"),
         ("hooks: [{type: command}]", "hooks[0].path: required, and missing"),
         ("hooks: [{type: command, path: /x, timeout: 0}]", "hooks[0].timeout: must be more than 0"),
-        ("hooks: [{type: mysql-lock-tables, dsn: x}]", "hooks[0].filesystems: required, and"),
+        ("hooks: [{type: mysql-lock-tables, dsn: u@/}]", "hooks[0].filesystems: required, and"),
+        (
+            'hooks: [{type: mysql-lock-tables, dsn: x, filesystems: {"<": true}}]',
+            "hooks[0].dsn: has no / before",
+        ),
+        (
+            'hooks: [{type: postgres-checkpoint, dsn: host=h x=y, filesystems: {"<": true}}]',
+            "hooks[0].dsn: the parameter x is not known here",
+        ),
     ],
 )
 def test_snapshotting_that_is_refused(more: str, fault: str) -> None:

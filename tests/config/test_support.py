@@ -1,5 +1,12 @@
 from __future__ import annotations
 
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from zrepl_trio.config.clients import REQUIREMENTS
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.support import unsupported
 
@@ -22,8 +29,7 @@ def test_nothing_of_a_plain_pull_is_unsupported() -> None:
     assert unsupported(parse_config(pull(KEEP, KEEP))) == []
 
 
-def test_what_is_not_built_is_named() -> None:
-    text = """
+HOOKS = """
 jobs:
 - name: s
   type: snap
@@ -35,13 +41,30 @@ jobs:
     hooks:
     - {type: command, path: /bin/true}
     - {type: postgres-checkpoint, dsn: "host=h", filesystems: {"<": true}}
+    - {type: mysql-lock-tables, dsn: "u:secret@/", filesystems: {"<": true}}
   pruning: {keep: [{type: regex, regex: ".*"}]}
 """
-    loaded = parse_config(text)
-    (problem,) = unsupported(loaded)
-    assert problem.key == "jobs[0].snapshotting.hooks[1].type"
-    assert problem.line > 0
-    assert "not built in this version" in problem.message
+
+
+def test_a_client_that_is_not_installed_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = parse_config(HOOKS)
+    assert unsupported(loaded) == []
+    for module in ("psycopg", "pymysql"):
+        monkeypatch.setitem(sys.modules, module, None)
+    first, second = unsupported(loaded)
+    assert first.key == "jobs[0].snapshotting.hooks[1].type"
+    assert first.line > 0
+    assert "postgres-checkpoint needs the library psycopg" in first.message
+    assert first.message.endswith(f"{sys.executable} -m pip install 'psycopg[binary]>=3.2'")
+    assert second.message.endswith("-m pip install 'PyMySQL[rsa]>=1.2'")
+
+
+def test_the_extras_of_the_package_are_those_that_are_named() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert {name: of for name, (of,) in extras.items()} == REQUIREMENTS
 
 
 def test_an_option_without_effect_in_zrepl_is_refused_too() -> None:

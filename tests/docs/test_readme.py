@@ -70,7 +70,7 @@ def test_blocks_of_the_other_documents_are_of_a_tested_kind() -> None:
                         assert [w for w in words[1:] if "=" not in w and w not in targets] == []
                 case "yaml" if document == "docs/monitoring.md":
                     pass  # all of them are read by tests/docs/test_monitoring.py
-                case "yaml" if document.startswith(("docs/job", "docs/retention")):
+                case "yaml" if document.startswith(("docs/job", "docs/hooks", "docs/retention")):
                     loaded = parse_config(each.text)
                     assert unsupported(loaded) == [], where
                 case "yaml" if document == "docs/plan.md":

@@ -13,11 +13,13 @@ from trio.testing import MockClock
 from tests.fakes.endpoint import FakeEndpoint
 from tests.jobs.clocks import FollowingClock
 from tests.rpc.pairs import PairConnecter, StreamConnection, connection_pair, greet
+from zrepl_trio.children import open_processes
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.model import Config
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.receiver import Receiver
+from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.active import ActiveJob, Schedule
 from zrepl_trio.jobs.base import Job, JobType
 from zrepl_trio.jobs.build import build_jobs, runtime_directory
@@ -27,8 +29,12 @@ from zrepl_trio.jobs.world import World
 from zrepl_trio.pace import Throttle
 from zrepl_trio.replication.policy import InitialReplication, ReplicationOptions
 from zrepl_trio.rpc.server import serve_connection
+from zrepl_trio.snapshots.command_hook import CommandHook
+from zrepl_trio.snapshots.mysql_hook import MysqlHook
+from zrepl_trio.snapshots.postgres_hook import PostgresHook
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.model import SendFlags
+from zrepl_trio.zfs.names import DatasetPath
 
 PULL = """
 global: {control: {sockpath: /somewhere/private/control}}
@@ -259,6 +265,42 @@ async def test_jobs_have_the_snapshotter_that_their_config_wants() -> None:
         "source": "cron",
         "push": "periodic",
     }
+
+
+async def test_every_hook_gets_all_of_its_section() -> None:
+    text = """
+jobs:
+- name: s
+  type: snap
+  filesystems: {"tank<": true}
+  snapshotting:
+    type: cron
+    cron: "0 * * * *"
+    prefix: zrepl_
+    hooks:
+    - {type: command, path: /x, timeout: 1s, filesystems: {"tank/c": true}}
+    - {type: postgres-checkpoint, dsn: "host=h user=u", timeout: 2s, filesystems: {"tank/p": true}}
+    - {type: mysql-lock-tables, dsn: "u@tcp(h)/", timeout: 3s, err_is_fatal: true, filesystems: {"tank/m": true}}
+  pruning: {keep: [{type: regex, regex: ".*"}]}
+"""
+    with pytest.raises(Refused, match="nothing outside can be reached"):
+        await built(text)
+    async with open_processes() as processes:
+        (job,) = build_jobs(config(text), replace(memory_world(), processes=processes))
+    assert isinstance(job, ActiveJob)
+    assert job._snapper is not None
+    command, postgres, mysql = hooks = job._snapper._hooks
+    assert [type(hook) for hook in hooks] == [CommandHook, PostgresHook, MysqlHook]
+    assert [hook.name for hook in hooks] == [
+        "/x",
+        "postgres-checkpoint h",
+        "mysql-lock-tables h:3306",
+    ]
+    assert [getattr(hook, "_timeout_s") for hook in hooks] == [1, 2, 3]  # noqa: B009
+    assert [hook.err_is_fatal for hook in hooks] == [False, False, True]
+    for hook, name in ((command, "c"), (postgres, "p"), (mysql, "m")):
+        admitted = [each for each in "cpm" if hook.filesystems.admits(DatasetPath(f"tank/{each}"))]
+        assert admitted == [name]
 
 
 def test_the_runtime_directory_is_the_control_sockets() -> None:

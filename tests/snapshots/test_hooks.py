@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from tests.replication.notation import path
+from tests.support.docs import block
 from tests.support.resources import nothing_left_behind, until
 from zrepl_trio.children import open_processes
 from zrepl_trio.errors import ZfsError
@@ -183,6 +184,15 @@ async def test_a_program_is_told_what_it_is_about(tmp_path: Path) -> None:
     }
     said = [(line["log_level"], line.get("stdout", line.get("stderr"))) for line in log]
     assert said == [("info", "0"), ("warning", "warned")]
+
+
+async def test_the_documented_program_runs(tmp_path: Path) -> None:
+    text = block("program", "docs/hooks.md").removeprefix("#!/bin/sh\n")
+    async with command(tmp_path, text) as hook:
+        with structlog.testing.capture_logs() as log:
+            await hook.run(Edge.PRE, A, "zrepl_1")
+            await hook.run(Edge.POST, A, "zrepl_1")
+    assert [line["stdout"] for line in log] == ["before tank/a@zrepl_1", "after tank/a@zrepl_1"]
 
 
 @pytest.mark.parametrize(

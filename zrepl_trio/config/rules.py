@@ -1,4 +1,4 @@
-"""Sections that jobs share: snapshotting and its hooks, send, recv, replication."""
+"""Sections that jobs share: snapshotting, send, recv, replication."""
 
 from __future__ import annotations
 
@@ -16,11 +16,8 @@ from zrepl_trio.config.fields import (
     Bits,
     Count,
     Cron,
-    Filesystems,
     Flag,
-    GoTimeout,
     Interval,
-    Path,
     PropertyName,
     RequiredText,
     Targets,
@@ -28,23 +25,19 @@ from zrepl_trio.config.fields import (
     null_is_empty_list,
     null_is_empty_map,
 )
+from zrepl_trio.config.hooks import Hook
 from zrepl_trio.config.scalars import ScalarError
 from zrepl_trio.config.timestamps import SnapshotNaming
-from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.targets import WHOLE
 
 __all__ = [
     "BandwidthLimit",
-    "CommandHook",
     "Concurrency",
     "ConflictResolution",
     "CronSnapshotting",
-    "Hook",
     "ManualSnapshotting",
-    "MysqlLockTables",
     "PeriodicSnapshotting",
     "Placeholder",
-    "PostgresCheckpoint",
     "Protection",
     "RecvOptions",
     "RecvProperties",
@@ -54,56 +47,10 @@ __all__ = [
 ]
 
 
-# Hooks
-
-
-class CommandHook(Section):
-    """Run a program before and after each snapshot."""
-
-    type: Literal["command"]
-    path: Path
-    """The program; it gets no arguments, only `ZREPL_…` variables."""
-    timeout: GoTimeout = 30.0
-    """Seconds after which it is killed."""
-    filesystems: Filesystems = FilesystemFilter.of({"<": True})
-    """Filesystems that it is run for."""
-    err_is_fatal: Flag = False
-    """Whether its failure forbids the snapshot."""
-
-
-class PostgresCheckpoint(Section):
-    """Run CHECKPOINT on a PostgreSQL server before each snapshot."""
-
-    type: Literal["postgres-checkpoint"]
-    dsn: RequiredText
-    """Connection string of the server."""
-    timeout: GoTimeout = 30.0
-    """Seconds for the checkpoint."""
-    filesystems: Filesystems
-    """Filesystems that hold the server's data."""
-    err_is_fatal: Flag = False
-    """Whether its failure forbids the snapshot."""
-
-
-class MysqlLockTables(Section):
-    """Hold FLUSH TABLES WITH READ LOCK on a MySQL server while a snapshot is taken."""
-
-    type: Literal["mysql-lock-tables"]
-    dsn: RequiredText
-    """Connection string of the server."""
-    timeout: GoTimeout = 30.0
-    """Seconds for taking the lock."""
-    filesystems: Filesystems
-    """Filesystems that hold the server's data."""
-    err_is_fatal: Flag = False
-    """Whether its failure forbids the snapshot."""
-
-
-Hook = Annotated[CommandHook | PostgresCheckpoint | MysqlLockTables, Field(discriminator="type")]
-_Hooks = Annotated[tuple[Hook, ...], BeforeValidator(null_is_empty_list)]
-
-
 # Snapshotting
+
+
+_Hooks = Annotated[tuple[Hook, ...], BeforeValidator(null_is_empty_list)]
 
 
 class ManualSnapshotting(Section):

@@ -1,13 +1,14 @@
 """Which parts of the config language this version acts on.
 
-The whole language is read and checked. What is not built is refused by name when the daemon
-starts.
+The whole language is read and checked. What is not built, or needs a library that is not installed, is
+refused by name when the daemon starts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from zrepl_trio.config.clients import missing_client
 from zrepl_trio.config.explain import Loc
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.config.model import (
@@ -17,7 +18,7 @@ from zrepl_trio.config.model import (
     SnapJob,
     SourceJob,
 )
-from zrepl_trio.config.rules import CommandHook, ManualSnapshotting
+from zrepl_trio.config.rules import ManualSnapshotting
 from zrepl_trio.config.transport import SshStdinserverConnect
 from zrepl_trio.errors import Problem
 
@@ -39,12 +40,8 @@ def _unbuilt_in_job(loc: Loc, job: Job) -> Iterator[tuple[Loc, str, str]]:
         snapshotting = job.snapshotting
         hooks = () if isinstance(snapshotting, ManualSnapshotting) else snapshotting.hooks
         for number, hook in enumerate(hooks):
-            if not isinstance(hook, CommandHook):
-                yield (
-                    (*loc, "snapshotting", "hooks", number, "type"),
-                    f"hooks of type {hook.type} are not built in this version",
-                    "command, which may call the database's own client",
-                )
+            if missing := missing_client(hook):
+                yield (*loc, "snapshotting", "hooks", number, "type"), missing, ""
     connect = getattr(job, "connect", None)
     if isinstance(connect, SshStdinserverConnect) and connect.transport_open_command:
         yield (

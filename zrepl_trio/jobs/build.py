@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import assert_never
 
+from zrepl_trio.config.hooks import CommandHook as CommandHookSection
+from zrepl_trio.config.hooks import Hook as HookSection
+from zrepl_trio.config.hooks import MysqlLockTables, PostgresCheckpoint
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SourceJob
 from zrepl_trio.config.model import SnapJob as SnapJobSection
 from zrepl_trio.config.rules import (
@@ -16,8 +19,6 @@ from zrepl_trio.config.rules import (
     RecvOptions,
     SendOptions,
 )
-from zrepl_trio.config.rules import CommandHook as CommandHookSection
-from zrepl_trio.config.rules import Hook as HookSection
 from zrepl_trio.config.rules import Protection as ProtectionSection
 from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe, TlsServe
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
@@ -46,6 +47,7 @@ from zrepl_trio.replication.policy import (
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.snapshots.command_hook import CommandHook
+from zrepl_trio.snapshots.hooks import Hook
 from zrepl_trio.snapshots.snapper import Snapper
 from zrepl_trio.transport.base import Connection
 from zrepl_trio.zfs.model import SendFlags
@@ -103,18 +105,37 @@ def _snapper(section: SourceJob | PushJob | SnapJobSection, world: World) -> Sna
     )
 
 
-def _hook(section: HookSection, world: World) -> CommandHook:
-    if not isinstance(section, CommandHookSection):
-        raise Refused(f"hooks of type {section.type} are not built yet")
+def _hook(section: HookSection, world: World) -> Hook:
     if world.processes is None:
-        raise Refused(f"hook {section.path}: programs cannot be run here")
-    return CommandHook(
-        world.processes,
-        path=section.path,
-        timeout_s=section.timeout,
-        filesystems=section.filesystems,
-        err_is_fatal=section.err_is_fatal,
-    )
+        raise Refused(f"a hook of type {section.type}: nothing outside can be reached here")
+    match section:
+        case CommandHookSection():
+            return CommandHook(
+                world.processes,
+                path=section.path,
+                timeout_s=section.timeout,
+                filesystems=section.filesystems,
+                err_is_fatal=section.err_is_fatal,
+            )
+        # here, as the clients' libraries need not be installed
+        case PostgresCheckpoint():
+            from zrepl_trio.snapshots.postgres_hook import PostgresHook
+
+            return PostgresHook(
+                dsn=section.dsn,
+                timeout_s=section.timeout,
+                filesystems=section.filesystems,
+                err_is_fatal=section.err_is_fatal,
+            )
+        case MysqlLockTables():
+            from zrepl_trio.snapshots.mysql_hook import MysqlHook
+
+            return MysqlHook(
+                dsn=section.dsn,
+                timeout_s=section.timeout,
+                filesystems=section.filesystems,
+                err_is_fatal=section.err_is_fatal,
+            )
 
 
 def _snap(config: Config, section: SnapJobSection, world: World) -> ActiveJob:
