@@ -87,3 +87,17 @@ def test_a_filter_that_lets_nothing_in() -> None:
     )
     (found,) = notes(text)
     assert "no entry is true" in found
+
+
+def test_a_hooks_program_should_not_depend_on_where_the_daemon_was_started() -> None:
+    text = """
+jobs:
+- name: s
+  type: snap
+  filesystems: {"<": true}
+  snapshotting: {type: periodic, interval: 1h, prefix: x, hooks: [{type: command, path: hooks/db}]}
+  pruning: {keep: [{type: regex, regex: ".*"}]}
+"""
+    (note,) = notes(text)
+    assert "hooks[0].path: 'hooks/db' is relative to the daemon's" in note
+    assert notes(text.replace("hooks/db", "/hooks/db")) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import trio
 
 from tests.replication.notation import path
 from tests.support.docs import block
-from tests.support.resources import nothing_left_behind, until
+from tests.support.resources import cancel_at_each_step, nothing_left_behind, until
 from zrepl_trio.children import open_processes
 from zrepl_trio.errors import ZfsError
 from zrepl_trio.snapshots.command_hook import MOST_LOGGED_BYTES, CommandHook
@@ -208,13 +208,43 @@ async def test_a_program_that_fails_says_how(tmp_path: Path, script: str, says: 
             await hook.run(Edge.POST, A, "s")
 
 
-async def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
+def remove(program: Path) -> None:
+    program.unlink()
+
+
+def make_directory(program: Path) -> None:
+    program.unlink()
+    program.mkdir()
+
+
+def take_away_the_right(program: Path) -> None:
+    program.chmod(0o644)
+
+
+def name_no_interpreter(program: Path) -> None:
+    program.write_text("echo\n")
+
+
+def name_a_missing_interpreter(program: Path) -> None:
+    program.write_text("#!/nonexistent/sh\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (remove, "No such file"),
+        (make_directory, "Permission denied"),
+        (take_away_the_right, "Permission denied"),
+        (name_no_interpreter, "Exec format error"),
+        (name_a_missing_interpreter, "No such file"),
+    ],
+)
+async def test_a_program_that_cannot_be_run_is_told(
+    tmp_path: Path, spoil: Callable[[Path], None], says: str
+) -> None:
     async with command(tmp_path, "") as hook:
-        (tmp_path / "hook").chmod(0o644)
-        with pytest.raises(HookFailed, match="cannot be run: Permission denied"):
-            await hook.run(Edge.PRE, A, "s")
-        (tmp_path / "hook").unlink()
-        with pytest.raises(HookFailed, match="cannot be run: No such file"):
+        spoil(tmp_path / "hook")
+        with pytest.raises(HookFailed, match=f"{tmp_path}/hook cannot be run: {says}"):
             await hook.run(Edge.PRE, A, "s")
 
 
@@ -242,11 +272,26 @@ async def test_what_a_program_leaves_running_is_not_waited_for(tmp_path: Path) -
     psutil.Process(int(pids.read_text())).kill()
 
 
-async def test_endless_output_neither_blocks_nor_fills_the_log(tmp_path: Path) -> None:
-    script = "yes output | head -c 100000000; yes error | head -c 3000000 >&2"
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "script",
+    [
+        "yes output | head -c 100000000; yes error | head -c 3000000 >&2",
+        "head -c 100000000 /dev/zero; head -c 100000000 /dev/zero >&2",  # all in one line
+    ],
+)
+async def test_endless_output_neither_blocks_nor_fills_the_log(tmp_path: Path, script: str) -> None:
     async with command(tmp_path, script) as hook:
         with structlog.testing.capture_logs() as log:
             await hook.run(Edge.PRE, A, "s")
     logged = sum(len(line.get("stdout", "")) + 1 for line in log if "stdout" in line)
-    assert logged <= MOST_LOGGED_BYTES + 10
+    assert 0 < logged <= MOST_LOGGED_BYTES + 10
     assert sum("more output" in line["event"] for line in log) == 1
+    warned = sum(len(line.get("stderr", "")) for line in log)
+    assert 0 < warned <= 32 * 1024
+
+
+@pytest.mark.slow
+async def test_a_program_that_is_cancelled_anywhere_leaves_nothing(tmp_path: Path) -> None:
+    async with command(tmp_path, "echo begun; sleep 0.05; echo done") as hook:
+        await cancel_at_each_step(lambda: hook.run(Edge.PRE, A, "s"))

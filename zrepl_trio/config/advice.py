@@ -15,7 +15,7 @@ __all__ = ["advice_on"]
 # A Go duration below this was a bare number: nanoseconds. No network answers that fast.
 _TOO_SHORT_S = 1e-3
 _GO_DURATIONS = ("dial_timeout", "handshake_timeout", "timeout", "retry_interval")
-_PATHS = ("identity_file", "ca", "cert", "key", "sockpath", "sockdir")
+_PATHS = ("identity_file", "ca", "cert", "key", "sockpath", "sockdir", "path")
 
 _NEWEST_GOES = (
     "the first bucket keeps its oldest snapshots, so the newest one can go; begin with a bucket "
