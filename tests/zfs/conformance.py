@@ -11,7 +11,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.zfs import conformance_packed, conformance_renaming, conformance_streams
+from tests.zfs import (
+    conformance_packed,
+    conformance_renaming,
+    conformance_snapshots,
+    conformance_streams,
+)
 from tests.zfs.host import (
     PLACEHOLDER,
     Host,
@@ -391,7 +396,12 @@ async def check_features(host: Host) -> None:
     assert await host.zfs.features() == found
 
 
-_PARTS = (globals(), *map(vars, (conformance_packed, conformance_renaming, conformance_streams)))
+_PARTS = (
+    globals(),
+    *map(
+        vars, (conformance_packed, conformance_renaming, conformance_snapshots, conformance_streams)
+    ),
+)
 
 CHECKS: dict[str, Callable[[Host], Awaitable[None]]] = {
     name.removeprefix("check_"): check

@@ -11,11 +11,13 @@ from zrepl_trio.zfs.batches import (
     chunked,
     destroy_failures,
     harmless_refusals,
+    snapshot_refusals,
 )
 
 BUSY = "cannot destroy snapshot tank/a@1: dataset is busy\n"
 HELD_REASON = "it's being held. Run 'zfs holds -r tank/a@2 x:y' to see holders."
 HELD = f"cannot destroy snapshot tank/a@2 x:y: {HELD_REASON}\n"
+SPACE = "cannot create snapshot 'tank/a b@1': out of space\n"
 REFUSED = "cannot release hold from snapshot 'tank/a@1': fine\n"
 
 
@@ -60,3 +62,26 @@ def test_destroy_failures(stderr: str, found: dict[str, str] | None) -> None:
 )
 def test_harmless_refusals(stderr: str, found: set[str] | None) -> None:
     assert harmless_refusals(stderr, "tank/a", ("fine",)) == found
+
+
+@pytest.mark.parametrize(
+    ("stderr", "found"),
+    [
+        ("", {}),
+        (
+            "cannot create snapshot 'tank/a@1': dataset already exists\nno snapshots were created\n",
+            {"tank/a": "dataset already exists"},
+        ),
+        (
+            SPACE + "cannot create snapshot 'tank/c@1': dataset is busy\n",
+            {"tank/a b": "out of space", "tank/c": "dataset is busy"},
+        ),
+        (
+            "cannot open 'tank/a': dataset does not exist\nusage:\n\tsnapshot [-r] ...\n",
+            {"tank/a": "dataset does not exist"},
+        ),
+        ("cannot create snapshots : out of space\nno snapshots were created\n", {}),
+    ],
+)
+def test_snapshot_refusals(stderr: str, found: dict[str, str]) -> None:
+    assert snapshot_refusals(stderr) == found

@@ -7,6 +7,7 @@ from zrepl_trio.emulate.fault import Fault
 __all__ = [
     "NATIVE",
     "READ_ONLY",
+    "WRITTEN_SINCE",
     "check_settable",
     "default_of",
     "is_inheritable",
@@ -86,14 +87,18 @@ READ_ONLY = frozenset(
 )
 
 
+WRITTEN_SINCE = "written@"
+"""And the name of a snapshot: what was written since that."""
+
+
 def is_user(prop: str) -> bool:
     """Whether zfs takes this name for a user property."""
-    return ":" in prop
+    return ":" in prop and "@" not in prop
 
 
 def known(prop: str) -> bool:
     """Whether `zfs get` takes the name."""
-    return is_user(prop) or prop in NATIVE or prop in READ_ONLY
+    return is_user(prop) or prop in NATIVE or prop in READ_ONLY or prop.startswith(WRITTEN_SINCE)
 
 
 def is_inheritable(prop: str) -> bool:

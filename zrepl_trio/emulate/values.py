@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zrepl_trio.emulate import names
 from zrepl_trio.emulate.model import Bookmark, Dataset, Snapshot, World
-from zrepl_trio.emulate.properties import NATIVE, is_user
+from zrepl_trio.emulate.properties import NATIVE, WRITTEN_SINCE, is_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def dataset_value(
     """
     if is_user(prop):
         return world.value(dataset, prop)
+    if prop.startswith(WRITTEN_SINCE):
+        return _written_since(world, dataset, prop.removeprefix(WRITTEN_SINCE))
     if prop == "mountpoint":
         return None if dataset.is_volume else world.mountpoint(dataset)
     if prop == "encryption":
@@ -69,6 +71,15 @@ def _computed(
     if prop == "encryptionroot":
         return _encryption_root(world, dataset) if encrypted else "-"
     return None
+
+
+def _written_since(world: World, dataset: Dataset, name: str) -> tuple[str, str]:
+    order = list(dataset.snapshots)
+    if name not in order:
+        return "-", "-"
+    later = order[order.index(name) + 1 :]
+    total = sum(dataset.snapshots[each].size for each in later) + world.sizes(dataset)[1]
+    return str(total), "local"
 
 
 def _encryption_root(world: World, dataset: Dataset) -> str:

@@ -125,6 +125,10 @@ def snapshot(path: DatasetPath, name: str) -> Argv:
     return ("zfs", "snapshot", f"{path}@{name}")
 
 
+def snapshot_all(paths: Iterable[DatasetPath], name: str) -> Argv:
+    return ("zfs", "snapshot", *(f"{path}@{name}" for path in paths))
+
+
 def bookmark(path: DatasetPath, source: str, name: str) -> Argv:
     """Make `path#name` of the snapshot `path@source`."""
     return ("zfs", "bookmark", f"{path}@{source}", f"{path}#{name}")

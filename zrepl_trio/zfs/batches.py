@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-__all__ = ["MAX_ARGUMENT_BYTES", "chunked", "destroy_failures", "harmless_refusals"]
+__all__ = [
+    "MAX_ARGUMENT_BYTES",
+    "chunked",
+    "destroy_failures",
+    "harmless_refusals",
+    "snapshot_refusals",
+]
 
 MAX_ARGUMENT_BYTES = 100_000
 """Most bytes of snapshot names in one command. Linux takes 128 KiB in one argument
@@ -14,6 +20,9 @@ MAX_ARGUMENT_BYTES = 100_000
 _DESTROY = re.compile(r"^cannot destroy snapshot ([^@]+)@(.+?): (.*)$")
 _HARMLESS = re.compile(
     r"^cannot (?:hold snapshot|release hold from snapshot) '([^'@]+)@([^']+)': (.*)$"
+)
+_SNAPSHOT = re.compile(
+    r"^cannot (?:create snapshot|open) '([^'@]+)(?:@[^']*)?': (.*)$", re.MULTILINE
 )
 
 
@@ -53,3 +62,12 @@ def harmless_refusals(stderr: str, dataset: str, reasons: Sequence[str]) -> set[
             return None
         found.add(match[2])
     return found or None
+
+
+def snapshot_refusals(stderr: str) -> dict[str, str]:
+    """Dataset to reason, of those that a `zfs snapshot` of several names as in the way. The first reason
+    counts; lines that name none are passed over, as zfs may print its usage behind them."""
+    found: dict[str, str] = {}
+    for match in _SNAPSHOT.finditer(stderr):
+        found.setdefault(match[1], match[2])
+    return found

@@ -160,6 +160,11 @@ class CliZfs:
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         await self._do(argv.snapshot(path, name), path)
 
+    async def snapshot_all(self, paths: Sequence[DatasetPath], name: str) -> None:
+        for path in paths[1:]:
+            check_not_blocked(self._processes, path)
+        await self._do(argv.snapshot_all(paths, name), paths[0])
+
     async def rollback(
         self, path: DatasetPath, snapshot: str, *, destroy_newer: bool = True
     ) -> None:

@@ -122,7 +122,7 @@ class MemoryZfs:
         dataset.live = live
         newest = dataset.newest
         same = newest is not None and live == files_of(newest.content)
-        dataset.size = 0 if same else sum(map(len, live.values()))
+        dataset.size = 0 if same else max(sum(map(len, live.values())), 1)  # emptied is no 0
 
     def read(self, name: str) -> Files:
         """The files of a filesystem, or of `filesystem@snapshot`."""
@@ -219,10 +219,18 @@ class MemoryZfs:
 
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         await self._enter("snapshot", path)
-        with self._words(argv.snapshot(path, name), path):
-            ((dataset, snap),) = self.world.snapshots([(path, name)])
-        snap.content = dict(files_of(dataset.live))
-        snap.size, dataset.size = dataset.size, 0
+        self._snapshot(argv.snapshot(path, name), [path], name)
+
+    async def snapshot_all(self, paths: Sequence[DatasetPath], name: str) -> None:
+        await self._enter("snapshot_all", ",".join(paths))
+        self._snapshot(argv.snapshot_all(paths, name), paths, name)
+
+    def _snapshot(self, words: Sequence[str], paths: Sequence[DatasetPath], name: str) -> None:
+        with self._words(words, paths[0]):
+            made = self.world.snapshots([(path, name) for path in paths])
+        for dataset, snap in made:
+            snap.content = dict(files_of(dataset.live))
+            snap.size, dataset.size = dataset.size, 0
 
     async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
         await self._enter("bookmark", path)

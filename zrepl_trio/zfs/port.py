@@ -105,6 +105,10 @@ class Zfs(Protocol):
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         """Take `path@name`; DatasetExists when it is there."""
 
+    async def snapshot_all(self, paths: Sequence[DatasetPath], name: str) -> None:
+        """Take `path@name` of several, all of one pool, at one moment by one command: all or none.
+        Of which zfs refused to, the ZfsError's `stderr` tells (`zfs.batches.snapshot_refusals`)."""
+
     async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
         """Make `path#name` of a snapshot. Idempotent: the bookmark exists with the same guid;
         with another guid: DatasetExists."""
