@@ -210,11 +210,15 @@ def test_what_a_snapshotter_does_is_told() -> None:
         kind="periodic",
         state=SnapperState.ERROR_WAIT,
         next_at=NOW + timedelta(minutes=9),
-        progress=(taken("tank/a"), taken("tank/b", "tank/b: out of space")),
+        progress=(
+            taken("tank/a"),
+            taken("tank/b", "tank/b: out of space"),
+            TakenSnapshot(path=DatasetPath.parse("tank/c"), state=TakenState.DONE, unchanged=True),
+        ),
     )
     snap = JobStatus(name="s", type=JobType.SNAP, phase=Phase.WAITING, snapshots=snapshots)
     text = shown(snap)
-    assert "snapshots: next in 9m 00s; 1 taken 1m 00s ago" in text
+    assert "snapshots: next in 9m 00s; 1 taken 1m 00s ago; 1 unchanged" in text
     assert "tank/b: out of space" in text
     manual = replace(snap, snapshots=SnapperReport(kind="manual"))
     assert "s  snap  waiting, takes no snapshots" in shown(manual)

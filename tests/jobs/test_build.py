@@ -32,6 +32,7 @@ from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.snapshots.command_hook import CommandHook
 from zrepl_trio.snapshots.mysql_hook import MysqlHook
 from zrepl_trio.snapshots.postgres_hook import PostgresHook
+from zrepl_trio.snapshots.snapper import Snapper
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.model import SendFlags
 from zrepl_trio.zfs.names import DatasetPath
@@ -265,6 +266,19 @@ async def test_jobs_have_the_snapshotter_that_their_config_wants() -> None:
         "source": "cron",
         "push": "periodic",
     }
+
+
+async def test_a_snapshotter_gets_the_options_that_are_ours() -> None:
+    text = "jobs:" + SNAPS.replace(
+        "interval: 1h", "interval: 1h, atomic: true, skip_unchanged: yes"
+    )
+    found = {}
+    for job in await built(text):
+        snapper: object = getattr(job, "_snapper")  # noqa: B009
+        if isinstance(snapper, Snapper):
+            found[job.name] = (snapper._atomic, snapper._skip_unchanged)
+    assert found["push"] == (True, True)
+    assert found["source"] == (False, False)
 
 
 async def test_every_hook_gets_all_of_its_section() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from tests.replication.notation import path
 from tests.support.docs import block
 from tests.support.resources import cancel_at_each_step, nothing_left_behind, until
 from zrepl_trio.children import open_processes
-from zrepl_trio.errors import ZfsError
 from zrepl_trio.snapshots.command_hook import MOST_LOGGED_BYTES, CommandHook
 from zrepl_trio.snapshots.hooks import Edge, HookFailed, run_around
 from zrepl_trio.zfs.filter import FilesystemFilter
@@ -44,9 +43,11 @@ class FakeHook:
         self._calls = calls
         self._fails = fails
         self.hangs = False
+        self.told: list[str] = []
 
-    async def run(self, edge: Edge, filesystem: DatasetPath, snapshot: str) -> None:
-        assert (filesystem, snapshot) == (A, "s")
+    async def run(self, edge: Edge, filesystems: Sequence[DatasetPath], snapshot: str) -> None:
+        assert snapshot == "s"
+        self.told.append(" ".join(path.removeprefix("tank/") for path in filesystems))
         self._calls.append(f"{edge.value[:3]}{self.name}".replace("pos", "post"))
         await trio.lowlevel.checkpoint()
         if self.hangs and edge is Edge.PRE:
@@ -104,14 +105,13 @@ async def test_edges_run_in_zrepls_order_and_every_lock_is_taken_off(
 ) -> None:
     calls: list[str] = []
 
-    async def take() -> None:
+    async def take(paths: Sequence[DatasetPath]) -> Mapping[DatasetPath, str]:
         calls.append("snap")
         await trio.lowlevel.checkpoint()
-        if snapshot_fails:
-            raise ZfsError("tank/a: out of space")
+        return dict.fromkeys(paths, "out of space") if snapshot_fails else {}
 
     hooks = [FakeHook("1", calls, **first), FakeHook("2", calls, **second)]  # type: ignore[arg-type]
-    steps = await run_around(hooks, A, "s", take)
+    steps = await run_around(hooks, [A], "s", take)
     assert " ".join(calls) == order
     assert " ".join(step.state.value for step in steps) == states
 
@@ -120,11 +120,12 @@ async def test_only_those_that_mean_the_filesystem_run() -> None:
     calls: list[str] = []
     other = FilesystemFilter.of({"tank/b": True})
 
-    async def take() -> None:
+    async def take(paths: Sequence[DatasetPath]) -> Mapping[DatasetPath, str]:
         calls.append("snap")
+        return {}
 
     hooks = [FakeHook("1", calls, filesystems=other), FakeHook("2", calls)]
-    await run_around(hooks, A, "s", take)
+    await run_around(hooks, [A], "s", take)
     assert calls == ["pre2", "snap", "post2"]
 
 
@@ -135,10 +136,67 @@ async def test_a_daemon_that_stops_takes_every_lock_off(
     calls: list[str] = []
     hooks = [FakeHook("1", calls), FakeHook("2", calls)]
     hooks[1].hangs = hangs_in == "pre"
+
+    async def take(paths: Sequence[DatasetPath]) -> Mapping[DatasetPath, str]:
+        await trio.sleep_forever()
+        raise AssertionError
+
     with trio.move_on_after(1):
-        await run_around(hooks, A, "s", trio.sleep_forever)
+        await run_around(hooks, [A], "s", take)
     # the second may have done its work when it was cut off
     assert calls == ["pre1", "pre2", "post2", "post1"]
+
+
+B, C = path("tank/b"), path("tank/c")
+
+
+async def taken_together(hooks: list[FakeHook]) -> tuple[str, list[str]]:
+    """Whose snapshots were taken, and every step, of three filesystems at once."""
+    taken: list[str] = []
+
+    async def take(paths: Sequence[DatasetPath]) -> Mapping[DatasetPath, str]:
+        taken.extend(path.removeprefix("tank/") for path in paths)
+        return {C: "out of space"} if C in paths else {}
+
+    steps = await run_around(hooks, [A, B, C], "s", take)
+    return " ".join(taken), [f"{' '.join(step.filesystems)} {step}" for step in steps]
+
+
+async def test_around_several_each_hook_runs_once_for_those_that_it_means() -> None:
+    calls: list[str] = []
+    two = FakeHook("2", calls, filesystems=FilesystemFilter.of({"tank/b": True, "tank/c": True}))
+    none = FakeHook("3", calls, filesystems=FilesystemFilter.of({"tank/d": True}))
+    taken, steps = await taken_together([one := FakeHook("1", calls), two, none])
+    assert calls == ["pre1", "pre2", "post2", "post1"]
+    assert (one.told, two.told) == (["a b c"] * 2, ["b c"] * 2)
+    assert taken == "a b c"
+    assert steps == [
+        "tank/a tank/b tank/c pre_snapshot 1: ok",
+        "tank/b tank/c pre_snapshot 2: ok",
+        "tank/a snapshot: ok",
+        "tank/b snapshot: ok",
+        "tank/c snapshot: error: out of space",
+        "tank/b tank/c post_snapshot 2: ok",
+        "tank/a tank/b tank/c post_snapshot 1: ok",
+    ]
+
+
+async def test_a_fatal_error_leaves_out_only_those_that_the_hook_means() -> None:
+    calls: list[str] = []
+    only_b = FilesystemFilter.of({"tank/b": True})
+    last = FakeHook("3", calls)
+    hooks = [
+        FakeHook("1", calls, fails=PRE, fatal=True, filesystems=only_b),
+        FakeHook("2", calls, filesystems=only_b),
+        last,
+    ]
+    taken, steps = await taken_together(hooks)
+    assert calls == ["pre1", "pre3", "post3"]
+    assert last.told == ["a c", "a c"]
+    assert taken == "a c"
+    assert f"tank/b pre_snapshot 2: {FATAL}" in steps
+    assert f"tank/b snapshot: {FATAL}" in steps
+    assert f"tank/b post_snapshot 2: {FATAL}" in steps
 
 
 # -- programs ------------------------------------------------------------------------------
@@ -168,7 +226,7 @@ async def test_a_program_is_told_what_it_is_about(tmp_path: Path) -> None:
     try:
         async with command(tmp_path, f'echo "$#"; env > {out}; echo warned >&2', 30.9) as hook:
             with structlog.testing.capture_logs() as log:
-                await hook.run(Edge.PRE, A, "zrepl_1")
+                await hook.run(Edge.PRE, [A], "zrepl_1")
     finally:
         del os.environ["ZREPL_TRIO_TEST_HOOK"]
     told = dict(line.split("=", 1) for line in out.read_text().splitlines())
@@ -190,9 +248,16 @@ async def test_the_documented_program_runs(tmp_path: Path) -> None:
     text = block("program", "docs/hooks.md").removeprefix("#!/bin/sh\n")
     async with command(tmp_path, text) as hook:
         with structlog.testing.capture_logs() as log:
-            await hook.run(Edge.PRE, A, "zrepl_1")
-            await hook.run(Edge.POST, A, "zrepl_1")
+            await hook.run(Edge.PRE, [A], "zrepl_1")
+            await hook.run(Edge.POST, [A], "zrepl_1")
     assert [line["stdout"] for line in log] == ["before tank/a@zrepl_1", "after tank/a@zrepl_1"]
+
+
+async def test_a_program_for_several_is_told_each_in_a_line(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    async with command(tmp_path, f'printf "%s" "$ZREPL_FS" > {out}') as hook:
+        await hook.run(Edge.PRE, [A, B], "s")
+    assert out.read_text() == "tank/a\ntank/b"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +270,7 @@ async def test_the_documented_program_runs(tmp_path: Path) -> None:
 async def test_a_program_that_fails_says_how(tmp_path: Path, script: str, says: str) -> None:
     async with command(tmp_path, script) as hook:
         with pytest.raises(HookFailed, match=says):
-            await hook.run(Edge.POST, A, "s")
+            await hook.run(Edge.POST, [A], "s")
 
 
 def remove(program: Path) -> None:
@@ -245,7 +310,7 @@ async def test_a_program_that_cannot_be_run_is_told(
     async with command(tmp_path, "") as hook:
         spoil(tmp_path / "hook")
         with pytest.raises(HookFailed, match=f"{tmp_path}/hook cannot be run: {says}"):
-            await hook.run(Edge.PRE, A, "s")
+            await hook.run(Edge.PRE, [A], "s")
 
 
 async def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
@@ -253,7 +318,7 @@ async def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) 
     script = f"sleep 1000 & echo $! > {pids}; trap '' TERM; wait; sleep 1000"
     async with command(tmp_path, script, 0.5) as hook:
         with pytest.raises(HookFailed, match=r"did not end within 0\.5 s and was killed"):
-            await hook.run(Edge.PRE, A, "s")
+            await hook.run(Edge.PRE, [A], "s")
     await until(lambda: gone(int(pids.read_text())))
 
 
@@ -268,7 +333,7 @@ async def test_what_a_program_leaves_running_is_not_waited_for(tmp_path: Path) -
     pids = tmp_path / "pids"
     async with command(tmp_path, f"sleep 1000 & echo $! > {pids}; echo done") as hook:
         with trio.fail_after(20):
-            await hook.run(Edge.PRE, A, "s")
+            await hook.run(Edge.PRE, [A], "s")
     psutil.Process(int(pids.read_text())).kill()
 
 
@@ -283,7 +348,7 @@ async def test_what_a_program_leaves_running_is_not_waited_for(tmp_path: Path) -
 async def test_endless_output_neither_blocks_nor_fills_the_log(tmp_path: Path, script: str) -> None:
     async with command(tmp_path, script) as hook:
         with structlog.testing.capture_logs() as log:
-            await hook.run(Edge.PRE, A, "s")
+            await hook.run(Edge.PRE, [A], "s")
     logged = sum(len(line.get("stdout", "")) + 1 for line in log if "stdout" in line)
     assert 0 < logged <= MOST_LOGGED_BYTES + 10
     assert sum("more output" in line["event"] for line in log) == 1
@@ -294,4 +359,4 @@ async def test_endless_output_neither_blocks_nor_fills_the_log(tmp_path: Path, s
 @pytest.mark.slow
 async def test_a_program_that_is_cancelled_anywhere_leaves_nothing(tmp_path: Path) -> None:
     async with command(tmp_path, "echo begun; sleep 0.05; echo done") as hook:
-        await cancel_at_each_step(lambda: hook.run(Edge.PRE, A, "s"))
+        await cancel_at_each_step(lambda: hook.run(Edge.PRE, [A], "s"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,10 +15,10 @@ from tests.support.databases import MariaDb, frozen, running_mariadb
 from tests.support.docs import block
 from tests.support.resources import cancel_at_each_step, nothing_left_behind, until
 from zrepl_trio.config.mysql_dsn import MysqlDsn
-from zrepl_trio.errors import ZfsError
 from zrepl_trio.snapshots.hooks import Edge, HookFailed, StepState, run_around
 from zrepl_trio.snapshots.mysql_hook import MysqlHook
 from zrepl_trio.zfs.filter import FilesystemFilter
+from zrepl_trio.zfs.names import DatasetPath
 
 pytestmark = [pytest.mark.mariadb, pytest.mark.slow]
 
@@ -47,7 +47,7 @@ def backup(server: MariaDb, timeout_s: float = 20.0) -> MysqlHook:
 
 async def fails(broken: MysqlHook, edge: Edge = Edge.PRE) -> str:
     with pytest.raises(HookFailed) as caught:
-        await broken.run(edge, A, "s")
+        await broken.run(edge, [A], "s")
     assert "s3cret" not in str(caught.value)
     return str(caught.value)
 
@@ -72,13 +72,13 @@ async def test_a_write_waits_for_the_snapshot_and_then_goes_on(server: MariaDb) 
     held = backup(server)
     before = rows(server)
     with nothing_left_behind():
-        await held.run(Edge.PRE, A, "s")
+        await held.run(Edge.PRE, [A], "s")
         async with writer(server):
             try:
                 await until(lambda: waits(server))
                 assert rows(server) == before
             finally:
-                await held.run(Edge.POST, A, "s")
+                await held.run(Edge.POST, [A], "s")
         assert rows(server) == before + 1
     await until(lambda: server.states() == [])
 
@@ -89,16 +89,17 @@ async def test_a_snapshot_that_comes_to_nothing_lets_go_of_the_lock(
 ) -> None:
     locked = False
 
-    async def take() -> None:
+    async def take(paths: Sequence[DatasetPath]) -> Mapping[DatasetPath, str]:
         nonlocal locked
         locked = bool(server.states())
         if ends == "failed":
-            raise ZfsError("tank/a: out of space")
+            return dict.fromkeys(paths, "out of space")
         scope.cancel()
         await trio.sleep_forever()
+        raise AssertionError
 
     with nothing_left_behind(), trio.CancelScope() as scope:
-        steps = await run_around([backup(server)], A, "s", take)
+        steps = await run_around([backup(server)], [A], "s", take)
         assert [step.state for step in steps] == [StepState.OK, StepState.ERROR, StepState.OK]
     assert locked
     await until(lambda: server.states() == [])
@@ -108,12 +109,12 @@ async def test_a_snapshot_that_comes_to_nothing_lets_go_of_the_lock(
 async def test_a_lock_that_is_lost_meanwhile_is_told(server: MariaDb) -> None:
     held = backup(server)
     with nothing_left_behind():
-        await held.run(Edge.PRE, A, "s")
+        await held.run(Edge.PRE, [A], "s")
         ((number, _),) = server.states()
         server.sql(f"KILL {number}")
         said = await fails(held, Edge.POST)
     assert "the connection that held the lock was lost" in said
-    await held.run(Edge.POST, A, "s")
+    await held.run(Edge.POST, [A], "s")
 
 
 async def test_a_lock_that_others_keep_from_us_is_not_waited_for_by_anyone(server: MariaDb) -> None:
@@ -140,8 +141,8 @@ async def test_the_documented_user_may_take_the_lock(server: MariaDb) -> None:
     for statement in block("mysql", "docs/hooks.md").splitlines():
         server.sql(statement)
     held = hook(f"zrepl:change-me@unix({server.socket})/")
-    await held.run(Edge.PRE, A, "s")
-    await held.run(Edge.POST, A, "s")
+    await held.run(Edge.PRE, [A], "s")
+    await held.run(Edge.POST, [A], "s")
 
 
 async def test_a_password_is_shown_to_no_server_that_asks_for_it_in_clear() -> None:
@@ -179,8 +180,8 @@ async def test_encryption_that_is_asked_for_is_not_done_without(server: MariaDb)
         said = await fails(hook(f"backup:s3cret@unix({server.socket})/?tls={kind}"))
         assert "SSL is required but the server doesn't support it" in said
     held = hook(f"backup:s3cret@unix({server.socket})/?tls=preferred")
-    await held.run(Edge.PRE, A, "s")
-    await held.run(Edge.POST, A, "s")
+    await held.run(Edge.PRE, [A], "s")
+    await held.run(Edge.POST, [A], "s")
 
 
 async def test_a_server_that_does_not_answer_is_left(server: MariaDb) -> None:
@@ -188,7 +189,7 @@ async def test_a_server_that_does_not_answer_is_left(server: MariaDb) -> None:
         with frozen(server.process.pid):
             assert "could not connect within 0.3 s" in await fails(backup(server, 0.3))
         held = backup(server, 1.0)
-        await held.run(Edge.PRE, A, "s")
+        await held.run(Edge.PRE, [A], "s")
         with frozen(server.process.pid):
             assert "UNLOCK TABLES had no answer within 1 s" in await fails(held, Edge.POST)
     await until(lambda: server.states() == [])
@@ -199,10 +200,10 @@ async def test_cancelled_anywhere_it_leaves_no_connection_and_no_lock(server: Ma
     async def lock_and_unlock() -> None:
         held = backup(server)
         try:
-            await held.run(Edge.PRE, A, "s")
+            await held.run(Edge.PRE, [A], "s")
         finally:
             with trio.CancelScope(shield=True):
-                await held.run(Edge.POST, A, "s")
+                await held.run(Edge.POST, [A], "s")
 
     runs = await cancel_at_each_step(lock_and_unlock)
     assert runs > 10

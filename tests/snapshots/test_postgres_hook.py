@@ -46,7 +46,7 @@ def backup(server: Postgres, timeout_s: float = 20.0) -> PostgresHook:
 
 async def fails(broken: PostgresHook) -> str:
     with nothing_left_behind(), pytest.raises(HookFailed) as caught:
-        await broken.run(Edge.PRE, A, "s")
+        await broken.run(Edge.PRE, [A], "s")
     assert "s3cret" not in str(caught.value)
     return str(caught.value)
 
@@ -59,11 +59,11 @@ async def test_the_pre_edge_makes_a_checkpoint_and_keeps_no_connection(server: P
     server.sql("INSERT INTO t VALUES (1)")
     before = checkpoint(server)
     with nothing_left_behind():
-        await backup(server).run(Edge.PRE, A, "s")
+        await backup(server).run(Edge.PRE, [A], "s")
     after = checkpoint(server)
     assert after != before
     server.sql("INSERT INTO t VALUES (2)")
-    await backup(server).run(Edge.POST, A, "s")
+    await backup(server).run(Edge.POST, [A], "s")
     assert checkpoint(server) == after
     await until(lambda: server.clients() == 0)
 
@@ -71,7 +71,7 @@ async def test_the_pre_edge_makes_a_checkpoint_and_keeps_no_connection(server: P
 async def test_what_the_dsn_leaves_out_is_in_the_environment(server: Postgres) -> None:
     before = checkpoint(server)
     environ = {"PGHOST": str(server.directory)}
-    await hook("user=backup password=s3cret", environ=environ).run(Edge.PRE, A, "s")
+    await hook("user=backup password=s3cret", environ=environ).run(Edge.PRE, [A], "s")
     assert checkpoint(server) != before
 
 
@@ -89,7 +89,7 @@ async def test_the_documented_role_may_make_checkpoints(server: Postgres) -> Non
     for statement in block("postgres", "docs/hooks.md").splitlines():
         server.sql(statement)
     before = checkpoint(server)
-    await hook(f"host={server.directory} user=zrepl password=change-me").run(Edge.PRE, A, "s")
+    await hook(f"host={server.directory} user=zrepl password=change-me").run(Edge.PRE, [A], "s")
     assert checkpoint(server) != before
 
 
@@ -112,7 +112,7 @@ async def test_a_server_without_encryption_is_refused_as_in_zrepl() -> None:
         listeners = await nursery.start(trio.serve_tcp, answer_no, 0)
         port = listeners[0].socket.getsockname()[1]
         with pytest.raises(HookFailed, match="does not support SSL"):
-            await hook(f"host=127.0.0.1 port={port} user=backup").run(Edge.PRE, A, "s")
+            await hook(f"host=127.0.0.1 port={port} user=backup").run(Edge.PRE, [A], "s")
         nursery.cancel_scope.cancel()
 
 
@@ -127,10 +127,10 @@ async def test_a_checkpoint_that_hangs_is_left_by_us_and_by_the_server(server: P
     with frozen(int(str(pid))):
         assert "could not run CHECKPOINT within 0.5 s" in await fails(backup(server, 0.5))
         await until(lambda: server.clients() == 0)
-    await backup(server).run(Edge.PRE, A, "s")
+    await backup(server).run(Edge.PRE, [A], "s")
 
 
 async def test_cancelled_anywhere_it_leaves_no_connection(server: Postgres) -> None:
-    runs = await cancel_at_each_step(lambda: backup(server).run(Edge.PRE, A, "s"))
+    runs = await cancel_at_each_step(lambda: backup(server).run(Edge.PRE, [A], "s"))
     assert runs > 3
     await until(lambda: server.clients() == 0)

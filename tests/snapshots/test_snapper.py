@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -226,7 +226,8 @@ class NoDatabase:
     err_is_fatal = False
     filesystems = FilesystemFilter.of({"tank/a": True})
 
-    async def run(self, edge: Edge, _filesystem: DatasetPath, _snapshot: str) -> None:
+    async def run(self, edge: Edge, filesystems: Sequence[DatasetPath], snapshot: str) -> None:
+        del filesystems, snapshot
         if edge is Edge.PRE:
             raise HookFailed("no database")
 
@@ -249,3 +250,71 @@ async def test_a_hook_that_fails_is_told_beside_its_snapshot(
     assert first.error == "tank/a: pre_snapshot db: error: no database"
     assert (first.hook_failed, len(first.hooks)) == (True, 3)
     assert len(await host.names("tank/a")) == len(await host.names("tank/b")) == 1
+
+
+async def snapped(host: Host, *, atomic: bool = False, skip_unchanged: bool = False) -> Snapper:
+    """After one run."""
+    snapper = Snapper(
+        host.zfs,
+        filesystems=FilesystemFilter.of({"tank<": True, "tank": False, "tank/no": False}),
+        naming=NAMING,
+        rhythm=600.0,
+        clock=host.clock,
+        hooks=[NoDatabase()],
+        atomic=atomic,
+        skip_unchanged=skip_unchanged,
+    )
+    await snapper._take()
+    return snapper
+
+
+async def test_atomic_takes_all_at_one_moment_with_the_hooks_around_them(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    host = Host()
+    snapper = await snapped(host, atomic=True)
+    first, second = snapper.report.progress
+    assert (first.state, second.state) == (FilesystemState.ERROR, FilesystemState.DONE)
+    assert (len(first.hooks), len(second.hooks)) == (3, 0)
+    assert first.name == second.name
+    one, two = [(await host.zfs.versions(path(name)))[0] for name in ("tank/a", "tank/b")]
+    assert one.createtxg == two.createtxg
+    assert await host.names("tank/no") == []
+
+
+async def test_what_is_not_of_one_moment_is_told_of_each(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host()
+
+    async def fails(paths: Sequence[DatasetPath], name: str) -> None:
+        del paths, name
+        raise ZfsError("zfs says no", stderr="internal error: no\n")
+
+    monkeypatch.setattr(host.zfs, "snapshot_all", fails)
+    snapper = await snapped(host, atomic=True)
+    assert [each.state for each in snapper.report.progress] == [FilesystemState.ERROR] * 2
+    for each, text in zip("ab", snapper.report.errors, strict=True):
+        assert f"tank/{each}: its snapshot is not of one moment with the others" in text
+        assert len(await host.names(f"tank/{each}")) == 1
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+async def test_what_was_not_written_to_is_left_out_and_shown(
+    autojump_clock: trio.abc.Clock, *, atomic: bool
+) -> None:
+    host = Host()
+    await snapped(host, atomic=atomic, skip_unchanged=True)
+    host.zfs.write("tank/b", {"f": b"new"})
+    await trio.sleep(600)
+    snapper = await snapped(host, atomic=atomic, skip_unchanged=True)
+    first, second = snapper.report.progress
+    assert (first.state, first.name, first.unchanged) == (FilesystemState.DONE, "", True)
+    assert first.hooks == ()  # no snapshot, no hooks
+    assert (second.state, second.unchanged) == (FilesystemState.DONE, False)
+    assert len(await host.names("tank/a")) == 1
+    assert len(await host.names("tank/b")) == 2
+    await trio.sleep(600)
+    snapper = await snapped(host, atomic=atomic, skip_unchanged=True)
+    assert [each.unchanged for each in snapper.report.progress] == [True, True]
+    assert snapper.report.errors == ()

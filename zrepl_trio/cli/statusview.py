@@ -150,6 +150,8 @@ def _snapshots(snapper: SnapperModel, now: datetime) -> Iterator[Text]:
     if done:
         last = max(each.done_at for each in done if each.done_at)
         line.append(f"; {len(done)} taken {duration_text(_seconds(last, now))} ago")
+    if unchanged := sum(each.unchanged for each in snapper.taken):
+        line.append(f"; {unchanged} unchanged")
     yield line
     for error in snapper.errors:
         yield from _indented(error, 4, "red")

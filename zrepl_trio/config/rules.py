@@ -64,6 +64,12 @@ class _NamedSnapshots(Section):
     """Names start with it."""
     hooks: _Hooks = ()
     """What runs around each snapshot, in this order before and in reverse after."""
+    atomic: Flag = False
+    """Take those of all filesystems of a pool at one moment, under one name, with the hooks run once
+    around all of them. A key of zrepl-trio."""
+    skip_unchanged: Flag = False
+    """Take none of a filesystem that was not written to since its newest one with the prefix.
+    A key of zrepl-trio."""
     timestamp_format: Text = "dense"
     """dense, human, iso-8601, unix-seconds, or a Go time layout."""
     timestamp_location: Annotated[Text, Field(validate_default=True)] = "UTC"

@@ -302,6 +302,7 @@ class TakenModel(_Model):
     snap_name: str = ""
     done_at: Time = None
     error: str = ""
+    unchanged: bool = False
 
 
 class _Periodic(_Model):

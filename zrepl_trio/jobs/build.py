@@ -102,6 +102,8 @@ def _snapper(section: SourceJob | PushJob | SnapJobSection, world: World) -> Sna
         rhythm=rhythm,
         clock=world.clock,
         hooks=[_hook(hook, world) for hook in snapshotting.hooks],
+        atomic=snapshotting.atomic,
+        skip_unchanged=snapshotting.skip_unchanged,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import structlog
@@ -30,12 +30,12 @@ _LAST_WORDS_S = 1.0
 
 
 def hook_environment(
-    edge: Edge, filesystem: DatasetPath, snapshot: str, timeout_s: float
+    edge: Edge, filesystems: Sequence[DatasetPath], snapshot: str, timeout_s: float
 ) -> dict[str, str]:
-    """zrepl's variables."""
+    """zrepl's variables; several filesystems, which zrepl never has, in as many lines."""
     return {
         "ZREPL_HOOKTYPE": edge.value,
-        "ZREPL_FS": filesystem,
+        "ZREPL_FS": "\n".join(filesystems),
         "ZREPL_SNAPNAME": snapshot,
         "ZREPL_DRYRUN": "",
         "ZREPL_TIMEOUT": str(int(timeout_s)),
@@ -67,10 +67,10 @@ class CommandHook:
     def name(self) -> str:
         return self._path
 
-    async def run(self, edge: Edge, filesystem: DatasetPath, snapshot: str) -> None:
+    async def run(self, edge: Edge, filesystems: Sequence[DatasetPath], snapshot: str) -> None:
         """See `Hook`."""
-        told = hook_environment(edge, filesystem, snapshot, self._timeout_s)
-        logger = log.bind(hook=self._path, edge=edge.value, filesystem=str(filesystem))
+        told = hook_environment(edge, filesystems, snapshot, self._timeout_s)
+        logger = log.bind(hook=self._path, edge=edge.value, filesystem=", ".join(filesystems))
         async with AsyncExitStack() as stack:
             try:
                 child = await stack.enter_async_context(

@@ -2,12 +2,13 @@
 
 Behaviour reference 1.12, with its bugs mended: the post edge of each pre edge that went well runs,
 also after a fatal error, a failed snapshot, and when the daemon stops in between; every edge has its
-time limit.
+time limit. Snapshots may be taken of several filesystems at once: then each hook runs once, for those that
+it means.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -19,7 +20,7 @@ from zrepl_trio.errors import ZreplError
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["Edge", "Hook", "HookFailed", "Step", "StepState", "run_around"]
+__all__ = ["Edge", "Hook", "HookFailed", "Step", "StepState", "Take", "run_around"]
 
 log = structlog.get_logger()
 
@@ -47,8 +48,8 @@ class Hook(Protocol):
     @property
     def err_is_fatal(self) -> bool: ...
 
-    async def run(self, edge: Edge, filesystem: DatasetPath, snapshot: str) -> None:
-        """HookFailed, within the hook's own time limit. What it started has ended then."""
+    async def run(self, edge: Edge, filesystems: Sequence[DatasetPath], snapshot: str) -> None:
+        """For those, which it means, one at least. HookFailed, within the hook's own time limit. What it started has ended then."""
 
 
 class StepState(Enum):
@@ -62,10 +63,11 @@ class StepState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One edge, or the snapshot (`edge` None)."""
+    """One edge, for those filesystems, or the snapshot of one (`edge` None)."""
 
     name: str
     edge: Edge | None
+    filesystems: tuple[DatasetPath, ...]
     state: StepState
     error: str = ""
 
@@ -74,65 +76,75 @@ class Step:
         return f"{what}: {self.state.value}" + (f": {self.error}" if self.error else "")
 
 
+Take = Callable[[Sequence[DatasetPath]], Awaitable[Mapping[DatasetPath, str]]]
+"""Takes the snapshots of those; what went wrong by filesystem, in words. Raises no ZreplError."""
+
+
 async def run_around(
-    hooks: Sequence[Hook],
-    filesystem: DatasetPath,
-    snapshot: str,
-    take: Callable[[], Awaitable[None]],
+    hooks: Sequence[Hook], filesystems: Sequence[DatasetPath], snapshot: str, take: Take
 ) -> list[Step]:
-    """Run the hooks that mean the filesystem, and `take` among them; what became of each. Raises
-    nothing of theirs that is a ZreplError. When cancelled, the post edges that are due still run."""
-    meant = [hook for hook in hooks if hook.filesystems.admits(filesystem)]
+    """Run the hooks that mean any of the filesystems, and `take` among them; what became of each. A fatal
+    error leaves out those filesystems that its hook means. When cancelled, the post edges that are due
+    still run."""
+    meant = [(hook, _meant(hook, filesystems)) for hook in hooks]
+    meant = [(hook, paths) for hook, paths in meant if paths]
+    left = list(filesystems)
     steps: list[Step] = []
-    due: list[Hook] = []
+    due: dict[int, tuple[DatasetPath, ...]] = {}
     failed_pre: set[int] = set()
-    fatal = False
     try:
-        for number, hook in enumerate(meant):
-            if fatal:
-                steps.append(Step(name=hook.name, edge=Edge.PRE, state=StepState.SKIPPED_FATAL))
+        for number, (hook, all_of_them) in enumerate(meant):
+            paths = tuple(path for path in all_of_them if path in left)
+            if not paths:
+                steps.append(_skipped(hook, Edge.PRE, all_of_them, StepState.SKIPPED_FATAL))
                 continue
             # from its start on: it may have taken a lock by the time it is cancelled
-            due.append(hook)
-            step = await _edge(hook, Edge.PRE, filesystem, snapshot)
+            due[number] = paths
+            step = await _edge(hook, Edge.PRE, paths, snapshot)
             steps.append(step)
             if step.state is StepState.ERROR:
-                due.remove(hook)
+                del due[number]
                 failed_pre.add(number)
-                fatal = hook.err_is_fatal
-        steps.append(await _snapshot(take, fatal=fatal))
+                if hook.err_is_fatal:
+                    left = [path for path in left if path not in paths]
+        wrong = await take(left) if left else {}
+        steps += [
+            _snapshot(path, taken=path in left, error=wrong.get(path)) for path in filesystems
+        ]
     finally:
         with trio.CancelScope(shield=True):  # each edge has its limit
-            for number in reversed(range(len(meant))):
-                hook = meant[number]
-                if hook in due:
-                    steps.append(await _edge(hook, Edge.POST, filesystem, snapshot))
+            for number, (hook, paths) in reversed(list(enumerate(meant))):
+                if number in due:
+                    steps.append(await _edge(hook, Edge.POST, due[number], snapshot))
                     continue
-                state = StepState.SKIPPED_PRE if number in failed_pre else StepState.SKIPPED_FATAL
-                steps.append(Step(name=hook.name, edge=Edge.POST, state=state))
+                failed = number in failed_pre
+                state = StepState.SKIPPED_PRE if failed else StepState.SKIPPED_FATAL
+                steps.append(_skipped(hook, Edge.POST, paths, state))
     return steps
 
 
-async def _snapshot(take: Callable[[], Awaitable[None]], *, fatal: bool) -> Step:
-    if fatal:
-        return Step(name="", edge=None, state=StepState.SKIPPED_FATAL)
-    try:
-        await take()
-    except ZreplError as error:
-        return Step(name="", edge=None, state=StepState.ERROR, error=str(error))
-    return Step(name="", edge=None, state=StepState.OK)
+def _meant(hook: Hook, filesystems: Sequence[DatasetPath]) -> tuple[DatasetPath, ...]:
+    return tuple(path for path in filesystems if hook.filesystems.admits(path))
 
 
-async def _edge(hook: Hook, edge: Edge, filesystem: DatasetPath, snapshot: str) -> Step:
+def _skipped(hook: Hook, edge: Edge, paths: tuple[DatasetPath, ...], state: StepState) -> Step:
+    return Step(name=hook.name, edge=edge, filesystems=paths, state=state)
+
+
+def _snapshot(path: DatasetPath, *, taken: bool, error: str | None) -> Step:
+    state = StepState.SKIPPED_FATAL
+    if taken:
+        state = StepState.OK if error is None else StepState.ERROR
+    return Step(name="", edge=None, filesystems=(path,), state=state, error=error or "")
+
+
+async def _edge(hook: Hook, edge: Edge, paths: tuple[DatasetPath, ...], snapshot: str) -> Step:
+    state, text = StepState.OK, ""
     try:
-        await hook.run(edge, filesystem, snapshot)
+        await hook.run(edge, paths, snapshot)
     except HookFailed as error:
+        state, text = StepState.ERROR, str(error)
         log.error(  # noqa: TRY400 - the hook's words say it all
-            "hook failed",
-            hook=hook.name,
-            edge=edge.value,
-            filesystem=str(filesystem),
-            err=str(error),
+            "hook failed", hook=hook.name, edge=edge.value, filesystem=", ".join(paths), err=text
         )
-        return Step(name=hook.name, edge=edge, state=StepState.ERROR, error=str(error))
-    return Step(name=hook.name, edge=edge, state=StepState.OK)
+    return Step(name=hook.name, edge=edge, filesystems=paths, state=state, error=text)

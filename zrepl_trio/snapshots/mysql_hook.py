@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import ceil
 from typing import TypeAlias
@@ -58,9 +58,9 @@ class MysqlHook:
     def name(self) -> str:
         return f"mysql-lock-tables {self._dsn.place}"
 
-    async def run(self, edge: Edge, filesystem: DatasetPath, snapshot: str) -> None:
+    async def run(self, edge: Edge, filesystems: Sequence[DatasetPath], snapshot: str) -> None:
         """See `Hook`."""
-        del filesystem, snapshot
+        del filesystems, snapshot
         if edge is Edge.PRE:
             self._held = await self._lock()
         elif self._held is None:  # cancelled before it had the lock

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import ceil
 
@@ -57,9 +57,9 @@ class PostgresHook:
     def name(self) -> str:
         return f"postgres-checkpoint {self._dsn.place}"
 
-    async def run(self, edge: Edge, filesystem: DatasetPath, snapshot: str) -> None:
+    async def run(self, edge: Edge, filesystems: Sequence[DatasetPath], snapshot: str) -> None:
         """See `Hook`."""
-        del filesystem, snapshot
+        del filesystems, snapshot
         if edge is Edge.POST:
             await trio.lowlevel.checkpoint()
             return

@@ -37,7 +37,8 @@ class FilesystemState(IntEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenSnapshot:
     """One filesystem's in the last run. `error` says what went wrong, which need not mean that there is
-    none: a hook's error that is not fatal is one. `hooks` tells of each edge, when there are any."""
+    none: a hook's error that is not fatal is one. `hooks` tells of each edge, when there are any.
+    `unchanged`: none was taken, as nothing was written since the one before."""
 
     path: DatasetPath
     state: FilesystemState = FilesystemState.PENDING
@@ -47,6 +48,7 @@ class TakenSnapshot:
     error: str = ""
     hooks: tuple[str, ...] = ()
     hook_failed: bool = False
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,8 @@ class SnapperReport:
         return own + tuple(each.error for each in self.progress if each.error)
 
     def to_json(self, time: Callable[[datetime | None], str]) -> JsonValue:
-        """zrepl's document; `time` writes a time. A filesystem's `Error` is ours: zrepl only logs it."""
+        """zrepl's document; `time` writes a time. Of a filesystem `Error` is
+        ours, which zrepl only logs, and `Unchanged`."""
         progress: list[JsonValue] = [
             {
                 "Path": each.path,
@@ -79,6 +82,7 @@ class SnapperReport:
                 "HooksHadError": each.hook_failed,
                 "DoneAt": time(each.done),
                 "Error": each.error,
+                "Unchanged": each.unchanged,
             }
             for each in self.progress
         ]

@@ -1,15 +1,15 @@
 """The snapshotter of one job: waits, snapshots each of its filesystems, tells the job, waits again.
 
 No more than one snapshot at a time, one filesystem after another, each named by its own moment, as
-zrepl does it. What fails on one filesystem is told and leaves the others alone.
+zrepl does it; or, if asked to, all at one moment under one name. What fails on one filesystem is told and
+leaves the others alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
-from functools import partial
 
 import structlog
 import trio
@@ -20,7 +20,7 @@ from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.errors import ZfsError
 from zrepl_trio.moments import Moment, until_shown
-from zrepl_trio.snapshots.hooks import Hook, StepState, run_around
+from zrepl_trio.snapshots.hooks import Hook, Step, StepState, run_around
 from zrepl_trio.snapshots.report import (
     FilesystemState,
     SnapperReport,
@@ -28,7 +28,10 @@ from zrepl_trio.snapshots.report import (
     TakenSnapshot,
 )
 from zrepl_trio.snapshots.rhythm import newest_named, next_firing, sync_point
+from zrepl_trio.snapshots.together import take_alone, take_together
+from zrepl_trio.snapshots.unchanged import unchanged
 from zrepl_trio.zfs.filter import FilesystemFilter
+from zrepl_trio.zfs.model import Dataset
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
 
@@ -39,7 +42,8 @@ log = structlog.get_logger()
 
 class Snapper:
     """Takes the snapshots of the filesystems that the filter admits, at `rhythm`: seconds, or a cron spec;
-    the hooks that mean a filesystem run around its snapshot.
+    the hooks that mean a filesystem run around its snapshot. `atomic` takes all of a pool at one moment,
+    `skip_unchanged` none of what was not written to since its newest one with the job's prefix.
 
     `local` is the zone of a spec that names none.
     """
@@ -53,6 +57,8 @@ class Snapper:
         rhythm: float | CronSpec,
         clock: WallClock,
         hooks: Sequence[Hook] = (),
+        atomic: bool = False,
+        skip_unchanged: bool = False,
         local: Callable[[], tzinfo] = local_zone,
     ) -> None:
         self._zfs = zfs
@@ -61,15 +67,17 @@ class Snapper:
         self._rhythm = rhythm
         self._clock = clock
         self._hooks = tuple(hooks)
+        self._atomic = atomic
+        self._skip_unchanged = skip_unchanged
         self._local = local
         kind = "cron" if isinstance(rhythm, CronSpec) else "periodic"
         self._report = SnapperReport(kind=kind)
-        self._progress: list[TakenSnapshot] = []
+        self._progress: dict[DatasetPath, TakenSnapshot] = {}
 
     @property
     def report(self) -> SnapperReport:
         """What it does now, and what became of the last run."""
-        return replace(self._report, progress=tuple(self._progress))
+        return replace(self._report, progress=tuple(self._progress.values()))
 
     async def run(self, taken: Callable[[], None]) -> None:
         """Until cancelled; `taken` is called after each run, whatever became of it."""
@@ -119,7 +127,7 @@ class Snapper:
             self._show(skipped=self._report.skipped + 1)
 
     async def _sync_point(self, interval_s: float) -> datetime:
-        paths = await self._admitted()
+        paths = [each.path for each in await self._datasets()]
         listed = await versions_of(self._zfs, paths, self._filter.roots)
         newest = {
             path: newest_named(versions, self._naming.prefix) for path, versions in listed.items()
@@ -141,13 +149,14 @@ class Snapper:
 
     async def _take(self) -> None:
         self._show(state=SnapperState.PLANNING, next_at=None, error="", skipped=0)
-        self._progress = []
+        self._progress = {}
         try:
-            paths = await self._admitted()
+            datasets = await self._datasets()
         except ZfsError as error:
             log.error("cannot list what to snapshot", err=str(error))  # noqa: TRY400
             self._show(error=str(error))
             return
+        paths = [each.path for each in datasets]
         for number, hook in enumerate(self._hooks, 1):
             if not any(hook.filesystems.admits(path) for path in paths):
                 log.warning(
@@ -155,42 +164,65 @@ class Snapper:
                 )
         if not paths:
             log.warning("there is no filesystem to snapshot: does the job's filter admit any?")
-        self._progress = [TakenSnapshot(path=path) for path in paths]
+        self._progress = {path: TakenSnapshot(path=path) for path in paths}
         self._show(state=SnapperState.SNAPSHOTTING)
-        for index, path in enumerate(paths):
-            await self._take_one(index, path)
+        if self._skip_unchanged:
+            for path in await unchanged(
+                self._zfs, datasets, self._naming.prefix, self._filter.roots
+            ):
+                paths.remove(path)
+                self._progress[path] = replace(
+                    self._progress[path], state=FilesystemState.DONE, unchanged=True
+                )
+        for group in filter(None, [paths] if self._atomic else [[path] for path in paths]):
+            await self._take_of(group)
         await trio.lowlevel.checkpoint()
 
-    async def _take_one(self, index: int, path: DatasetPath) -> None:
+    async def _take_of(self, paths: Sequence[DatasetPath]) -> None:
         now = self._clock.now()
-        each = TakenSnapshot(
-            path=path, state=FilesystemState.STARTED, name=self._naming.name(now), started=now
-        )
-        self._progress[index] = each
-        take = partial(self._zfs.snapshot, path, each.name)
-        steps = await run_around(self._hooks, path, each.name, take)
+        name = self._naming.name(now)
+        for path in paths:
+            self._progress[path] = TakenSnapshot(
+                path=path, state=FilesystemState.STARTED, name=name, started=now
+            )
+        apart: Mapping[str, str] = {}
+
+        async def take(left: Sequence[DatasetPath]) -> Mapping[DatasetPath, str]:
+            nonlocal apart
+            way = take_together if self._atomic else take_alone
+            result = await way(self._zfs, left, name)
+            apart = result.apart
+            return result.errors
+
+        steps = await run_around(self._hooks, paths, name, take)
+        for path in paths:
+            of_it = [step for step in steps if path in step.filesystems]
+            why = apart.get(path.pool, "")
+            self._progress[path] = self._told(self._progress[path], of_it, apart=why)
+
+    def _told(self, each: TakenSnapshot, steps: Sequence[Step], *, apart: str) -> TakenSnapshot:
+        """How it went for one filesystem, by the steps that concern it."""
         wrong = [step for step in steps if step.state is StepState.ERROR]
-        hooks = tuple(map(str, steps)) if len(steps) > 1 else ()
-        each = replace(each, hooks=hooks, hook_failed=any(s.edge is not None for s in wrong))
         own = next(step for step in steps if step.edge is None)
         if own.state is StepState.OK:
-            log.info("snapshot taken", filesystem=str(path), snapshot=each.name)
+            log.info("snapshot taken", filesystem=str(each.path), snapshot=each.name)
         else:
-            log.error(
-                "no snapshot",
-                filesystem=str(path),
-                snapshot=each.name,
-                err=own.error or own.state.value,
-            )
-        if wrong:
-            texts = [step.error if step.edge is None else f"{path}: {step}" for step in wrong]
-            each = replace(each, state=FilesystemState.ERROR, error="; ".join(texts))
-        else:
-            each = replace(each, state=FilesystemState.DONE)
-        self._progress[index] = replace(each, done=self._clock.now())
+            why = own.error or own.state.value
+            log.error("no snapshot", filesystem=str(each.path), snapshot=each.name, err=why)
+        texts = [step.error if step.edge is None else f"{each.path}: {step}" for step in wrong]
+        if apart and own.state is StepState.OK:
+            texts.append(f"{each.path}: its snapshot is not of one moment with the others: {apart}")
+        return replace(
+            each,
+            hooks=tuple(map(str, steps)) if len(steps) > 1 else (),
+            hook_failed=any(step.edge is not None for step in wrong),
+            state=FilesystemState.ERROR if texts else FilesystemState.DONE,
+            error="; ".join(texts),
+            done=self._clock.now(),
+        )
 
-    async def _admitted(self) -> list[DatasetPath]:
-        return [d.path for d in await self._zfs.datasets() if self._filter.admits(d.path)]
+    async def _datasets(self) -> list[Dataset]:
+        return [each for each in await self._zfs.datasets() if self._filter.admits(each.path)]
 
     def _rest(self, until: datetime) -> None:
         failed = bool(self.report.errors)
