@@ -17,9 +17,33 @@ jobs:
 """
 
 
+HOOKS = SOURCE.replace(
+    "{type: manual}",
+    """
+    type: periodic
+    interval: 1h
+    prefix: zrepl_
+    hooks:
+    - {type: command, path: /a, err_is_fatal: true}
+    - {type: mysql-lock-tables, dsn: "u@/", filesystems: {"<": true}}
+    - {type: postgres-checkpoint, dsn: "host=h", filesystems: {"<": true}, err_is_fatal: true}
+""",
+)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        (
+            HOOKS,
+            [
+                "hooks[0]: its post edge runs also",
+                "hooks[1]: its post edge runs also",
+                "hooks[1]: its `timeout`, 30s",
+                "hooks[2]: its `timeout`, 30s",
+            ],
+        ),
+        (HOOKS.replace(", err_is_fatal: true", ""), ["`timeout`"] * 2),
         (PULL, ["(`zfs recv -u`)", "left out", "dropped and sent anew"]),
         (PULL + "  recv: {unmounted: false}\n", ["left out", "dropped and sent anew"]),
         (

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zrepl_trio.config.explain import Loc
+from zrepl_trio.config.hooks import CommandHook, PostgresCheckpoint
 from zrepl_trio.config.keep import SnapPruning, keeps_all
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.config.model import Job, PullJob, PushJob, SinkJob, SnapJob, SourceJob
 from zrepl_trio.config.notes import Note
+from zrepl_trio.config.rules import ManualSnapshotting, Snapshotting
 
 __all__ = ["differences"]
 
@@ -31,12 +33,12 @@ _GIVEN_UP = (
     "partly received state that cannot be resumed is dropped and sent anew, where zrepl fails "
     "until it is dropped by hand (`zfs recv -A`)"
 )
-
-
 _FOREIGN = (
     "snapshots that the job did not take and no rule names stay until somebody confirms that they go "
     "(`signal wakeup --destroy-foreign`), where zrepl destroys them; `foreign: destroy` gives zrepl's way"
 )
+_POST_EDGES = "its post edge runs also after a fatal error of a later hook, where zrepl leaves it out, and a lock on"
+_TIMEOUT = "its `timeout`, 30s unless it is given, is kept, connecting included; zrepl reads it and waits without end"
 
 
 def differences(loaded: LoadedConfig) -> list[Note]:
@@ -68,3 +70,17 @@ def _of(job: Job) -> Iterator[tuple[Loc, str]]:
         )
         if pruning.foreign == "ask" and not all(map(keeps_all, lists)):
             yield ("pruning",), _FOREIGN
+    if isinstance(job, PushJob | SourceJob | SnapJob):
+        yield from _of_hooks(job.snapshotting)
+
+
+def _of_hooks(snapshotting: Snapshotting) -> Iterator[tuple[Loc, str]]:
+    hooks = () if isinstance(snapshotting, ManualSnapshotting) else snapshotting.hooks
+    for index, hook in enumerate(hooks):
+        loc = ("snapshotting", "hooks", index)
+        if not isinstance(hook, PostgresCheckpoint) and any(
+            h.err_is_fatal for h in hooks[index + 1 :]
+        ):
+            yield loc, _POST_EDGES
+        if not isinstance(hook, CommandHook):
+            yield loc, _TIMEOUT
