@@ -121,8 +121,8 @@ async def test_a_lock_that_others_keep_from_us_is_not_waited_for_by_anyone(serve
     with server.connection() as other, other.cursor() as cursor:
         cursor.execute("LOCK TABLES t.t WRITE")
         with nothing_left_behind():
-            said = await fails(backup(server, 0.5))
-            assert "could not lock the tables within 0.5 s" in said
+            said = await fails(backup(server, 2.0))
+            assert "could not lock the tables within 2 s" in said
         await until(lambda: server.states() == [], within_s=5)
     server.sql(INSERT)
 
@@ -164,6 +164,26 @@ async def test_a_password_is_shown_to_no_server_that_asks_for_it_in_clear() -> N
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x03\0\0\0\x0a8\0", b"HTTP/1.1 400 Bad Request\r\n\r\n", b""],
+)
+async def test_what_answers_and_is_no_such_server_is_told(answer: bytes) -> None:
+    async def talk(stream: trio.SocketStream) -> None:
+        await stream.send_all(answer)
+        await stream.send_eof()
+        while await stream.receive_some(4096):
+            pass
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, talk, 0)
+        port = listeners[0].socket.getsockname()[1]
+        assert "could not connect: " in await fails(hook(f"u:s3cret@tcp(127.0.0.1:{port})/"))
+        said = await fails(hook(f"u:s3cret@tcp(127.0.0.1:{port})/?charset=klingon"))
+        assert "could not connect: the client knows no charset 'klingon'" in said
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_server_that_is_down_is_told() -> None:
     with nothing_left_behind():
         said = await fails(hook("backup:s3cret@unix(/nonexistent)/"))
@@ -188,10 +208,10 @@ async def test_a_server_that_does_not_answer_is_left(server: MariaDb) -> None:
     with nothing_left_behind():
         with frozen(server.process.pid):
             assert "could not connect within 0.3 s" in await fails(backup(server, 0.3))
-        held = backup(server, 1.0)
+        held = backup(server, 3.0)
         await held.run(Edge.PRE, [A], "s")
         with frozen(server.process.pid):
-            assert "UNLOCK TABLES had no answer within 1 s" in await fails(held, Edge.POST)
+            assert "UNLOCK TABLES had no answer within 3 s" in await fails(held, Edge.POST)
     await until(lambda: server.states() == [])
     server.sql(INSERT)
 

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pymysql
 
@@ -169,9 +170,15 @@ def frozen(pid: int) -> Iterator[None]:
     """The process answers nothing during the block."""
     os.kill(pid, signal.SIGSTOP)
     try:
+        while any(task.status() != psutil.STATUS_STOPPED for task in _tasks(pid)):
+            time.sleep(0.001)
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def _tasks(pid: int) -> list[psutil.Process]:
+    return [psutil.Process(thread.id) for thread in psutil.Process(pid).threads()]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from typing import TypeAlias
 import pymysql
 import structlog
 import trio
+from pymysql.charset import charset_by_name
 
 from zrepl_trio.config.mysql_dsn import MysqlDsn, Tls
 from zrepl_trio.snapshots.hooks import Edge, HookFailed
@@ -32,6 +33,9 @@ log = structlog.get_logger()
 _Connection: TypeAlias = "pymysql.Connection[pymysql.cursors.Cursor]"
 
 _KILL_S = 5.0
+_LONGEST_S = 31536000
+"""The bound of MySQL's lock_wait_timeout."""
+
 _HELD_IDLE_S = 86400
 """For which the server keeps an idle connection: a snapshot may wait for a busy pool."""
 
@@ -70,11 +74,13 @@ class MysqlHook:
             await self._unlock(session)
 
     async def _lock(self) -> _Session:
+        limit_s = min(self._dsn.connect_s or self._timeout_s, self._timeout_s)
         doing = "connect"
         try:
             with trio.fail_after(self._timeout_s):
-                session = await self._connected()
-                doing = "lock the tables"
+                with trio.fail_after(limit_s):
+                    session = await self._connected()
+                doing, limit_s = "lock the tables", self._timeout_s
                 try:
                     await session.execute("FLUSH TABLES WITH READ LOCK")
                 except BaseException:
@@ -83,7 +89,7 @@ class MysqlHook:
                         await self._kill(session.number)
                     raise
         except trio.TooSlowError:
-            raise self._failed(f"could not {doing} within {self._timeout_s:g} s") from None
+            raise self._failed(f"could not {doing} within {limit_s:g} s") from None
         except (pymysql.MySQLError, OSError) as error:
             raise self._failed(f"could not {doing}: {_words(error)}") from error
         return session
@@ -106,10 +112,12 @@ class MysqlHook:
             session.close()
 
     async def _connected(self) -> _Session:
+        if charset_by_name(self._dsn.charset) is None:
+            raise pymysql.NotSupportedError(f"the client knows no charset {self._dsn.charset!r}")
         session = _Session(await self._dial(), self._dsn, self._timeout_s)
         try:
             await session.connect()
-            limit_s = ceil(self._timeout_s)
+            limit_s = min(ceil(self._timeout_s), _LONGEST_S)
             await session.execute(
                 f"SET SESSION wait_timeout = {_HELD_IDLE_S}, lock_wait_timeout = {limit_s}"
             )
@@ -119,11 +127,10 @@ class MysqlHook:
         return session
 
     async def _dial(self) -> socket.socket:
-        with trio.fail_after(self._dsn.connect_s or self._timeout_s):
-            if self._dsn.socket:
-                opened = await trio.open_unix_socket(self._dsn.socket)
-            else:
-                opened = await trio.open_tcp_stream(self._dsn.host, self._dsn.port)
+        if self._dsn.socket:
+            opened = await trio.open_unix_socket(self._dsn.socket)
+        else:
+            opened = await trio.open_tcp_stream(self._dsn.host, self._dsn.port)
         with opened.socket:
             return socket.socket(fileno=os.dup(opened.socket.fileno()))
 
@@ -148,7 +155,6 @@ class _Session:
     def __init__(self, sock: socket.socket, dsn: MysqlDsn, timeout_s: float) -> None:
         sock.setblocking(True)
         self._sock = sock
-        self._handle = sock.dup()  # the library takes the other, and may wrap it
         self._limiter = trio.CapacityLimiter(1)
         self._works = False
         self._connection: _Connection = pymysql.Connection(
@@ -167,6 +173,7 @@ class _Session:
             ssl=_tls_context(dsn.tls),
             ssl_disabled=dsn.tls is Tls.OFF,
         )
+        self._handle = sock.dup()  # the library takes the other, and may wrap it
         self.number = 0
         """The server's, once connected; also when it has been lost since."""
 
@@ -211,11 +218,13 @@ class _Session:
                     self._handle.shutdown(socket.SHUT_RDWR)
 
 
-def _outcome(work: Callable[[], object]) -> Exception | None:
+def _outcome(work: Callable[[], object]) -> pymysql.MySQLError | OSError | None:
     try:
         work()
     except (pymysql.MySQLError, OSError) as error:
         return error
+    except Exception as error:  # noqa: BLE001 - the library trusts that what answers is such a server
+        return pymysql.InternalError(f"its answer is none of a MySQL server ({error!r})")
     return None
 
 
@@ -265,7 +274,7 @@ def _tls_context(kind: Tls) -> ssl.SSLContext | None:
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, pymysql.MySQLError) and len(error.args) == 2:
+    if isinstance(error, pymysql.MySQLError) and len(error.args) == 2 and error.args[1]:
         number, text = error.args
         return f"{text} ({number})" if number else str(text)
     return str(error) or type(error).__name__

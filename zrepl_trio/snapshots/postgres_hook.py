@@ -10,8 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 
 import psycopg
@@ -29,6 +28,9 @@ __all__ = ["PostgresHook"]
 
 _SERVER_WAITS_LONGER_S = 1.0
 """So that it is we who give up, in our words."""
+
+_LONGEST_MS = 2**31 - 1
+"""PostgreSQL's own bound."""
 
 _CHECKS_CLIENT_FROM = 140000
 """The first version that looks, while a statement runs, whether its client is still there."""
@@ -63,35 +65,38 @@ class PostgresHook:
         if edge is Edge.POST:
             await trio.lowlevel.checkpoint()
             return
+        limit_s = min(self._dsn.connect_timeout_s or self._timeout_s, self._timeout_s)
         doing = "connect"
         try:
             with trio.fail_after(self._timeout_s):
-                async with self._connection() as connection:
-                    doing = "run CHECKPOINT"
+                with trio.fail_after(limit_s):
+                    connection = await self._connected()
+                doing, limit_s = "run CHECKPOINT", self._timeout_s
+                try:
                     await self._checkpoint(connection)
+                finally:
+                    connection.finish()
         except trio.TooSlowError:
-            raise self._failed(f"could not {doing} within {self._timeout_s:g} s") from None
+            raise self._failed(f"could not {doing} within {limit_s:g} s") from None
         except (psycopg.Error, OSError) as error:
             raise self._failed(f"could not {doing}: {_one_line(str(error))}") from error
 
+    async def _connected(self) -> PGconn:
+        told = await _resolved(self._dsn.connection(self._environ()))
+        connection = pq.PGconn.connect_start(make_conninfo("", **told).encode())
+        try:
+            await _connect(connection)
+        except BaseException:
+            connection.finish()
+            raise
+        return connection
+
     async def _checkpoint(self, connection: PGconn) -> None:
-        limit_ms = ceil((self._timeout_s + _SERVER_WAITS_LONGER_S) * 1000)
+        limit_ms = min(ceil((self._timeout_s + _SERVER_WAITS_LONGER_S) * 1000), _LONGEST_MS)
         await _execute(connection, f"SET statement_timeout = {limit_ms}")
         if connection.server_version >= _CHECKS_CLIENT_FROM:
             await _execute(connection, "SET client_connection_check_interval = 1000")
         await _execute(connection, "CHECKPOINT")
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[PGconn]:
-        with trio.fail_after(self._dsn.connect_timeout_s or self._timeout_s):
-            told = await _resolved(self._dsn.connection(self._environ()))
-            connection = pq.PGconn.connect_start(make_conninfo("", **told).encode())
-        try:
-            with trio.fail_after(self._dsn.connect_timeout_s or self._timeout_s):
-                await _connect(connection)
-            yield connection
-        finally:
-            connection.finish()
 
     def _failed(self, text: str) -> HookFailed:
         return HookFailed(f"{self.name}: {text}")
