@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zrepl_trio.config.mysql_dsn import MysqlDsn, Tls
 from zrepl_trio.config.scalars import ScalarError
@@ -84,3 +86,12 @@ def test_what_is_wrong_is_told_without_a_value(text: str, says: str) -> None:
 def test_no_repr_shows_a_password() -> None:
     dsn = MysqlDsn.parse("u:secret@tcp(h)/")
     assert "secret" not in f"{dsn!r} {dsn}"
+
+
+@given(st.text() | st.text(st.sampled_from("u@tcp([:)]/?&=%,unix0é '")))
+def test_whatever_is_written_is_read_or_refused(text: str) -> None:
+    try:
+        dsn = MysqlDsn.parse(text)
+    except ScalarError:
+        return
+    assert MysqlDsn.parse(dsn.text) == dsn

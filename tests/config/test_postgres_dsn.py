@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from zrepl_trio.config.postgres_dsn import PostgresDsn
 from zrepl_trio.config.scalars import ScalarError
@@ -95,3 +97,12 @@ def test_it_shows_its_place_and_no_password() -> None:
     dsn = PostgresDsn.parse("host=h port=1 password=secret")
     assert str(dsn) == "h:1"
     assert "secret" not in repr(dsn)
+
+
+@given(st.text() | st.text(st.sampled_from("postgres://[@:/?#%'=& a\\\t0é")))
+def test_whatever_is_written_is_read_or_refused(text: str) -> None:
+    try:
+        dsn = PostgresDsn.parse(text)
+    except ScalarError:
+        return
+    assert PostgresDsn.parse(dsn.text) == dsn
