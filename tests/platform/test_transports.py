@@ -24,10 +24,18 @@ pytestmark = pytest.mark.timeout(600)
 _names = (f"link{number}" for number in itertools.count(1))
 
 
+# what differs between them is tested on emulated pools in all eight combinations
+_LIKE_THEIR_NEIGHBOURS = {("tcp", True), ("tls", False)}
+
+
 # ssh-pull is what all of test_daemons.py is about
 @pytest.mark.parametrize(
     ("transport", "pushes"),
-    [way for way in itertools.product(TRANSPORTS, (False, True)) if way != ("ssh", False)],
+    [
+        pytest.param(*way, marks=pytest.mark.thorough) if way in _LIKE_THEIR_NEIGHBOURS else way
+        for way in itertools.product(TRANSPORTS, (False, True))
+        if way != ("ssh", False)
+    ],
 )
 def test_full_incremental_and_resumed(
     transport: str, pushes: bool, world: World, sshd: Sshd, tmp_path: Path

@@ -152,7 +152,13 @@ async def test_what_somebody_saves_just_before_a_rollback_is_not_destroyed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["emulated", pytest.param("real", marks=pytest.mark.zfs)])
-@pytest.mark.parametrize("policy", [DivergencePolicy.ROLLBACK, DivergencePolicy.KEEP_COPY])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        DivergencePolicy.ROLLBACK,
+        pytest.param(DivergencePolicy.KEEP_COPY, marks=pytest.mark.thorough),
+    ],
+)
 async def test_a_step_that_was_half_received_hides_no_modification(
     tmp_path: Path, kind: str, policy: DivergencePolicy
 ) -> None:

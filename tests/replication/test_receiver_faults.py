@@ -343,7 +343,7 @@ async def test_plain_streams_are_encrypted_by_the_root_they_lie_below(
 
 
 @pytest.mark.zfs
-@pytest.mark.parametrize("first", ["raw", "plain"])
+@pytest.mark.parametrize("first", ["raw", pytest.param("plain", marks=pytest.mark.thorough)])
 async def test_a_replica_goes_on_as_it_began_raw_or_not(
     real: Hosts, tmp_path: Path, first: str
 ) -> None:
