@@ -20,6 +20,7 @@ from zrepl_trio.pruning.plan import (
     base_on_sender,
     judge,
     may_drop,
+    misleading,
     rule_text,
 )
 from zrepl_trio.zfs.model import FilesystemVersion
@@ -107,6 +108,28 @@ def test_what_the_receiver_has_lost_is_not_replicated(receiver: str | None, goin
     base = base_on_sender(3, listed, None if receiver is None else versions(receiver))
     judged = judge(listed, policy(NOT_REPLICATED), base)
     assert " ".join(j.snapshot.name for j in judged if j.fate is Fate.GOES) == going
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_misleading"),
+    [
+        ({"type": "grid", "grid": "1x1h", "regex": "^f"}, True),
+        ({"type": "grid", "grid": "1x1h", "regex": "^a"}, False),
+        ({**NOT_REPLICATED, "max_age": "1h"}, True),
+        (NOT_REPLICATED, False),
+        ({"type": "calendar", "daily": 1}, True),
+        (LAST_1, False),
+    ],
+)
+def test_no_age_counts_from_a_time_that_is_yet_to_come(
+    wanted: dict[str, object], is_misleading: bool
+) -> None:
+    future = version("@future,90000")
+    listed = [version("@a,1"), future, version("#future,90000")]
+    now = version("@a,0").creation
+    found = misleading(listed, policy(wanted), now)
+    assert found == (future if is_misleading else None)
+    assert misleading(listed, policy(wanted), now + 86_400) is None
 
 
 def test_a_base_stays_whatever_the_rules_say() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 import trio
@@ -261,6 +262,22 @@ async def test_a_listing_in_another_order_makes_nothing_replicated() -> None:
     pair.cable.list_versions = reverse  # type: ignore[method-assign]
     assert (await pruner(pair).prune(policy(NOT_REPLICATED))).destroyed == 2
     assert (await left(pair))[0] == "3 4 5"
+
+
+@pytest.mark.parametrize("side", [PruneSide.SENDER, PruneSide.RECEIVER])
+async def test_a_clock_that_was_set_forward_costs_neither_side_its_history(side: PruneSide) -> None:
+    """Nor does a sender that somebody has broken into."""
+    pair = await replicated("1", "2", "3", filesystems=("tank/a", "tank/b"))
+    right, pair.clock._now = pair.clock._now, datetime(2099, 1, 1, tzinfo=UTC)
+    await pair.snapshot("tank/a", "4")
+    pair.clock._now = right
+    assert (await pair.run()).outcome is Outcome.DONE
+    grid = policy({"type": "grid", "grid": "1x1h(keep=1)", "regex": "."}, side=side)
+    report = await pruner(pair).prune(grid)
+    (error,) = report.errors
+    assert error.startswith("tank/a: @4 has the time 2099-01-01, which is yet to come")
+    assert await left(pair) == ("1 2 3 4", "1 2 3 4")
+    assert report.destroyed  # of the other one
 
 
 async def test_other_jobs_go_on_while_many_filesystems_are_judged() -> None:

@@ -14,6 +14,8 @@ from enum import Enum
 
 from zrepl_trio.config.keep import (
     Foreign,
+    KeepCalendar,
+    KeepGrid,
     KeepNotReplicated,
     KeepRule,
     keeps_all,
@@ -33,8 +35,13 @@ __all__ = [
     "base_on_sender",
     "judge",
     "may_drop",
+    "misleading",
     "rule_text",
 ]
+
+
+AHEAD_S = 24 * 3600.0
+"""How far the clocks of two hosts may be apart before a snapshot counts as one of the future."""
 
 
 class PruneSide(Enum):
@@ -232,6 +239,33 @@ def _names(rule: KeepRule, name: str, *, takes: bool) -> bool:
     if isinstance(rule, KeepNotReplicated):
         return False
     return rule.regex.search(name) and not (takes and rule.regex.finds_all)
+
+
+def misleading(
+    versions: Sequence[FilesystemVersion], policy: PruningPolicy, now: float
+) -> FilesystemVersion | None:
+    """The snapshot from which a rule would count ages, or periods, although its time is yet to come, if
+    there is one: by it, others are too old. `now` in seconds since the epoch."""
+    return next(
+        (
+            version
+            for version in versions
+            if version.is_snapshot
+            and version.creation > now + AHEAD_S
+            and any(_counts_from(rule, version.name) for rule in policy.rules)
+        ),
+        None,
+    )
+
+
+def _counts_from(rule: KeepRule, name: str) -> bool:
+    match rule:
+        case KeepGrid() | KeepCalendar():
+            return rule.regex.search(name)
+        case KeepNotReplicated():
+            return rule.max_age is not None
+        case _:
+            return False
 
 
 def rule_text(rule: KeepRule) -> str:

@@ -27,6 +27,7 @@ from zrepl_trio.pruning.plan import (
     base_on_sender,
     judge,
     may_drop,
+    misleading,
 )
 from zrepl_trio.pruning.report import (
     FilesystemPruneReport,
@@ -36,7 +37,7 @@ from zrepl_trio.pruning.report import (
 )
 from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.listing import Listing, versions_of_each
-from zrepl_trio.zfs.model import FilesystemVersion, in_order
+from zrepl_trio.zfs.model import FilesystemVersion, date_of, in_order
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["Pruner", "SidePlan"]
@@ -50,6 +51,12 @@ DESTROYED_AT_ONCE = 1000
 _NO_CURSOR = (
     "{}: the job's replication cursor is not on the sender, so nobody knows what is replicated: "
     "nothing is destroyed until a replication of it has succeeded"
+)
+
+_FUTURE = (
+    "{}: {} has the time {}, which is yet to come, and by it others are too old: nothing is "
+    "destroyed; set the clock that is wrong, and destroy that snapshot, on both sides, if it is not this "
+    "host's"
 )
 
 _WHY_LEFT = {
@@ -218,13 +225,14 @@ class Pruner:
             if _may_drop(versions[path], policy):
                 dropping.append(path)
         bases = await self._bases(policy, dropping, versions)
+        now = self._clock.now().timestamp()
         planned: list[FilesystemPrune] = []
         for path, why in skipped.items():
             await trio.lowlevel.checkpoint()
             planned.append(
                 FilesystemPrune(path=path, skipped=why)
                 if why
-                else _judged(path, versions[path], policy, bases.get(path))
+                else _judged(path, versions[path], policy, bases.get(path), now)
             )
         return planned
 
@@ -362,6 +370,7 @@ def _judged(
     versions: list[FilesystemVersion] | ZreplError,
     policy: PruningPolicy,
     base: Base | str | None,
+    now: float,
 ) -> FilesystemPrune:
     if isinstance(versions, ZreplError):
         why = f"its snapshots cannot be listed: {versions}"
@@ -370,7 +379,11 @@ def _judged(
         return FilesystemPrune(path=path, error=f"{path}: {base}")
     if base is not None and base.cursor is None:
         return FilesystemPrune(path=path, error=_NO_CURSOR.format(path))
-    return FilesystemPrune(path=path, judgements=judge(versions, policy, base))
+    judged = FilesystemPrune(path=path, judgements=judge(versions, policy, base))
+    if judged.going and (ahead := misleading(versions, policy, now)):
+        date = date_of(ahead.creation).date().isoformat()
+        return FilesystemPrune(path=path, error=_FUTURE.format(path, ahead.relative, date))
+    return judged
 
 
 def _left(plan: FilesystemPrune) -> tuple[LeftAlone, ...]:
