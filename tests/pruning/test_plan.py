@@ -152,6 +152,10 @@ GRID: dict[str, object] = {"type": "grid", "grid": "1x1h", "regex": "^zrepl_"}
         ([LAST_1], "zrepl_", True),
         ([GRID], "zrepl_", True),
         ([GRID, {"type": "last_n", "count": 1, "regex": ""}], "zrepl_", True),
+        ([GRID, {"type": "last_n", "count": 1, "regex": "^."}], "zrepl_", True),
+        ([{**GRID, "regex": "(zrepl_)?"}], "zrepl_", True),
+        ([{**GRID, "regex": "[^/]{1,}"}], "zrepl_", True),
+        ([GRID, {"type": "last_n", "count": 1, "regex": "[a-z]"}], "zrepl_", False),
         ([GRID, {"type": "last_n", "count": 1, "regex": "^manual"}], "zrepl_", False),
         ([GRID, {"type": "regex", "regex": "^manual", "negate": True}], "zrepl_", False),
         # it takes none itself: those that come are meant, where no rule names others

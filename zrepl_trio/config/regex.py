@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol, Self
 
 import re2
@@ -24,6 +25,9 @@ _PLAIN = re.compile(r"(?P<start>\^?)(?P<text>[A-Za-z0-9_:-]*)")
 that RE2 takes, and a listing may have a million names."""
 
 _FINDS_ALL = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$", ".", ".+", "^.+$"})
+
+_OTHERS = (*"0aZ-_.: ", "a long-0.Z:_ one")
+"""Names that have nothing in common but what every name has."""
 
 
 class _Compiled(Protocol):
@@ -71,5 +75,16 @@ class Regex:
         """Whether it is one of the usual ways to write a pattern that every name has."""
         return self.pattern in _FINDS_ALL
 
+    @property
+    def means_none(self) -> bool:
+        """Whether it is found in names of any kind, however it is written, so that it is about none of
+        them in particular."""
+        return _means_none(self)
+
     def __str__(self) -> str:
         return self.pattern
+
+
+@lru_cache(maxsize=256)  # asked for each snapshot that a rule lets go
+def _means_none(regex: Regex) -> bool:
+    return all(regex.search(name) for name in _OTHERS)

@@ -238,7 +238,7 @@ def _is_foreign(name: str, policy: PruningPolicy) -> bool:
 def _names(rule: KeepRule, name: str, *, takes: bool) -> bool:
     if isinstance(rule, KeepNotReplicated):
         return False
-    return rule.regex.search(name) and not (takes and rule.regex.finds_all)
+    return rule.regex.search(name) and not (takes and rule.regex.means_none)
 
 
 def misleading(
