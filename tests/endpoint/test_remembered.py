@@ -45,18 +45,18 @@ def calls(zfs: MemoryZfs) -> list[str]:
 
 
 @pytest.fixture
-def remembered(zfs: MemoryZfs) -> Remembered:
-    made = Remembered(zfs)
+def remembered(zfs: MemoryZfs) -> Remembered[Dataset]:
+    made: Remembered[Dataset] = Remembered(zfs)
     made.expect(DATASETS)
     return made
 
 
-async def names(remembered: Remembered, dataset: DatasetPath) -> list[str]:
+async def names(remembered: Remembered[Dataset], dataset: DatasetPath) -> list[str]:
     return [version.name for version in await remembered.of(dataset)]
 
 
 async def test_all_are_answered_from_one_listing_also_when_asked_at_once(
-    remembered: Remembered, calls: list[str]
+    remembered: Remembered[Dataset], calls: list[str]
 ) -> None:
     async with trio.open_nursery() as nursery:
         for name in NAMES:
@@ -66,7 +66,7 @@ async def test_all_are_answered_from_one_listing_also_when_asked_at_once(
 
 
 async def test_what_changed_is_listed_anew_alone(
-    remembered: Remembered, zfs: MemoryZfs, calls: list[str]
+    remembered: Remembered[Dataset], zfs: MemoryZfs, calls: list[str]
 ) -> None:
     assert await names(remembered, NAMES[0]) == ["1"]
     await zfs.snapshot(NAMES[0], "2")
@@ -78,7 +78,7 @@ async def test_what_changed_is_listed_anew_alone(
     assert calls == ["versions"]
 
 
-async def test_each_planning_lists_anew(remembered: Remembered, zfs: MemoryZfs) -> None:
+async def test_each_planning_lists_anew(remembered: Remembered[Dataset], zfs: MemoryZfs) -> None:
     assert await names(remembered, NAMES[0]) == ["1"]
     await zfs.snapshot(NAMES[0], "2")
     remembered.expect(DATASETS)
@@ -86,7 +86,7 @@ async def test_each_planning_lists_anew(remembered: Remembered, zfs: MemoryZfs) 
 
 
 async def test_nothing_is_remembered_for_long(
-    remembered: Remembered, zfs: MemoryZfs, autojump_clock: trio.testing.MockClock
+    remembered: Remembered[Dataset], zfs: MemoryZfs, autojump_clock: trio.testing.MockClock
 ) -> None:
     assert await names(remembered, NAMES[0]) == ["1"]
     await zfs.snapshot(NAMES[0], "2")
@@ -94,7 +94,9 @@ async def test_nothing_is_remembered_for_long(
     assert await names(remembered, NAMES[0]) == ["1", "2"]
 
 
-async def test_what_nobody_was_told_of_is_asked_for(remembered: Remembered, zfs: MemoryZfs) -> None:
+async def test_what_nobody_was_told_of_is_asked_for(
+    remembered: Remembered[Dataset], zfs: MemoryZfs
+) -> None:
     zfs.add_filesystem("tank/other")
     assert await names(remembered, path("tank/other")) == []
     with pytest.raises(DatasetNotFound):
@@ -118,7 +120,7 @@ def test_where_to_list_from(paths: str, configured: str, roots: str) -> None:
 
 
 async def test_holds_are_asked_for_once_for_all_that_can_have_any(
-    remembered: Remembered, zfs: MemoryZfs, calls: list[str]
+    remembered: Remembered[Dataset], zfs: MemoryZfs, calls: list[str]
 ) -> None:
     for name in NAMES[:5]:
         await zfs.hold(name, ["1"], "tag")
@@ -132,7 +134,7 @@ async def test_holds_are_asked_for_once_for_all_that_can_have_any(
 
 
 async def test_a_snapshot_that_is_gone_is_the_business_of_its_own_dataset(
-    remembered: Remembered, zfs: MemoryZfs
+    remembered: Remembered[Dataset], zfs: MemoryZfs
 ) -> None:
     for name in NAMES[:2]:
         await zfs.hold(name, ["1"], "tag")
@@ -145,7 +147,7 @@ async def test_a_snapshot_that_is_gone_is_the_business_of_its_own_dataset(
 
 
 async def test_our_own_changes_are_kept_up_with(
-    remembered: Remembered, zfs: MemoryZfs, calls: list[str]
+    remembered: Remembered[Dataset], zfs: MemoryZfs, calls: list[str]
 ) -> None:
     name = NAMES[0]
     await remembered.of(name)

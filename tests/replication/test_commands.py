@@ -15,8 +15,10 @@ from tests.replication.notation import path
 from tests.replication.pair import MIB, the
 from tests.support.resources import nothing_left_behind
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.replication.policy import DivergencePolicy, ReplicationOptions
 from zrepl_trio.replication.report import Outcome
+from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.model import SendFlags
 
 pytestmark = pytest.mark.slow
@@ -109,6 +111,41 @@ async def test_nothing_new_costs_four_processes_whatever_the_number(hosts: Hosts
     assert report.outcome is Outcome.DONE, report.error
     assert [fs.steps for fs in report.attempts[-1].filesystems] == [()] * 6
     assert len(hosts.commands) <= 4, hosts.commands
+
+
+async def test_a_sender_lists_the_roots_of_its_filter_alone(hosts: Hosts) -> None:
+    for name in ("a", "a/x", "b", "other", "alone", "alone/unasked"):
+        await hosts.create(f"ztsrc/{name}")
+        await hosts.snapshot(f"ztsrc/{name}", "1")
+    unmatched: list[int] = []
+    entries = {
+        "ztsrc/a<": True,
+        "ztsrc/b<": True,
+        "ztsrc/missing<": True,
+        "nosuchpool/x": True,
+        "ztsrc/alone": True,
+    }
+    hosts.cable.end = Sender(
+        hosts.zfs,
+        job="src",
+        filesystems=FilesystemFilter.of(entries),
+        on_unmatched=unmatched.append,
+    )
+    hosts.commands.clear()
+    report = await hosts.run()
+    assert report.outcome is Outcome.DONE, report.error
+    wanted = ["ztsrc/a", "ztsrc/a/x", "ztsrc/alone", "ztsrc/b"]
+    assert sorted(fs.name for fs in report.attempts[-1].filesystems) == wanted
+    assert set(unmatched) == {2}
+    listings = [
+        words for words in hosts.commands if words.startswith("get -Hp") and "ztsrc" in words
+    ]
+    shown = " -t filesystem,volume -o name,property,value,source guid,zrepl:placeholder,encryption "
+    assert listings[:2] == [
+        f"get -Hp -r{shown}ztsrc/a ztsrc/b ztsrc/missing",
+        f"get -Hp{shown}nosuchpool/x ztsrc/alone",
+    ]
+    assert not [words for words in hosts.commands if "other" in words or "unasked" in words]
 
 
 @pytest.mark.parametrize(

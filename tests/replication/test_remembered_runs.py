@@ -183,7 +183,7 @@ async def test_a_listing_that_began_before_a_planning_does_not_answer_for_it(
         zfs.add_filesystem(name)
         await zfs.snapshot(name, "1")
     datasets = [Dataset(path=name, guid=1) for name in names]
-    remembered = Remembered(zfs)
+    remembered: Remembered[Dataset] = Remembered(zfs)
     remembered.expect(datasets)
     listed = zfs.versions_below
 

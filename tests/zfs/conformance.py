@@ -33,7 +33,9 @@ from zrepl_trio.errors import (
     DatasetNotFound,
     ZfsError,
 )
+from zrepl_trio.zfs.filter import Extent
 from zrepl_trio.zfs.model import (
+    DatasetBrief,
     PropertySource,
     ReceiveArgs,
     SendArgs,
@@ -108,6 +110,29 @@ async def check_placeholders(host: Host) -> None:
     assert not any(d.is_placeholder for d in listed)
     values = {d.path: d.placeholder_value for d in listed}
     assert values == {root: "", top: "off", below: "", old: legacy_hash(top)}
+
+
+async def check_brief_listing(host: Host) -> None:
+    """Own marks are told from inherited ones, and what is missing costs the rest nothing."""
+    zfs, root = host.zfs, host.root
+    top, below, other = root.child("top"), root.child("top/below"), root.child("other")
+    await zfs.create_filesystem(top, PLACEHOLDER)
+    await zfs.create_filesystem(below, {})
+    await zfs.create_filesystem(other, {})
+    await zfs.create_filesystem(other.child("unasked"), {})
+    listed = {d.path: d for d in await zfs.datasets([root])}
+    missing = (root.child("nosuch"), DatasetPath.parse("nosuchpool/x"))
+    found = await zfs.datasets_in(
+        Extent(subtrees=(missing[0], top), alone=(other, root.child("never"), missing[1]))
+    )
+    assert found == [
+        DatasetBrief(path=p, guid=listed[p].guid, is_placeholder=p == top, encrypted=False)
+        for p in (top, below, other)
+    ]
+    assert await zfs.datasets_in(Extent(subtrees=missing)) == []
+    assert await zfs.datasets_in(Extent()) == []
+    everything = await zfs.datasets_in(Extent(everything=True))
+    assert listed.keys() <= {d.path for d in everything}
 
 
 async def check_source_guid_is_local(host: Host) -> None:

@@ -30,12 +30,22 @@ LISTED = (
     "guid,type,zrepl:placeholder,receive_resume_token,encryption,written,zrepl-trio:source-guid"
 )
 
+BRIEF = "guid,zrepl:placeholder,encryption"
+
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (argv.list_datasets(FS), f"zfs get -Hp -r -t filesystem,volume {GET} {LISTED} FS"),
         (argv.list_datasets(None), f"zfs get -Hp -r -t filesystem,volume {GET} {LISTED}"),
+        (
+            argv.list_briefly([FS, FS], below=True),
+            f"zfs get -Hp -r -t filesystem,volume {GET} {BRIEF} FS FS",
+        ),
+        (
+            argv.list_briefly([FS], below=False),
+            f"zfs get -Hp -t filesystem,volume {GET} {BRIEF} FS",
+        ),
         (argv.list_dataset(FS), f"zfs get -Hp -t filesystem,volume {GET} {LISTED} FS"),
         (
             argv.list_versions(FS),

@@ -17,6 +17,7 @@ from zrepl_trio.errors import DatasetBlocked, SourceFailed, ZfsError
 from zrepl_trio.process import Child, Completed, StuckChild
 from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.cli import CliZfs
+from zrepl_trio.zfs.filter import Extent
 from zrepl_trio.zfs.limits import ZfsLimits
 from zrepl_trio.zfs.model import FilesystemVersion, ReceiveArgs, SendArgs, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
@@ -401,6 +402,35 @@ async def test_a_stuck_child_blocks_its_dataset_alone() -> None:
     assert processes.ran == []
     await zfs.snapshot(DatasetPath.parse("tank/b"), "1")
     assert processes.ran == ["snapshot tank/b@1"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo \"cannot open 'tank/a': dataset does not exist\" >&2; exit 2",
+        "echo \"cannot open 'other': dataset does not exist\" >&2; exit 1",
+        "printf \"cannot open 'tank/a': dataset does not exist\\nand more\\n\" >&2; exit 1",
+        "exit 1",
+    ],
+)
+async def test_a_listing_fails_by_all_but_what_is_missing(tmp_path: Path, script: str) -> None:
+    extent = Extent(subtrees=(TANK,))
+    async with zfs_that(tmp_path, script) as zfs:
+        with pytest.raises(ZfsError):
+            await zfs.datasets_in(extent)
+    missing = "echo \"cannot open 'tank/a': dataset does not exist\" >&2; exit 1"
+    async with zfs_that(tmp_path, missing) as zfs:
+        assert await zfs.datasets_in(extent) == []
+
+
+async def test_many_datasets_are_listed_by_several_commands(tmp_path: Path) -> None:
+    many = tuple(DatasetPath.parse(f"tank/{number:0200}") for number in range(600))
+    counts = tmp_path / "counts"
+    async with zfs_that(tmp_path, f"echo $# >> {counts}") as zfs:
+        assert await zfs.datasets_in(Extent(alone=many)) == []
+    words = len(argv.list_briefly((), below=False)) - 1
+    first, second = (int(line) - words for line in counts.read_text().split())
+    assert first + second == len(many)
 
 
 async def test_a_listing_that_is_stuck_is_not_started_again() -> None:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zrepl_trio.zfs.filter import FilesystemFilter, check_pattern
-from zrepl_trio.zfs.names import InvalidName
+from zrepl_trio.zfs.filter import Extent, FilesystemFilter, check_pattern
+from zrepl_trio.zfs.names import DatasetPath, InvalidName
 
 ROOT_BUT_SECRET = {"<": True, "secret": False}
 NESTED = {"tank<": True, "tank/foo<": False, "tank/foo/bar": True}
@@ -56,6 +56,32 @@ def test_entries_that_name_nothing_there_are_told(
     entries: dict[str, bool], paths: list[str], unmatched: list[str]
 ) -> None:
     assert FilesystemFilter.of(entries).unmatched(paths) == unmatched
+
+
+@pytest.mark.parametrize(
+    ("entries", "subtrees", "alone"),
+    [
+        ({}, [], []),
+        ({"tank/b<": True, "tank/a<": True}, ["tank/a", "tank/b"], []),
+        ({"tank<": True, "tank/a<": False, "tank/a/b<": True, "tank/c": True}, ["tank"], []),
+        ({"tank/a<": True, "tank/a-b<": True, "tank/a/b<": True}, ["tank/a", "tank/a-b"], []),
+        ({"tank": True, "tank/a": True}, [], ["tank", "tank/a"]),
+        # what is only excluded is looked for as well: it may be a slip
+        ({"tank/a<": True, "tnak/a/b<": False}, ["tank/a"], ["tnak/a/b"]),
+        ({"<": False, "tank/a<": True}, ["tank/a"], []),
+    ],
+)
+def test_only_what_can_match_is_to_be_listed(
+    entries: dict[str, bool], subtrees: list[str], alone: list[str]
+) -> None:
+    assert FilesystemFilter.of(entries).extent == Extent(
+        subtrees=tuple(map(DatasetPath.parse, subtrees)),
+        alone=tuple(map(DatasetPath.parse, alone)),
+    )
+
+
+def test_a_filter_of_everything_wants_all_pools() -> None:
+    assert FilesystemFilter.of(ROOT_BUT_SECRET).extent == Extent(everything=True)
 
 
 def test_select_keeps_the_order() -> None:
@@ -126,3 +152,20 @@ def test_filter_agrees_with_the_rule_read_literally(entries: dict[str, bool], pa
         ]
         expected = max(covering)[1] if covering else False
     assert FilesystemFilter.of(entries).admits(path) is expected
+
+
+@given(
+    st.dictionaries(
+        st.lists(st.sampled_from("ab"), min_size=1, max_size=3)
+        .map("/".join)
+        .flatmap(lambda path: st.sampled_from([path, path + "<"])),
+        st.booleans(),
+        max_size=5,
+    ),
+    st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map("/".join).map(DatasetPath.parse),
+)
+def test_what_is_admitted_lies_in_the_extent(entries: dict[str, bool], path: DatasetPath) -> None:
+    chosen = FilesystemFilter.of(entries)
+    extent = chosen.extent
+    listed = path in extent.alone or any(path.is_at_or_below(root) for root in extent.subtrees)
+    assert listed or not (chosen.admits(path) or path in chosen.unmatched([]))

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import structlog
 import trio
 
 from zrepl_trio.endpoint.guarantees import Changes
 from zrepl_trio.endpoint.protect import carry_out
-from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.errors import ZfsError
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
 
-__all__ = ["Later"]
+__all__ = ["Known", "Later"]
 
 log = structlog.get_logger()
 
@@ -29,10 +29,17 @@ _MOST = 200
 """So many filesystems at most wait; their snapshots fit into one command line."""
 
 
+class Known(Protocol):
+    """Who is told what becomes of holds: `Remembered`."""
+
+    def forget(self, path: DatasetPath) -> None: ...
+    def did(self, path: DatasetPath, changes: Changes) -> None: ...
+
+
 class Later:
     """What one endpoint has put off; its changes all have one tag, and neither bookmarks nor cursors."""
 
-    def __init__(self, zfs: Zfs, remembered: Remembered) -> None:
+    def __init__(self, zfs: Zfs, remembered: Known) -> None:
         self._zfs = zfs
         self._remembered = remembered
         self._waiting: dict[DatasetPath, Changes] = {}

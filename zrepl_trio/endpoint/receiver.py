@@ -112,7 +112,7 @@ class Receiver:
         self._throttle = throttle
         self._floor = floor
         self._on_refused = on_refused
-        self._remembered = Remembered(zfs, [self._confined.client_root])
+        self._remembered: Remembered[Dataset] = Remembered(zfs, [self._confined.client_root])
         self._later = Later(zfs, self._remembered)
         self._running: set[trio.Event] = set()
         # placeholders that zfs would not have received over

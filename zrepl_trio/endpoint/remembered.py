@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import trio
 
@@ -17,11 +18,13 @@ from zrepl_trio.endpoint.guarantees import Changes, after_changes, snapshots_to_
 from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.endpoint.protect import holds_on
 from zrepl_trio.errors import DatasetNotFound, ZfsError
-from zrepl_trio.zfs.model import Dataset, FilesystemVersion, Hold
+from zrepl_trio.zfs.model import DatasetBrief, FilesystemVersion, Hold
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
 
 __all__ = ["REMEMBERED_S", "Remembered"]
+
+D = TypeVar("D", bound=DatasetBrief)
 
 REMEMBERED_S = 60.0
 """How long a listing may answer for the disk."""
@@ -35,15 +38,15 @@ class _State:
     holds: list[Hold] | None
 
 
-class Remembered:
-    """The datasets that a peer was last told of."""
+class Remembered(Generic[D]):
+    """The datasets that a peer was last told of, each as `D`."""
 
     def __init__(self, zfs: Zfs, configured: Collection[DatasetPath] = ()) -> None:
         """For `configured` see `listing_roots`."""
         self._zfs = zfs
         self._configured = configured
         self._expected: set[DatasetPath] = set()
-        self._datasets: dict[DatasetPath, Dataset] = {}
+        self._datasets: dict[DatasetPath, D] = {}
         self._datasets_until = 0.0
         self._known: dict[DatasetPath, _State] = {}
         self._until = 0.0
@@ -52,7 +55,7 @@ class Remembered:
         self._holds_in_bulk = True
         self._listing = trio.Lock()
 
-    def expect(self, datasets: Collection[Dataset]) -> None:
+    def expect(self, datasets: Collection[D]) -> None:
         """A peer was just told of these datasets, and will ask for each: nothing listed before this
         counts any more."""
         self._datasets = {dataset.path: dataset for dataset in datasets}
@@ -70,7 +73,7 @@ class Remembered:
         self._expected.discard(path)
         self._touched.add(path)
 
-    def dataset(self, path: DatasetPath) -> Dataset | None:
+    def dataset(self, path: DatasetPath) -> D | None:
         """As it was listed; None when it has to be asked for."""
         fresh = trio.current_time() < self._datasets_until
         return self._datasets.get(path) if fresh else None

@@ -27,7 +27,14 @@ from zrepl_trio.endpoint.source import ZfsSource
 from zrepl_trio.errors import DatasetNotFound, Refused, ZfsError
 from zrepl_trio.pace import Throttle
 from zrepl_trio.zfs.filter import FilesystemFilter
-from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, Hold, SendArgs, SendFlags
+from zrepl_trio.zfs.model import (
+    DatasetBrief,
+    DestroyResult,
+    FilesystemVersion,
+    Hold,
+    SendArgs,
+    SendFlags,
+)
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
 from zrepl_trio.zfs.port import Zfs
 
@@ -62,7 +69,7 @@ class Sender:
         self._throttle = throttle
         self._floor = floor
         self._in_use: list[SendRequest] = []
-        self._remembered = Remembered(zfs, filesystems.roots)
+        self._remembered: Remembered[DatasetBrief] = Remembered(zfs, filesystems.roots)
         self._later = Later(zfs, self._remembered)
 
     async def ping(self, message: str) -> str:
@@ -70,7 +77,7 @@ class Sender:
 
     async def list_filesystems(self) -> list[Filesystem]:
         await self._later.settle()
-        datasets = await self._zfs.datasets()
+        datasets = await self._zfs.datasets_in(self._filter.extent)
         self._on_unmatched(len(self._filter.unmatched(dataset.path for dataset in datasets)))
         admitted = [dataset for dataset in datasets if self._filter.admits(dataset.path)]
         self._remembered.expect(admitted)
@@ -226,7 +233,7 @@ class Sender:
             # An increment of what has another guid by now, the receiver's zfs does not take; of
             # a full stream it would take anything.
             self._remembered.forget(path)
-        dataset = self._remembered.dataset(path)
+        dataset: DatasetBrief | None = self._remembered.dataset(path)
         if dataset is None or self._flags.encrypted or self._flags.raw:
             # what must leave encrypted is looked at each time
             dataset = await self._zfs.dataset(path)

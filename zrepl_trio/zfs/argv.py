@@ -12,6 +12,7 @@ from zrepl_trio.zfs.model import ReceiveArgs, SendArgs, SendFlags, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
+    "BRIEF_PROPERTIES",
     "DATASET_PROPERTIES",
     "PLACEHOLDER",
     "SOURCE_GUID",
@@ -25,6 +26,7 @@ __all__ = [
     "destroy_snapshots",
     "get_properties",
     "hold",
+    "list_briefly",
     "list_dataset",
     "list_datasets",
     "list_holds",
@@ -61,6 +63,9 @@ DATASET_PROPERTIES = (
 )
 """What a listing of datasets asks for, in this order."""
 
+BRIEF_PROPERTIES = ("guid", PLACEHOLDER, "encryption")
+"""The same of a brief one."""
+
 VERSION_COLUMNS = ("name", "guid", "createtxg", "creation", "userrefs")
 """What a listing of snapshots and bookmarks asks for, in this order."""
 
@@ -73,6 +78,17 @@ def list_datasets(root: DatasetPath | None) -> Argv:
         *("zfs", "get", "-Hp", "-r", "-t", "filesystem,volume"),
         *("-o", _GET_COLUMNS, ",".join(DATASET_PROPERTIES)),
         *((root,) if root is not None else ()),
+    )
+
+
+def list_briefly(paths: Sequence[DatasetPath], *, below: bool) -> Argv:
+    """Those filesystems and volumes, with all `below` them or alone; no paths: of all pools.
+
+    By `get`, since `list` does not tell a placeholder's own mark from one that it inherits.
+    """
+    return (
+        *("zfs", "get", "-Hp", *(("-r",) if below else ()), "-t", "filesystem,volume"),
+        *("-o", _GET_COLUMNS, ",".join(BRIEF_PROPERTIES), *paths),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 __all__ = [
     "MAX_ARGUMENT_BYTES",
@@ -12,6 +13,8 @@ __all__ = [
     "harmless_refusals",
     "snapshot_refusals",
 ]
+
+N = TypeVar("N", bound=str)
 
 MAX_ARGUMENT_BYTES = 100_000
 """Most bytes of snapshot names in one command. Linux takes 128 KiB in one argument
@@ -26,9 +29,9 @@ _SNAPSHOT = re.compile(
 )
 
 
-def chunked(names: Sequence[str], prefix: int) -> Iterator[list[str]]:
+def chunked(names: Sequence[N], prefix: int) -> Iterator[list[N]]:
     """The names in batches that fit a command line; each costs `prefix` bytes on top."""
-    batch: list[str] = []
+    batch: list[N] = []
     size = 0
     for name in names:
         cost = len(name.encode()) + prefix + 1

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import errno
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
 from zrepl_trio.errors import DatasetBlocked, DatasetExists, DatasetNotFound, ZfsError
-from zrepl_trio.process import Completed, Processes, Redirect
+from zrepl_trio.process import Processes
 from zrepl_trio.zfs import argv, streams
 from zrepl_trio.zfs.batches import chunked, destroy_failures, harmless_refusals
-from zrepl_trio.zfs.blocked import check_not_blocked, check_not_running
-from zrepl_trio.zfs.failures import failure, idle_too_long, missing_program, unexpected_output
+from zrepl_trio.zfs.blocked import check_not_blocked
+from zrepl_trio.zfs.commands import Commands, text
+from zrepl_trio.zfs.failures import failure, unexpected_output
 from zrepl_trio.zfs.features import detect_features
+from zrepl_trio.zfs.filter import Extent
 from zrepl_trio.zfs.limits import ZfsLimits
 from zrepl_trio.zfs.model import (
     Dataset,
+    DatasetBrief,
     DestroyResult,
     Features,
     FilesystemVersion,
@@ -35,10 +37,10 @@ from zrepl_trio.zfs.model import (
 )
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.parse import (
+    BriefRows,
     DatasetRows,
     HoldRows,
     PropertyRows,
-    Rows,
     Unexpected,
     VersionRows,
     parse_destroy_size,
@@ -51,9 +53,6 @@ from zrepl_trio.zfs.same_version import check_existing_bookmark
 
 __all__ = ["CliZfs"]
 
-T = TypeVar("T")
-
-_READ_BYTES = 64 * 1024
 _TAG_EXISTS = ("tag already exists on this dataset",)
 _NO_TAG = ("no such tag on this dataset", "dataset does not exist")
 
@@ -70,7 +69,7 @@ class CliZfs:
         limits: ZfsLimits = ZfsLimits(),  # noqa: B008 - frozen
     ) -> None:
         self._processes = processes
-        self._zfs = zfs
+        self._commands = Commands(processes, zfs=zfs, limits=limits)
         self._limits = limits
         self._features: Features | None = None
         self._detecting = trio.Lock()
@@ -78,7 +77,7 @@ class CliZfs:
     async def features(self) -> Features:
         async with self._detecting:
             if self._features is None:
-                self._features = await detect_features(self._run)
+                self._features = await detect_features(self._commands.run)
             return self._features
 
     # -- listing ---------------------------------------------------------------------------
@@ -87,18 +86,34 @@ class CliZfs:
         found: dict[DatasetPath, Dataset] = {}
         for root in roots or (None,):
             rows = DatasetRows()
-            listed = await self._stream(
+            listed = await self._commands.stream(
                 argv.list_datasets(root), rows, rows.result, dataset=root or ""
             )
             for each in listed:
                 found.setdefault(each.path, each)
         return list(found.values())
 
+    async def datasets_in(self, extent: Extent) -> list[DatasetBrief]:
+        asked = [(batch, True) for batch in chunked(extent.subtrees, 0)]
+        asked += [(batch, False) for batch in chunked(extent.alone, 0)]
+        found: list[DatasetBrief] = []
+        if extent.everything:
+            asked = [([], True)]
+        for paths, below in asked:
+            rows = BriefRows()
+            words = argv.list_briefly(paths, below=below)
+            found += await self._commands.stream(
+                words, rows, rows.result, dataset="", optional=paths
+            )
+        return found
+
     async def dataset(self, path: DatasetPath) -> Dataset | None:
         check_not_blocked(self._processes, path)
         rows = DatasetRows()
         try:
-            found = await self._stream(argv.list_dataset(path), rows, rows.result, dataset=path)
+            found = await self._commands.stream(
+                argv.list_dataset(path), rows, rows.result, dataset=path
+            )
         except DatasetNotFound:
             return None
         if len(found) != 1 or found[0].path != path:
@@ -109,7 +124,7 @@ class CliZfs:
         check_not_blocked(self._processes, path)
         rows = VersionRows()
         words = argv.list_versions(path)
-        found = await self._stream(words, rows, rows.result, dataset=path)
+        found = await self._commands.stream(words, rows, rows.result, dataset=path)
         if found.keys() - {path}:
             raise unexpected_output(words, "versions of another dataset", dataset=path)
         return found.get(path, [])
@@ -120,7 +135,7 @@ class CliZfs:
         found: dict[DatasetPath, list[FilesystemVersion]] = {}
         for root in roots:
             rows = VersionRows()
-            found |= await self._stream(
+            found |= await self._commands.stream(
                 argv.list_versions_below(root), rows, rows.result, dataset=root
             )
         return found
@@ -134,7 +149,7 @@ class CliZfs:
         rows = PropertyRows(names)
         words = argv.get_properties(paths, names)
         check_not_blocked(self._processes, paths[0])
-        await self._stream(words, rows, lambda: None, dataset=paths[0])
+        await self._commands.stream(words, rows, lambda: None, dataset=paths[0])
         for path in paths:
             missing = [name for name in names if name not in rows.of(path)]
             if missing:
@@ -145,35 +160,35 @@ class CliZfs:
 
     async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
         if values:
-            await self._do(argv.set_properties(path, values), path)
+            await self._commands.do(argv.set_properties(path, values), path)
 
     async def create_filesystem(self, path: DatasetPath, properties: Mapping[str, str]) -> None:
-        await self._do(argv.create_filesystem(path, properties), path)
+        await self._commands.do(argv.create_filesystem(path, properties), path)
 
     async def rename(self, old: DatasetPath, new: DatasetPath) -> None:
         check_not_blocked(self._processes, new)
-        await self._do(argv.rename(old, new), old)
+        await self._commands.do(argv.rename(old, new), old)
 
     async def destroy_filesystem(self, path: DatasetPath) -> None:
-        await self._do(argv.destroy_filesystem(path), path)
+        await self._commands.do(argv.destroy_filesystem(path), path)
 
     async def snapshot(self, path: DatasetPath, name: str) -> None:
-        await self._do(argv.snapshot(path, name), path)
+        await self._commands.do(argv.snapshot(path, name), path)
 
     async def snapshot_all(self, paths: Sequence[DatasetPath], name: str) -> None:
         for path in paths[1:]:
             check_not_blocked(self._processes, path)
-        await self._do(argv.snapshot_all(paths, name), paths[0])
+        await self._commands.do(argv.snapshot_all(paths, name), paths[0])
 
     async def rollback(
         self, path: DatasetPath, snapshot: str, *, destroy_newer: bool = True
     ) -> None:
-        await self._do(argv.rollback(path, snapshot, destroy_newer=destroy_newer), path)
+        await self._commands.do(argv.rollback(path, snapshot, destroy_newer=destroy_newer), path)
 
     async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
         if snapshot.is_snapshot:
             try:
-                await self._do(argv.bookmark(path, snapshot.name, name), path)
+                await self._commands.do(argv.bookmark(path, snapshot.name, name), path)
                 return
             except DatasetExists:
                 pass
@@ -181,7 +196,7 @@ class CliZfs:
 
     async def destroy_bookmark(self, path: DatasetPath, name: str) -> None:
         try:
-            await self._do(argv.destroy_bookmark(path, name), path)
+            await self._commands.do(argv.destroy_bookmark(path, name), path)
         except DatasetNotFound:
             return
 
@@ -204,7 +219,7 @@ class CliZfs:
         each gets its own reason."""
         words = argv.destroy_snapshots(path, names)
         try:
-            done = await self._run(words, dataset=path)
+            done = await self._commands.run(words, dataset=path)
         except ZfsError as error:
             if not _too_long(error) or len(names) == 1:
                 raise
@@ -215,10 +230,10 @@ class CliZfs:
         if done.status == 0:
             errors.update(dict.fromkeys(names, ""))
             return
-        refused = destroy_failures(_text(done.stderr), path)
+        refused = destroy_failures(text(done.stderr), path)
         rest = [] if refused is None else [name for name in names if name not in refused]
         if rest and len(rest) < len(names):
-            again = await self._run(argv.destroy_snapshots(path, rest), dataset=path)
+            again = await self._commands.run(argv.destroy_snapshots(path, rest), dataset=path)
             if again.status == 0:
                 errors.update(dict.fromkeys(rest, ""))
                 names = [name for name in names if name not in errors]
@@ -227,7 +242,7 @@ class CliZfs:
 
     async def _destroy_one(self, path: DatasetPath, name: str) -> str:
         try:
-            await self._do(argv.destroy_snapshots(path, [name]), path)
+            await self._commands.do(argv.destroy_snapshots(path, [name]), path)
         except DatasetNotFound:
             return ""
         except DatasetBlocked:
@@ -241,10 +256,10 @@ class CliZfs:
         # what only snapshots of two batches together have, is counted for neither
         for batch in chunked(sorted(set(names)), 1):
             try:
-                done = await self._do(argv.destroy_size(path, batch), path)
+                done = await self._commands.do(argv.destroy_size(path, batch), path)
             except DatasetNotFound:
                 continue
-            size += parse_destroy_size(_text(done.stdout))
+            size += parse_destroy_size(text(done.stdout))
         return size
 
     # -- holds -----------------------------------------------------------------------------
@@ -263,7 +278,7 @@ class CliZfs:
         for batch in chunked(list(wanted), 0):
             rows = HoldRows(wanted)
             words = argv.list_holds(batch)
-            for hold in await self._stream(words, rows, rows.result, dataset=one):
+            for hold in await self._commands.stream(words, rows, rows.result, dataset=one):
                 found.setdefault(hold.dataset, []).append(hold)
         return found
 
@@ -307,7 +322,7 @@ class CliZfs:
             check_not_blocked(self._processes, path)
         full = [name for path, names in snapshots.items() for name in _full(path, names)]
         for batch in chunked(full, 0):
-            if (await self._run(words(batch, tag))).status != 0:
+            if (await self._commands.run(words(batch, tag))).status != 0:
                 return False
         return True
 
@@ -319,10 +334,10 @@ class CliZfs:
         zfs holds all or none and releases what it can, so what it refused for a `fine` reason is
         left out and the rest tried again: right for both.
         """
-        done = await self._run(words, dataset=path)
+        done = await self._commands.run(words, dataset=path)
         if done.status == 0:
             return []
-        said = _text(done.stderr)
+        said = text(done.stderr)
         refused = harmless_refusals(said, path, fine)
         rest = [name for name in names if refused is None or name not in refused]
         if len(rest) == len(names):
@@ -333,8 +348,8 @@ class CliZfs:
 
     async def abort_receive(self, path: DatasetPath) -> None:
         words = argv.abort_receive(path)
-        done = await self._run(words, dataset=path)
-        said = _text(done.stderr)
+        done = await self._commands.run(words, dataset=path)
+        said = text(done.stderr)
         if done.status == 0 or "does not have any resumable receive state to abort" in said:
             return
         error = failure(words, done.status, said, dataset=path)
@@ -345,26 +360,26 @@ class CliZfs:
         if args.token is None and args.from_ and args.from_.kind is VersionKind.BOOKMARK:
             return None
         words = argv.send_dry(args)
-        done = await self._do(words, args.dataset)
+        done = await self._commands.do(words, args.dataset)
         try:
-            return parse_send_size(_text(done.stdout + done.stderr))
+            return parse_send_size(text(done.stdout + done.stderr))
         except Unexpected as problem:
             raise unexpected_output(words, str(problem), dataset=args.dataset) from problem
 
     async def packed_sizes(self, args: SendArgs) -> dict[str, int]:
-        done = await self._do(argv.send_dry(args), args.dataset)
-        return parse_packed_sizes(_text(done.stdout + done.stderr))
+        done = await self._commands.do(argv.send_dry(args), args.dataset)
+        return parse_packed_sizes(text(done.stdout + done.stderr))
 
     async def decode_token(self, token: str) -> ResumeToken:
         words = argv.decode_token(token)
         # The status is not asked: zfs also fails when the snapshot is gone, having said it all.
-        done = await self._run(words)
-        said = _text(done.stdout + done.stderr)
+        done = await self._commands.run(words)
+        said = text(done.stdout + done.stderr)
         try:
             return parse_resume_token(said)
         except Unexpected as problem:
             if done.status != 0:
-                raise failure(words, done.status, _text(done.stderr), dataset="") from problem
+                raise failure(words, done.status, text(done.stderr), dataset="") from problem
             raise unexpected_output(words, str(problem)) from problem
 
     def open_send(self, args: SendArgs) -> AbstractAsyncContextManager[ZfsSend]:
@@ -373,7 +388,7 @@ class CliZfs:
     @asynccontextmanager
     async def _open_send(self, args: SendArgs) -> AsyncIterator[ZfsSend]:
         check_not_blocked(self._processes, args.dataset)
-        words = self._program(argv.send(args))
+        words = self._commands.program(argv.send(args))
         async with streams.open_send(
             self._processes, words, args.dataset, self._limits.stream_s
         ) as send:
@@ -385,73 +400,15 @@ class CliZfs:
     @asynccontextmanager
     async def _open_receive(self, args: ReceiveArgs) -> AsyncIterator[ZfsReceive]:
         check_not_blocked(self._processes, args.dataset)
-        words = self._program(argv.receive(args))
+        words = self._commands.program(argv.receive(args))
         async with streams.open_receive(
             self._processes, words, args.dataset, self._limits.stream_s
         ) as receive:
             yield receive
 
-    # -- inside ----------------------------------------------------------------------------
-
-    def _program(self, words: argv.Argv) -> tuple[str, ...]:
-        return (self._zfs, *words[1:])
-
-    async def _run(self, words: Sequence[str], *, dataset: str = "") -> Completed:
-        """Run to the end, whatever the status."""
-        check_not_blocked(self._processes, dataset)
-        program = (self._zfs, *words[1:])
-        try:
-            with trio.fail_after(self._limits.command_s):
-                return await self._processes.run(program, dataset=dataset)
-        except trio.TooSlowError:
-            raise self._hangs(words, dataset) from None
-        except OSError as error:
-            raise missing_program(program, error, dataset=dataset) from error
-
-    def _hangs(self, words: Sequence[str], dataset: str) -> ZfsError:
-        return idle_too_long(words, self._limits.command_s, dataset=dataset)
-
-    async def _do(self, words: argv.Argv, dataset: DatasetPath) -> Completed:
-        """Run to the end and raise what its failure means."""
-        done = await self._run(words, dataset=dataset)
-        if done.status != 0:
-            raise failure(words, done.status, _text(done.stderr), dataset=dataset)
-        return done
-
-    async def _stream(
-        self, words: argv.Argv, rows: Rows, result: Callable[[], T], *, dataset: str
-    ) -> T:
-        """Run, parse the output as it comes, and give `result()` once it is whole."""
-        program = self._program(words)
-        check_not_running(self._processes, program)
-        async with AsyncExitStack() as stack:
-            opened = self._processes.open(program, stdout=Redirect.PIPE, dataset=dataset)
-            try:
-                child = await stack.enter_async_context(opened)
-            except OSError as error:
-                raise missing_program(program, error, dataset=dataset) from error
-            try:
-                with trio.fail_after(self._limits.command_s) as silence:
-                    while chunk := await child.stdout.receive_some(_READ_BYTES):
-                        rows.feed(chunk)
-                        silence.deadline = trio.current_time() + self._limits.command_s
-                    status = await child.wait()
-                if status != 0:
-                    raise failure(words, status, _text(child.stderr_tail), dataset=dataset)
-                rows.end()
-                return result()
-            except trio.TooSlowError:
-                raise self._hangs(words, dataset) from None
-            except Unexpected as problem:
-                raise unexpected_output(words, str(problem), dataset=dataset) from problem
-
 
 def _full(path: DatasetPath, names: Iterable[str]) -> list[str]:
     return [f"{path}@{name}" for name in names]
-
-
-def _text(output: bytes) -> str:
-    return output.decode("utf-8", "replace")
 
 
 def _too_long(error: ZfsError) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from zrepl_trio.errors import (
@@ -26,6 +26,7 @@ __all__ = [
     "failure",
     "idle_too_long",
     "is_unforceable",
+    "misses_only",
     "missing_program",
     "unexpected_output",
 ]
@@ -201,6 +202,16 @@ def failure(argv: Sequence[str], status: int, stderr: str, *, dataset: str) -> Z
             dataset=dataset,
         )
     return ZfsError(text, argv=argv, status=status, stderr=stderr, dataset=dataset)
+
+
+_MISSING = re.compile(r"cannot open '([^']*)': (?:dataset does not exist|no such pool or dataset)")
+
+
+def misses_only(status: int, stderr: str, datasets: Collection[str]) -> bool:
+    """Whether a listing failed for nothing but that some of `datasets` are not there: then the rest
+    of its output is whole."""
+    said = [_MISSING.fullmatch(line) for line in stderr.splitlines()]
+    return status == 1 and bool(said) and all(found and found[1] in datasets for found in said)
 
 
 def is_unforceable(error: Exception) -> bool:

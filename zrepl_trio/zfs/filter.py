@@ -13,7 +13,7 @@ from typing import Self
 
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
 
-__all__ = ["FilesystemFilter", "check_pattern"]
+__all__ = ["Extent", "FilesystemFilter", "check_pattern"]
 
 _FORBIDDEN = "@#|\t<>*"
 
@@ -37,6 +37,16 @@ def check_pattern(pattern: str) -> str:
     except InvalidName as error:
         raise InvalidName(f"pattern {pattern!r}: {error}") from None
     return pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where to look for what a filter can admit: subtrees of which none lies in another, and
+    datasets beside them whose children are of no interest. `everything`: all pools, instead."""
+
+    subtrees: tuple[DatasetPath, ...] = ()
+    alone: tuple[DatasetPath, ...] = ()
+    everything: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,24 @@ class FilesystemFilter:
         """The topmost subtrees that an entry lets in; none where all of them are meant."""
         named = [pattern[:-1] for pattern, yes in self.entries if yes and pattern.endswith("<")]
         return sorted(DatasetPath.parse(path) for path in named if path)
+
+    @property
+    def extent(self) -> Extent:
+        """Where all lies that can pass, and all that an entry names: what `unmatched` asks for."""
+        if self._verdicts.get("<"):
+            return Extent(everything=True)
+        subtrees: list[DatasetPath] = []
+        for root in sorted(self.roots, key=lambda root: root.components):
+            if not subtrees or not root.is_at_or_below(subtrees[-1]):
+                subtrees.append(root)
+        named = dict.fromkeys(pattern.removesuffix("<") for pattern, _ in self.entries)
+        alone = (DatasetPath.parse(name) for name in named if name)
+        return Extent(
+            subtrees=tuple(subtrees),
+            alone=tuple(
+                path for path in alone if not any(path.is_at_or_below(root) for root in subtrees)
+            ),
+        )
 
     @property
     def rejects_all(self) -> bool:

@@ -29,7 +29,9 @@ from zrepl_trio.emulate.stream import body_size, decode_token
 from zrepl_trio.errors import DatasetExists, ZfsError
 from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.failures import failure
+from zrepl_trio.zfs.filter import Extent
 from zrepl_trio.zfs.memory_shown import (
+    brief_shown,
     dataset_shown,
     property_shown,
     snapshot_property,
@@ -45,6 +47,7 @@ from zrepl_trio.zfs.memory_streams import (
 )
 from zrepl_trio.zfs.model import (
     Dataset,
+    DatasetBrief,
     DestroyResult,
     Features,
     FilesystemVersion,
@@ -147,6 +150,15 @@ class MemoryZfs:
             for each in self.world.below(root):
                 found.setdefault(each.name, dataset_shown(self.world, each))
         return list(found.values())
+
+    async def datasets_in(self, extent: Extent) -> list[DatasetBrief]:
+        await self._enter("datasets_in", ",".join((*extent.subtrees, *extent.alone)))
+        if extent.everything:
+            return [brief_shown(self.world, each) for each in self.world.all()]
+        roots = [root for root in extent.subtrees if self.world.get(root)]
+        alone = [each for path in extent.alone if (each := self.world.get(path))]
+        below = [each for root in roots for each in self.world.below(root)]
+        return [brief_shown(self.world, each) for each in (*below, *alone)]
 
     async def dataset(self, path: DatasetPath) -> Dataset | None:
         await self._enter("dataset", path)

@@ -9,6 +9,7 @@ from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.memory_streams import MemoryReceive
 from zrepl_trio.zfs.model import (
     Dataset,
+    DatasetBrief,
     FilesystemVersion,
     Property,
     PropertySource,
@@ -18,7 +19,7 @@ from zrepl_trio.zfs.model import (
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.placeholders import is_placeholder
 
-__all__ = ["dataset_shown", "property_shown", "snapshot_property", "versions_shown"]
+__all__ = ["brief_shown", "dataset_shown", "property_shown", "snapshot_property", "versions_shown"]
 
 
 def _token(dataset: ModelDataset) -> str | None:
@@ -54,6 +55,17 @@ def dataset_shown(world: World, dataset: ModelDataset) -> Dataset:
         else None,
         encrypted=bool(dataset.local.get("encryption")),
         written=int(property_shown(world, dataset, "written").value),
+    )
+
+
+def brief_shown(world: World, dataset: ModelDataset) -> DatasetBrief:
+    """It as a brief listing has it."""
+    whole = dataset_shown(world, dataset)
+    return DatasetBrief(
+        path=whole.path,
+        guid=whole.guid,
+        is_placeholder=whole.is_placeholder,
+        encrypted=whole.encrypted,
     )
 
 

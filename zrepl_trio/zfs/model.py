@@ -12,6 +12,7 @@ from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
     "Dataset",
+    "DatasetBrief",
     "DestroyResult",
     "Features",
     "FilesystemVersion",
@@ -111,25 +112,33 @@ class Property:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dataset:
-    """A filesystem or volume as one listing shows it.
+class DatasetBrief:
+    """As much of a filesystem or volume as who sends it has to know.
 
     `guid` is the dataset's own (not a snapshot's); `is_placeholder` follows zrepl's rule
-    (zrepl:placeholder local and `on`, or 0.0.x's hash), `placeholder_value` is that property's
-    local value, empty when it has none; `resume_token` is None when there is no partly received
-    state; `source_guid` is what our receiver noted of the sender's dataset. `written` are the bytes
-    written since its newest snapshot: 0 says for sure that nothing was; some are also there after no
-    more than a mount.
+    (zrepl:placeholder local and `on`, or 0.0.x's hash).
     """
 
     path: DatasetPath
     guid: int
-    is_volume: bool = False
     is_placeholder: bool = False
+    encrypted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset(DatasetBrief):
+    """A filesystem or volume as a receiver, and who looks after one, has to know it.
+
+    `placeholder_value` is the local value of zrepl:placeholder, empty when it has none;
+    `resume_token` is None when there is no partly received state; `source_guid` is what our receiver
+    noted of the sender's dataset. `written` are the bytes written since its newest snapshot: 0 says
+    for sure that nothing was; some are also there after no more than a mount.
+    """
+
+    is_volume: bool = False
     placeholder_value: str = ""
     resume_token: str | None = None
     source_guid: int | None = None
-    encrypted: bool = False
     written: int = 0
 
 

@@ -11,9 +11,15 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from zrepl_trio.zfs.argv import DATASET_PROPERTIES, PLACEHOLDER, SOURCE_GUID
+from zrepl_trio.zfs.argv import (
+    BRIEF_PROPERTIES,
+    DATASET_PROPERTIES,
+    PLACEHOLDER,
+    SOURCE_GUID,
+)
 from zrepl_trio.zfs.model import (
     Dataset,
+    DatasetBrief,
     FilesystemVersion,
     Hold,
     Property,
@@ -27,6 +33,7 @@ from zrepl_trio.zfs.placeholders import is_placeholder
 
 __all__ = [
     "MAX_ROW_BYTES",
+    "BriefRows",
     "DatasetRows",
     "HoldRows",
     "PropertyRows",
@@ -143,9 +150,7 @@ class DatasetRows(PropertyRows):
 
     @staticmethod
     def _dataset(name: str, found: dict[str, Property]) -> Dataset:
-        missing = [p for p in DATASET_PROPERTIES if p not in found]
-        if missing:
-            raise Unexpected(f"{name} lacks {', '.join(missing)}")
+        _check_whole(name, found, DATASET_PROPERTIES)
         kind = found["type"].value
         if kind not in {"filesystem", "volume"}:
             raise Unexpected(f"{name} is of type {kind!r}, neither filesystem nor volume")
@@ -159,9 +164,41 @@ class DatasetRows(PropertyRows):
             placeholder_value=mark.value if mark.source is PropertySource.LOCAL else "",
             resume_token=None if token in {"-", ""} else token,
             source_guid=source_guid(origin),
-            encrypted=found["encryption"].value not in {"off", "-"},
+            encrypted=_encrypted(found),
             written=_uint64(found["written"].value, name),
         )
+
+
+class BriefRows(PropertyRows):
+    """A listing of datasets by `BRIEF_PROPERTIES`."""
+
+    def __init__(self) -> None:
+        super().__init__(BRIEF_PROPERTIES)
+
+    def result(self) -> list[DatasetBrief]:
+        """The datasets in zfs's order, which has parents first."""
+        return [self._brief(name, found) for name, found in self.datasets.items()]
+
+    @staticmethod
+    def _brief(name: str, found: dict[str, Property]) -> DatasetBrief:
+        _check_whole(name, found, BRIEF_PROPERTIES)
+        mark = found[PLACEHOLDER]
+        return DatasetBrief(
+            path=_path(name, name),
+            guid=_uint64(found["guid"].value, name),
+            is_placeholder=is_placeholder(name, mark.value, mark.source),
+            encrypted=_encrypted(found),
+        )
+
+
+def _check_whole(name: str, found: Mapping[str, Property], wanted: Sequence[str]) -> None:
+    missing = [prop for prop in wanted if prop not in found]
+    if missing:
+        raise Unexpected(f"{name} lacks {', '.join(missing)}")
+
+
+def _encrypted(found: Mapping[str, Property]) -> bool:
+    return found["encryption"].value not in {"off", "-"}
 
 
 def source_guid(noted: Property) -> int | None:

@@ -16,8 +16,10 @@ from typing import Protocol
 
 import trio
 
+from zrepl_trio.zfs.filter import Extent
 from zrepl_trio.zfs.model import (
     Dataset,
+    DatasetBrief,
     DestroyResult,
     Features,
     FilesystemVersion,
@@ -64,6 +66,10 @@ class Zfs(Protocol):
     async def datasets(self, roots: Sequence[DatasetPath] = ()) -> list[Dataset]:
         """Filesystems and volumes at and below each root, parents first; no roots: of all
         pools. One zfs process a root. A missing root: DatasetNotFound."""
+
+    async def datasets_in(self, extent: Extent) -> list[DatasetBrief]:
+        """Filesystems and volumes there, in few zfs processes: mostly one, whatever the number of
+        roots. One that does not exist is left out."""
 
     async def dataset(self, path: DatasetPath) -> Dataset | None:
         """That dataset alone, None when it does not exist."""
