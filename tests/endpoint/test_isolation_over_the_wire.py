@@ -65,6 +65,7 @@ async def served(zfs: MemoryZfs, identity: str = "one") -> AsyncIterator[Endpoin
 
 OVER_THE_WIRE = ["list_versions", "list_versions_of", "destroy_snapshots", "destroy_size"]
 OVER_THE_WIRE += ["receive", "receive a range", "rollback", "keep_copy", "rename from", "rename to"]
+OVER_THE_WIRE += ["place"]
 
 
 @pytest.mark.parametrize(

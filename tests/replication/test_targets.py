@@ -8,18 +8,20 @@ import pytest
 
 from tests.replication.notation import path
 from tests.replication.pair import ROOT, Pair, the
-from tests.rpc.pairs import PairConnecter, tight_pair
+from tests.rpc.pairs import PairConnecter, remote, tight_pair
 from zrepl_trio.cli.planview import plan_lines
 from zrepl_trio.endpoint.model import Protection
-from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.endpoint.protocol import Endpoint, NotSupported
 from zrepl_trio.errors import Refused
 from zrepl_trio.replication.attempts import replicate
-from zrepl_trio.replication.plan import FilesystemPlan, Refusal
+from zrepl_trio.replication.plan import FilesystemPlan, Refusal, RunPlan
 from zrepl_trio.replication.planning import plan_all
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.preview import preview
 from zrepl_trio.replication.report import Report
+from zrepl_trio.rpc import handshake
 from zrepl_trio.rpc.client import open_remote
+from zrepl_trio.rpc.serve_control import METHODS
 from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.transport.base import Connection
 from zrepl_trio.zfs.targets import TargetRules
@@ -92,13 +94,22 @@ async def test_all_that_have_a_place_get_there_whatever_becomes_of_their_parents
     } | dict.fromkeys(PLACES.values(), False)
 
 
-async def test_planning_knows_places_and_parents_there(pair: Pair) -> None:
-    planned = await plan_all(
+async def planned_by(pair: Pair, receiver: Endpoint) -> RunPlan:
+    return await plan_all(
         pair.sender,
-        pair.receiver,
+        receiver,
         options=ReplicationOptions(),
         decode_token=pair.target.decode_token,
     )
+
+
+@pytest.mark.parametrize("far", [False, True])
+async def test_planning_knows_places_and_parents_there(pair: Pair, far: bool) -> None:
+    if far:
+        async with remote(pair.receiver) as receiver:
+            planned = await planned_by(pair, receiver)
+    else:
+        planned = await planned_by(pair, pair.receiver)
     refused = [p.filesystem.path for p in planned.plans if isinstance(p, Refusal)]
     assert refused == ["tank/data", "tank/vm"]
     parents = {
@@ -116,6 +127,28 @@ async def test_planning_knows_places_and_parents_there(pair: Pair) -> None:
     shown = [str(line) for line in plan_lines("p", "pull", "peer", previews)]
     assert "    goes to backup/sink/hosts/web" in shown
     assert not any("makes the placeholder" in line for line in shown[:-1])
+
+
+async def test_a_peer_that_does_not_tell_is_planned_for_nonetheless(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "Places", unheard_of)
+    async with remote(pair.receiver) as receiver:
+        planned = await planned_by(pair, receiver)
+    plans = [plan for plan in planned.plans if isinstance(plan, FilesystemPlan)]
+    assert [plan.place for plan in plans] == [None] * len(NAMES)
+    monkeypatch.setattr("zrepl_trio.rpc.greeting.OUR_BANNER", handshake.render())
+    monkeypatch.setitem(METHODS, "Places", never_called)
+    async with remote(pair.receiver) as receiver:
+        assert (await planned_by(pair, receiver)).plans == planned.plans
+
+
+async def unheard_of(_endpoint: Endpoint, _message: bytes) -> bytes:
+    raise NotSupported("never heard of it")
+
+
+async def never_called(_endpoint: Endpoint, _message: bytes) -> bytes:
+    raise AssertionError
 
 
 async def test_a_senders_placeholder_needs_no_place(pair: Pair) -> None:

@@ -21,7 +21,7 @@ from zrepl_trio.cli.pruneview import judgement_text, prune_json, prune_lines
 from zrepl_trio.clock import SystemClock
 from zrepl_trio.config.load import load_config
 from zrepl_trio.config.loaded import LoadedConfig
-from zrepl_trio.endpoint.protocol import Places
+from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.errors import Refused, ZreplError, leaves, with_notes
 from zrepl_trio.jobs.active import ActiveJob
 from zrepl_trio.jobs.base import Wishes
@@ -170,7 +170,7 @@ def _local(job: ActiveJob, side: PruneSide, path: DatasetPath) -> DatasetPath | 
     if side is PruneSide.RECEIVER and isinstance(work, Replicating):
         here = work.here
         try:
-            return here.place(path) if isinstance(here, Places) else None
+            return here.place(path) if isinstance(here, Receiver) else None
         except Refused:
             return None
     return path

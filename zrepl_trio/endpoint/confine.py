@@ -42,6 +42,13 @@ class Confinement:
         except (InvalidName, NoPlace) as error:
             raise Refused(f"cannot place {wire[:80]!r} below {self.client_root}: {error}") from None
 
+    def place_or_why_not(self, wire: str) -> DatasetPath | Refused:
+        """`local`, with the refusal as a value."""
+        try:
+            return self.local(wire)
+        except Refused as error:
+            return error
+
     def local_snapshot(self, wire: str, snapshot: str) -> DatasetPath:
         """`local(wire)`, if `snapshot` can be received there: name legal, in all ≤ 255 bytes."""
         path = self.local(wire)

@@ -24,7 +24,7 @@ from zrepl_trio.endpoint.model import (
     ResolveRequest,
     SendRequest,
 )
-from zrepl_trio.errors import ZreplError
+from zrepl_trio.errors import Refused, ZreplError
 from zrepl_trio.pace import Pace
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
@@ -177,7 +177,13 @@ class ListsInBulk(Protocol):
 
 @runtime_checkable
 class Places(Protocol):
-    """A receiver on this host, which can tell where it puts things."""
+    """A receiver that may tell where it puts things."""
 
-    def place(self, filesystem: DatasetPath) -> DatasetPath:
-        """The local path of the sender's filesystem; Refused when it can have none."""
+    @property
+    def tells_places(self) -> bool:
+        """Whether it does; of a peer that is known once it has answered a call."""
+
+    async def places_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> Mapping[DatasetPath, DatasetPath | Refused]:
+        """The receiver's own path of each of the sender's filesystems, or why it can have none."""

@@ -166,7 +166,17 @@ class Receiver:
         raise NotSupported("receiver does not implement SendDry()")
 
     def place(self, filesystem: DatasetPath) -> DatasetPath:
+        """Where it puts that filesystem of the sender's; Refused when nowhere."""
         return self._confined.local(filesystem)
+
+    @property
+    def tells_places(self) -> bool:
+        return True
+
+    async def places_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> dict[DatasetPath, DatasetPath | Refused]:
+        return {path: self._confined.place_or_why_not(path) for path in filesystems}
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         return await self._remembered.of(self._confined.local(filesystem))

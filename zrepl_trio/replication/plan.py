@@ -72,7 +72,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a receiver on this host puts a filesystem; `parents` are those of the sender's names
+    """Where the receiver puts a filesystem; `parents` are those of the sender's names
     above it that are put above it there, topmost first."""
 
     path: DatasetPath
@@ -88,7 +88,7 @@ class FilesystemPlan:
     first, for the conflict that it settles. `rename` comes before that: the replica follows the name
     that the sender's dataset has now, once that of `after` has. `confirm` is what the sender was never
     told of, of a filesystem without steps. `note` says what was given up. `times`: as the listings
-    show them. `place` is None when only the other side knows it.
+    show them. `place` is None where the receiver, a zrepl, does not tell it.
     """
 
     filesystem: Filesystem

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import TypeAlias
 
 from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind
 from zrepl_trio.endpoint.protocol import Endpoint, Places
-from zrepl_trio.errors import BadResumeToken, Refused, ZreplError
+from zrepl_trio.errors import BadResumeToken, Refused, TransportError, ZreplError
 from zrepl_trio.replication.confirming import unconfirmed
 from zrepl_trio.replication.freshness import times_of
 from zrepl_trio.replication.listing import Listing, versions_of_each
@@ -77,7 +76,6 @@ async def plan_all(
     sender_versions = await versions_of_each(sender, senders)
     receiver_versions = await versions_of_each(receiver, receivers)
     plans: list[Plan] = []
-    place = _places_of(receiver)
     for ours, theirs in pairs:
         replica = followed.get(ours.path)
         if replica is not None:
@@ -130,8 +128,9 @@ async def plan_all(
             and not (isinstance(plan, FilesystemPlan) and plan.present)
         ):
             coming.add(ours.path)
-        plans.append(_placed(plan, place))
-    return RunPlan(plans=tuple(plans), received=frozenset(each.path for each in received))
+        plans.append(plan)
+    placed = await _placed(plans, receiver)
+    return RunPlan(plans=tuple(placed), received=frozenset(each.path for each in received))
 
 
 def _does_not_fit(plan: Plan) -> bool:
@@ -175,38 +174,42 @@ def _plan(
     return replace(plan, times=times_of(sent, received))
 
 
-PlaceOf: TypeAlias = Callable[[DatasetPath], DatasetPath | Refused]
-
-
-def _places_of(receiver: Endpoint) -> PlaceOf | None:
-    """Where it puts a filesystem, or why nowhere; None where only the other side knows."""
-    if not isinstance(receiver, Places):
-        return None
-    places: Places = receiver
-
-    @cache
-    def place(path: DatasetPath) -> DatasetPath | Refused:
-        try:
-            return places.place(path)
-        except Refused as error:
-            return error
-
-    return place
-
-
-def _placed(plan: Plan, place_of: PlaceOf | None) -> Plan:
-    """The plan with its place, where the receiver can tell it."""
-    filesystem = plan.filesystem
+async def _placed(plans: Sequence[Plan], receiver: Endpoint) -> list[Plan]:
+    """The plans with their places, where the receiver tells them."""
+    if not isinstance(receiver, Places) or not receiver.tells_places:
+        return list(plans)
     # a placeholder is not sent, so it needs no place
-    if isinstance(plan, Refusal) or filesystem.is_placeholder or place_of is None:
-        return plan
-    path = filesystem.path
-    place = place_of(path)
+    paths = [
+        plan.filesystem.path
+        for plan in plans
+        if isinstance(plan, FilesystemPlan) and not plan.filesystem.is_placeholder
+    ]
+    asked = dict.fromkeys(each for path in paths for each in (*path.ancestors(), path))
+    try:
+        places = await receiver.places_of(asked)
+    except TransportError:
+        raise
+    except ZreplError:
+        return list(plans)  # what it will not tell, it may do nonetheless
+    placeable = frozenset(paths)
+    return [
+        _in_place(plan, places)
+        if isinstance(plan, FilesystemPlan) and plan.filesystem.path in placeable
+        else plan
+        for plan in plans
+    ]
+
+
+def _in_place(
+    plan: FilesystemPlan, places: Mapping[DatasetPath, DatasetPath | Refused]
+) -> FilesystemPlan | Refusal:
+    path = plan.filesystem.path
+    place = places[path]
     if isinstance(place, Refused):
-        return Refusal(filesystem=filesystem, text=f"{path}: {place}", times=plan.times)
+        return Refusal(filesystem=plan.filesystem, text=f"{path}: {place}", times=plan.times)
     parents = []
     for ancestor in path.ancestors():
-        above = place_of(ancestor)
+        above = places[ancestor]
         if isinstance(above, DatasetPath) and place.is_below(above):
             parents.append(ancestor)
     return replace(plan, place=Place(path=place, parents=tuple(parents)))

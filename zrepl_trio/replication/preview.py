@@ -86,7 +86,7 @@ class FilesystemPreview:
 
     `placeholders` are the parents, under the sender's names, that are made for it. `resolution` is what
     the receiver does first, by the job's policy; `resolutions` are what could be done. `place` is
-    its path on the receiver, None when only the other side knows it. `renames` is the name, on the
+    its path on the receiver, None where that, a zrepl, does not tell it. `renames` is the name, on the
     sender until now, under which the replica is before the run gives it the new one.
     """
 

@@ -17,6 +17,7 @@ from zrepl_trio.endpoint.protocol import (
     StreamSource,
 )
 from zrepl_trio.errors import (
+    Refused,
     RemoteError,
     RemoteProtocolError,
     SourceFailed,
@@ -28,7 +29,7 @@ from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S, ControlClient
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
 from zrepl_trio.rpc.greeting import greet_server
-from zrepl_trio.rpc.handshake import LISTINGS, RANGES, SETTLES
+from zrepl_trio.rpc.handshake import LISTINGS, PLACES, RANGES, SETTLES
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.machine import PING, RECV, SEND, Role
 from zrepl_trio.rpc.shutdown import ShutdownTotals
@@ -141,6 +142,25 @@ class RemoteEndpoint:
                 found[path] = RemoteError(listed.error) if listed.error else so_far
                 so_far = []
             left = [path for path in left if path not in found]
+        return found
+
+    @property
+    def tells_places(self) -> bool:
+        """See Places."""
+        return PLACES in self._control.extensions
+
+    async def places_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> dict[DatasetPath, DatasetPath | Refused]:
+        """See Places."""
+        found: dict[DatasetPath, DatasetPath | Refused] = {}
+        wanted = list(filesystems)
+        for start in range(0, len(wanted), extensions.PLACES_AT_ONCE):
+            asked = wanted[start : start + extensions.PLACES_AT_ONCE]
+            request = extensions.encode_places_request(asked)
+            answer = await self._control.call("Places", request)
+            came = extensions.decode_places(answer, asked=len(asked))
+            found.update(zip(asked, came, strict=True))
         return found
 
     @property

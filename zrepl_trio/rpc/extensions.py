@@ -6,8 +6,10 @@ A peer without them answers that it does not know the call (UNIMPLEMENTED).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from zrepl_trio.endpoint.model import ResolveRequest, Way
+from zrepl_trio.errors import Refused, RemoteProtocolError
 from zrepl_trio.rpc import pdu_pb2 as pdu
 from zrepl_trio.rpc.elements import (
     InvalidContent,
@@ -17,15 +19,26 @@ from zrepl_trio.rpc.elements import (
     version_pdu,
     wire_path,
 )
+from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
+    "PLACES_AT_ONCE",
     "decode_destroy_size",
+    "decode_places",
+    "decode_places_request",
     "decode_resolve",
     "decode_resolved",
     "encode_destroy_size",
+    "encode_places",
+    "encode_places_request",
     "encode_resolve",
     "encode_resolved",
 ]
+
+PLACES_AT_ONCE = 1_000
+"""Filesystems in one call `Places`: question and answer stay far below gRPC's 4 MiB."""
+
+_MOST_OF_REASON = 500  # characters, of up to 4 bytes
 
 _MOST_OLD = 2
 _STAMP = re.compile(r"[0-9TZ]{0,32}", re.ASCII)
@@ -86,3 +99,38 @@ def encode_resolved(done: str) -> bytes:
 
 def decode_resolved(data: bytes) -> str:
     return parse_message(pdu.ResolveRes(), data).Done
+
+
+def encode_places_request(filesystems: Sequence[DatasetPath]) -> bytes:
+    """Call `Places`: where these of the sender's filesystems go, `PLACES_AT_ONCE` at most."""
+    return serialize(pdu.PlacesReq(Filesystems=filesystems))
+
+
+def decode_places_request(data: bytes) -> list[DatasetPath]:
+    """Raises RemoteProtocolError, or its InvalidContent for what makes no sense."""
+    asked = parse_message(pdu.PlacesReq(), data).Filesystems
+    if len(asked) > PLACES_AT_ONCE:
+        raise InvalidContent(f"{len(asked)} filesystems are too many to ask for")
+    return [wire_path(filesystem) for filesystem in asked]
+
+
+def encode_places(places: Sequence[DatasetPath | Refused]) -> bytes:
+    """Answer to `Places`, in the order of the question."""
+    return serialize(
+        pdu.PlacesRes(
+            Places=[
+                pdu.PlaceOf(Error=str(each)[:_MOST_OF_REASON] or "no reason given")
+                if isinstance(each, Refused)
+                else pdu.PlaceOf(Path=each)
+                for each in places
+            ]
+        )
+    )
+
+
+def decode_places(data: bytes, *, asked: int) -> list[DatasetPath | Refused]:
+    """One place, or why there is none, for each that was asked for. RemoteProtocolError."""
+    places = parse_message(pdu.PlacesRes(), data).Places
+    if len(places) != asked:
+        raise RemoteProtocolError(f"{len(places)} places came, and {asked} were asked for")
+    return [Refused(each.Error) if each.Error else wire_path(each.Path) for each in places]

@@ -17,7 +17,9 @@ from zrepl_trio.transport.base import Connection
 
 __all__ = ["OUR_BANNER", "STEP_LIMIT_S", "greet_client", "greet_server"]
 
-OUR_BANNER = handshake.render(extensions=[handshake.RANGES, handshake.LISTINGS, handshake.SETTLES])
+OUR_BANNER = handshake.render(
+    extensions=[handshake.RANGES, handshake.LISTINGS, handshake.SETTLES, handshake.PLACES]
+)
 """What both parts say first."""
 
 STEP_LIMIT_S = 10.0

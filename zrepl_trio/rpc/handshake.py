@@ -17,6 +17,7 @@ from zrepl_trio.errors import LocalProtocolError, RemoteProtocolError
 __all__ = [
     "LISTINGS",
     "MAX_BODY_BYTES",
+    "PLACES",
     "PREFIX_BYTES",
     "PROTOCOL_VERSION",
     "RANGES",
@@ -40,6 +41,9 @@ LISTINGS = "zrepl-trio listings 1"
 
 SETTLES = "zrepl-trio settles 1"
 """The extension of a side that knows the call `Settle`, and makes it at the end of its runs."""
+
+PLACES = "zrepl-trio places 1"
+"""The extension of a side that knows the call `Places`."""
 
 PREFIX_BYTES = 11
 """Ten digits and a space."""

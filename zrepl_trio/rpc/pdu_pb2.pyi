@@ -254,3 +254,23 @@ class ListVersionsRes(_message.Message):
     LISTED_FIELD_NUMBER: _ClassVar[int]
     Listed: _containers.RepeatedCompositeFieldContainer[VersionsOf]
     def __init__(self, Listed: _Optional[_Iterable[_Union[VersionsOf, _Mapping]]] = ...) -> None: ...
+
+class PlacesReq(_message.Message):
+    __slots__ = ("Filesystems",)
+    FILESYSTEMS_FIELD_NUMBER: _ClassVar[int]
+    Filesystems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, Filesystems: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class PlaceOf(_message.Message):
+    __slots__ = ("Path", "Error")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    Path: str
+    Error: str
+    def __init__(self, Path: _Optional[str] = ..., Error: _Optional[str] = ...) -> None: ...
+
+class PlacesRes(_message.Message):
+    __slots__ = ("Places",)
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    Places: _containers.RepeatedCompositeFieldContainer[PlaceOf]
+    def __init__(self, Places: _Optional[_Iterable[_Union[PlaceOf, _Mapping]]] = ...) -> None: ...

@@ -8,7 +8,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from zrepl_trio.endpoint.protocol import Endpoint, MeasuresDestroys, NotSupported, Resolves
+from zrepl_trio.endpoint.protocol import (
+    Endpoint,
+    MeasuresDestroys,
+    NotSupported,
+    Places,
+    Resolves,
+)
 from zrepl_trio.errors import LocalProtocolError, RemoteProtocolError, TransportError, ZreplError
 from zrepl_trio.rpc import extensions, filesystems, listings, messages
 from zrepl_trio.rpc.background import open_background
@@ -209,6 +215,14 @@ async def _resolve(endpoint: Endpoint, message: bytes) -> bytes:
     return extensions.encode_resolved(await endpoint.resolve(request))
 
 
+async def _places(endpoint: Endpoint, message: bytes) -> bytes:
+    filesystems = extensions.decode_places_request(message)
+    if not isinstance(endpoint, Places):
+        raise NotSupported("this side receives nothing, so it has no place for anything")
+    places = await endpoint.places_of(filesystems)
+    return extensions.encode_places([places[each] for each in filesystems])
+
+
 async def _list_versions_of(endpoint: Endpoint, message: bytes) -> bytes:
     filesystems, after = listings.decode_request(message)
     answer = listings.Answer(after=after)
@@ -238,5 +252,6 @@ METHODS: dict[str, Callable[[Endpoint, bytes], Awaitable[bytes]]] = {
     "ListVersions": _list_versions_of,
     "Settle": _settle,
     "DestroySize": _destroy_size,
+    "Places": _places,
 }
-"""The calls of service `Replication`, by name; the last four are ours."""
+"""The calls of service `Replication`, by name; the last five are ours."""
