@@ -130,3 +130,56 @@ async def test_a_conflict_shows_both_sides_and_what_each_way_out_destroys(pair: 
 
 async def test_the_sum_says_when_it_is_a_lower_bound(pair: Pair) -> None:
     assert total(await planned(pair)) == (2, 1000, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (GuaranteeKind.RESUMABILITY, ["sender: holds @1, @2, @3, @4 while they are sent"]),
+        (
+            GuaranteeKind.INCREMENTAL,
+            [
+                "sender: holds @2, @3 while they are sent",
+                "sender: tentative cursors at @1, @4 while they are sent",
+            ],
+        ),
+    ],
+)
+async def test_a_range_shows_what_protects_it_and_is_protected_so(
+    pair: Pair, kind: GuaranteeKind, said: list[str]
+) -> None:
+    await pair.run()
+    for name in ("2", "3", "4"):
+        await pair.snapshot("tank/a", name)
+    protection = Protection(incremental=kind)
+    plan = await plan_all(
+        pair.sender,
+        pair.receiver,
+        options=ReplicationOptions(),
+        decode_token=pair.target.decode_token,
+    )
+    (found, _) = preview(plan, lambda _path, _index: 10, protection, ranges=True)
+    assert [step.stream for step in found.steps] == [0, 0, 0]
+    assert [step.cursor for step in found.steps] == [None, None, "@4"]
+    shown = text([found]).splitlines()
+    assert "    all in one stream" in shown
+    assert [line.strip() for line in shown if "while they are sent" in line] == said
+
+    protected: set[str] = set()
+
+    async def look(call: str, _dataset: str) -> None:
+        if call == "open_send":
+            a = DatasetPath.parse("tank/a")
+            world = pair.source.world.open(a)
+            protected.update(f"@{name}" for name, snap in world.snapshots.items() if snap.holds)
+            protected.update(f"#{mark}" for mark in world.bookmarks if "CURSORTENTATIVE" in mark)
+
+    pair.source.before = look
+    pair.cable.moves_ranges = True
+    report = await pair.run(options=ReplicationOptions(protection=protection))
+    assert report.outcome is Outcome.DONE, report.error
+    held = {name for step in found.steps for name in step.hold}
+    assert {name for name in protected if name[0] == "@"} == held
+    # the first snapshot has a cursor already, which is as good
+    marks = {name for step in found.steps for name in step.tentative} - {"@1"}
+    assert len([name for name in protected if name[0] == "#"]) == len(marks)

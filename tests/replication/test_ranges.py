@@ -15,6 +15,7 @@ from zrepl_trio.replication.ranges import (
     joinable,
     next_budget,
     reach,
+    streams,
 )
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
@@ -112,3 +113,17 @@ def test_a_budget_always_allows_something(
     assert 1 <= budget.steps <= MAX_RANGE
     assert reach([1 << 60] * 3, budget) == 1
     assert 1 <= reach([1] * 2000, budget) <= budget.steps
+
+
+def test_a_stream_ends_by_the_first_budget_and_where_a_step_goes_alone() -> None:
+    full = Step(to=version(0))
+    many = [full, *increments(FIRST_BUDGET.steps + 3)]
+    assert streams(many, [1] * len(many)) == [range(1), range(1, 101), range(101, 104)]
+    large = FIRST_BUDGET.size
+    assert streams(increments(4), [1, large, None, 1]) == [
+        range(1),
+        range(1, 2),
+        range(2, 3),
+        range(3, 4),
+    ]
+    assert streams([], []) == []

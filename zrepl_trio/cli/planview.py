@@ -6,6 +6,7 @@ Names and texts may come from a peer, so they are escaped before they reach a te
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from rich.text import Text
 
@@ -67,7 +68,22 @@ def _steps(each: FilesystemPreview) -> Iterator[Text]:
     for step in each.steps:
         resumes = "  resumes what is partly received" if step.resumes else ""
         yield Text(f"    {escape(_span(step)):{width}}  {_size(step.size)}{resumes}")
+    yield from _together(each.steps)
     yield from _protection(each.steps)
+
+
+def _together(steps: Sequence[StepPreview]) -> Iterator[Text]:
+    ends = [one for one, after in pairwise(steps) if one.stream != after.stream]
+    count = len(ends) + 1
+    if not steps or count == len(steps):
+        return
+    if not ends:
+        yield Text("    all in one stream")
+        return
+    upto = _names([one.to for one in (*ends, steps[-1])])
+    yield Text(
+        f"    in {count} streams, up to {upto}, unless the first show that more or less is better"
+    )
 
 
 def _protection(steps: Sequence[StepPreview]) -> Iterator[Text]:

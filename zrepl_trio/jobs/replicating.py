@@ -72,7 +72,8 @@ class Replicating:
             }
             sizes = Sizes(sender, plans, self.options.protection)
             await sizes.ask_all(at_once=self.options.size_estimates)
-        return preview(planned, sizes.of, self.options.protection)
+            ranges = sender.moves_ranges and receiver.moves_ranges
+        return preview(planned, sizes.of, self.options.protection, ranges=ranges)
 
     async def plan_pruning(self, wishes: Wishes = NO_WISHES) -> list[SidePlan]:
         """What the pruning of a run by these wishes would destroy, were it now; raises as `plan`."""

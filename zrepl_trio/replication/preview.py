@@ -14,6 +14,7 @@ from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.replication.conflicts import ConflictKind
 from zrepl_trio.replication.diff import Conflict, Diverged, Modified, NoCommonAncestor
 from zrepl_trio.replication.plan import FilesystemPlan, Plan, Refusal, RunPlan, Step
+from zrepl_trio.replication.ranges import streams
 from zrepl_trio.replication.report import JsonValue
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
@@ -32,17 +33,19 @@ SizeOf: TypeAlias = Callable[[DatasetPath, int], int | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPreview:
-    """One stream and what protects it; versions as `@snapshot` or `#bookmark`.
+    """One snapshot to send and what protects it; versions as `@snapshot` or `#bookmark`.
 
-    `size` in bytes, None where zfs can't say before it sends. `hold` and `tentative` are what the
-    sender holds and bookmarks before the stream starts, `cursor` where its cursor is afterwards,
-    `received_hold` the snapshot that the receiver then holds.
+    `size` in bytes, None where zfs can't say before it sends. `stream` counts the streams of the
+    filesystem from 0: steps of a range have the same. `hold` and `tentative` are what the sender
+    holds and bookmarks before the stream starts, `cursor` where its cursor is once it has ended,
+    `received_hold` the snapshot that the receiver then holds; both None inside of a range.
     """
 
     from_: str | None
     to: str
     size: int | None
     resumes: bool
+    stream: int = 0
     hold: tuple[str, ...] = ()
     tentative: tuple[str, ...] = ()
     cursor: str | None = None
@@ -54,6 +57,7 @@ class StepPreview:
             "to": self.to,
             "bytes": self.size,
             "resumes": self.resumes,
+            "stream": self.stream,
             "sender_holds": list(self.hold),
             "sender_tentative_cursors": list(self.tentative),
             "sender_cursor": self.cursor,
@@ -133,12 +137,15 @@ class FilesystemPreview:
         }
 
 
-def preview(plan: RunPlan, size_of: SizeOf, protection: Protection) -> list[FilesystemPreview]:
-    """Each filesystem of the plan, parents first; `size_of` tells of the step with that index."""
+def preview(
+    plan: RunPlan, size_of: SizeOf, protection: Protection, *, ranges: bool = False
+) -> list[FilesystemPreview]:
+    """Each filesystem of the plan, parents first; `size_of` tells of the step with that index.
+    `ranges`: both sides move several snapshots in one stream."""
     there = set(plan.received)
     found = []
     for each in plan.plans:
-        found.append(_filesystem(each, there, size_of, protection))
+        found.append(_filesystem(each, there, size_of, protection, ranges=ranges))
         if isinstance(each, FilesystemPlan) and (each.steps or each.rename):
             there |= {each.filesystem.path, *found[-1].placeholders}
     return found
@@ -175,7 +182,12 @@ _UNTOLD = "the sender is told that {} has arrived, as its cursor is not there"
 
 
 def _filesystem(
-    plan: Plan, there: set[DatasetPath], size_of: SizeOf, protection: Protection
+    plan: Plan,
+    there: set[DatasetPath],
+    size_of: SizeOf,
+    protection: Protection,
+    *,
+    ranges: bool,
 ) -> FilesystemPreview:
     path = plan.filesystem.path
     if isinstance(plan, Refusal):
@@ -186,8 +198,21 @@ def _filesystem(
             kind=plan.kind.value if plan.kind is not None else "",
             resolutions=resolutions_of(plan.conflict) if plan.conflict is not None else (),
         )
+    sizes = [size_of(path, index) for index in range(len(plan.steps))]
+    together = (
+        streams(plan.steps, sizes) if ranges else [range(n, n + 1) for n in range(len(sizes))]
+    )
     steps = tuple(
-        _step(step, size_of(path, index), protection) for index, step in enumerate(plan.steps)
+        _step(
+            plan.steps[index],
+            sizes[index],
+            protection,
+            stream=number,
+            first=index == of[0],
+            last=index == of[-1],
+        )
+        for number, of in enumerate(together)
+        for index in of
     )
     missing = tuple(parent for parent in plan.parents if parent not in there)
     resolution = None
@@ -208,19 +233,32 @@ def _filesystem(
     )
 
 
-def _step(step: Step, size: int | None, protection: Protection) -> StepPreview:
+def _step(
+    step: Step, size: int | None, protection: Protection, *, stream: int, first: bool, last: bool
+) -> StepPreview:
+    """As `endpoint.guarantees` has it; `first` and `last` of its stream."""
     kind = protection.initial if step.from_ is None else protection.incremental
-    protected = _snapshots(step.from_, step.to)
-    safe = kind is not GuaranteeKind.NOTHING
+    hold: tuple[str, ...] = ()
+    tentative: tuple[str, ...] = ()
+    match kind:
+        case GuaranteeKind.RESUMABILITY:
+            hold = _snapshots(step.from_, step.to)
+        case GuaranteeKind.INCREMENTAL:
+            tentative = _snapshots(step.from_ if first else None, step.to if last else None)
+            hold = () if last else (step.to.relative,)
+        case GuaranteeKind.NOTHING:
+            pass
+    there = step.to.relative if last and kind is not GuaranteeKind.NOTHING else None
     return StepPreview(
         from_=step.from_.relative if step.from_ is not None else None,
         to=step.to.relative,
         size=size,
         resumes=step.resume_token is not None,
-        hold=protected if kind is GuaranteeKind.RESUMABILITY else (),
-        tentative=protected if kind is GuaranteeKind.INCREMENTAL else (),
-        cursor=step.to.relative if safe else None,
-        received_hold=step.to.relative if safe else None,
+        stream=stream,
+        hold=hold,
+        tentative=tentative,
+        cursor=there,
+        received_hold=there,
     )
 
 

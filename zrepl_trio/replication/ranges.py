@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from zrepl_trio.endpoint.model import MAX_RANGE
 from zrepl_trio.replication.plan import Step
 
-__all__ = ["FIRST_BUDGET", "RANGE_S", "Budget", "joinable", "next_budget", "reach"]
+__all__ = ["FIRST_BUDGET", "RANGE_S", "Budget", "joinable", "next_budget", "reach", "streams"]
 
 RANGE_S = 60.0
 """How long a range is meant to take."""
@@ -80,3 +80,16 @@ def next_budget(budget: Budget, *, steps: int, size: int, seconds: float) -> Bud
         steps=min(MAX_RANGE, max(budget.steps, int(steps * room))),
         size=max(budget.size, int(size * room)),
     )
+
+
+def streams(steps: Sequence[Step], sizes: Sequence[int | None]) -> list[range]:
+    """Which steps go together, by their index, as long as no range has shown how fast it goes."""
+    found: list[range] = []
+    start = 0
+    while start < len(steps):
+        count = joinable(steps, start)
+        if count > 1:
+            count = reach(sizes[start : start + count], FIRST_BUDGET)
+        found.append(range(start, start + count))
+        start += count
+    return found
