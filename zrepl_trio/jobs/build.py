@@ -36,6 +36,7 @@ from zrepl_trio.jobs.policies import floor, local_policy, policies
 from zrepl_trio.jobs.pruning import LocalPruning
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.served_peer import ServedPeer
+from zrepl_trio.jobs.served_replicas import ServedReplicas
 from zrepl_trio.jobs.world import World
 from zrepl_trio.pace import Throttle
 from zrepl_trio.replication.policy import (
@@ -217,17 +218,20 @@ def _passive(
     world: World,
 ) -> PassiveJob:
     peers: dict[str, ServedPeer] = {}
+    replicas: dict[Identity, ServedReplicas] = {}
     if isinstance(section, SourceJob):
         serve = _serve_all(section, world, peers)
     else:
-        serve = _serve_each(section, world)
+        serve = _serve_each(section, world, replicas)
     return PassiveJob(
         name=section.name,
         type=JobType(section.type),
         listener=links.listener(section.serve),
         serve=serve,
         runtime_dir=runtime_directory(config),
-        freshness=lambda: tuple(each for peer in peers.values() for each in peer.freshness),
+        freshness=lambda: tuple(
+            each for one in (*peers.values(), *replicas.values()) for each in one.freshness
+        ),
         snapper=_snapper(section, world) if isinstance(section, SourceJob) else None,
     )
 
@@ -272,16 +276,19 @@ def _has_one_client(serve: object) -> bool:
             return False
 
 
-def _serve_each(section: SinkJob, world: World) -> Callable[[Connection], Awaitable[None]]:
-    """A receiver for each identity, shared by its connections; all keep to the job's one limit."""
-    receivers: dict[Identity, Receiver] = {}
+def _serve_each(
+    section: SinkJob, world: World, replicas: dict[Identity, ServedReplicas]
+) -> Callable[[Connection], Awaitable[None]]:
+    """A receiver for each identity, shared by its connections, in `replicas`; all keep to the job's
+    one limit."""
     throttle = _throttle(section.recv.bandwidth_limit)
 
     async def serve_client(connection: Connection) -> None:
         identity = check_identity(connection.client_identity)
-        if identity not in receivers:
-            receivers[identity] = _receiver(section, world, throttle, identity)
-        await serve_connection(connection, receivers[identity], shutdowns=world.shutdowns)
+        if identity not in replicas:
+            receiver = _receiver(section, world, throttle, identity)
+            replicas[identity] = ServedReplicas(receiver, identity=identity)
+        await serve_connection(connection, replicas[identity], shutdowns=world.shutdowns)
 
     return serve_client
 

@@ -1,0 +1,61 @@
+"""The receiving side as one client has it, with a note of how fresh its replicas are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, ResolveRequest
+from zrepl_trio.endpoint.protocol import StreamSource
+from zrepl_trio.endpoint.receiver import Receiver
+from zrepl_trio.errors import Refused
+from zrepl_trio.jobs.served import Served
+from zrepl_trio.replication.freshness import times_of
+from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = ["ServedReplicas"]
+
+
+class ServedReplicas(Served):
+    """What the client has listed, and what it has sent, is noted.
+
+    Which of a replica's snapshots came from the sender only the sender knows for sure. The newest that
+    is held counts: the hold of what was last received is there. What others take here has none. What
+    the sender's newest is, nobody tells.
+    """
+
+    def __init__(self, receiver: Receiver, *, identity: str) -> None:
+        super().__init__(receiver, identity=identity)
+        self._receiver = receiver
+
+    async def list_filesystems(self) -> list[Filesystem]:
+        listed = await super().list_filesystems()
+        self._keep([each for each in listed if not each.is_placeholder])
+        return listed
+
+    async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
+        versions = await super().list_versions(filesystem)
+        held = times_of([version for version in versions if version.userrefs], ()).newest
+        if held is not None:
+            self._note(filesystem, held)
+        return versions
+
+    async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
+        await super().receive(request, stream)
+        self._note(request.filesystem, request.to.creation)
+
+    def _note(self, filesystem: DatasetPath, replicated: int) -> None:
+        self._times[filesystem] = replace(self._known(filesystem), replicated=replicated)
+
+    async def resolve(self, request: ResolveRequest) -> str:
+        return await self._receiver.resolve(request)
+
+    @property
+    def tells_places(self) -> bool:
+        return self._receiver.tells_places
+
+    async def places_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> Mapping[DatasetPath, DatasetPath | Refused]:
+        return await self._receiver.places_of(filesystems)
