@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import psutil
 import pytest
+import structlog
+import structlog.testing
 import trio
 import trio.testing
 
@@ -182,13 +184,14 @@ async def test_an_unkillable_child_is_listed_until_it_ends_and_blocks_nobody() -
         del pgid, number
 
     async with open_processes(kill_group=no_kill) as processes:
-        with trio.fail_after(5):
+        with trio.fail_after(5), structlog.testing.capture_logs() as entries:
             async with processes.open(
                 ["sleep", "1000"], dataset="pool/a", grace_s=0.01, kill_s=0.01
             ) as child:
                 pass
         (stuck,) = processes.stuck
         assert (stuck.pid, stuck.argv, stuck.dataset) == (child.pid, ("sleep", "1000"), "pool/a")
+        assert [each["event"] for each in entries] == ["command ignores SIGKILL"]
         os.kill(child.pid, signal.SIGKILL)
         await until(lambda: not processes.stuck)
         assert not running(child.pid)
@@ -349,3 +352,20 @@ async def test_cancelling_everything_at_once_still_ends_each_child_with_grace() 
             await trio.sleep_forever()
     assert await child.wait() == 4
     assert not running(pids[0])
+
+
+async def test_each_command_is_logged_with_how_it_ended() -> None:
+    with structlog.testing.capture_logs() as entries:
+        async with open_processes() as processes:
+            await processes.run(["/bin/sh", "-c", "exit 3"])
+            await processes.run(["true", *["x" * 100] * 100])
+            async with processes.open(IGNORES_SIGTERM, stdout=Redirect.PIPE, grace_s=0) as child:
+                await child.stdout.receive_some()
+            with pytest.raises(FileNotFoundError):
+                await processes.run(["/no/such/program"])
+    told = [each for each in entries if each["event"] == "command ended"]
+    assert [each["log_level"] for each in told] == ["debug"] * 3
+    assert [each["status"] for each in told] == [3, 0, -signal.SIGKILL]
+    assert told[0]["command"] == "/bin/sh -c 'exit 3'"
+    assert len(told[1]["command"]) == 2001
+    assert all(0 <= each["seconds"] < 30 for each in told)

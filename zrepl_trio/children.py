@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 
+import structlog
 import trio
 
 from zrepl_trio.bulk import set_pipe_size
 from zrepl_trio.process import Child, Completed, Processes, Redirect, StuckChild, Usage
 
 __all__ = ["STDERR_TAIL_BYTES", "RingBuffer", "StderrTail", "open_processes"]
+
+log = structlog.get_logger()
 
 STDERR_TAIL_BYTES = 32 * 1024
 """How much of a child's stderr is kept; zrepl keeps as much (wire reference 1.5)."""
@@ -29,6 +33,9 @@ _LAST_WORDS_BYTES = 1024 * 1024
 """How much a pipe can hold (the usual pipe-max-size), so all that a dead child left in it."""
 
 _RUN_KILL_S = 5.0
+
+_LOGGED_CHARACTERS = 2_000
+"""Of a command, in the log: some have thousands of snapshots' names."""
 
 
 class RingBuffer:
@@ -260,6 +267,7 @@ class _Processes:
         waits: tuple[float, float, float],
         pipe_size: int | None,
     ) -> AsyncIterator[_Child]:
+        since_s = trio.current_time()
         child = await _spawn(argv, stdin, stdout, env, pipe_size)
         # Not in a nursery of the block: that would wrap the body's errors in groups. Shielded
         # within, so that it lives exactly as long as the block, also when the daemon stops.
@@ -272,6 +280,7 @@ class _Processes:
                     await self._end(child, tuple(argv), dataset, waits)
                 finally:
                     child.stderr.close()
+                    _log_end(argv, child.poll(), trio.current_time() - since_s)
 
     async def _end(
         self, child: _Child, argv: tuple[str, ...], dataset: str, waits: tuple[float, float, float]
@@ -294,6 +303,17 @@ class _Processes:
     async def _reap(self, child: _Child) -> None:
         await child.wait()
         del self._stuck[child.pid]
+
+
+def _log_end(argv: Sequence[str], status: int | None, seconds: float) -> None:
+    """For whoever wants to see what is done: every command that we run passes here."""
+    shown = shlex.join(argv)
+    if len(shown) > _LOGGED_CHARACTERS:
+        shown = f"{shown[:_LOGGED_CHARACTERS]}…"
+    if status is None:
+        log.debug("command ignores SIGKILL", command=shown, seconds=round(seconds, 3))
+    else:
+        log.debug("command ended", command=shown, status=status, seconds=round(seconds, 3))
 
 
 async def _spawn(

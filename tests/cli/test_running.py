@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import structlog
 import trio
 
 from zrepl_trio.cli import running
@@ -50,3 +51,21 @@ def test_ignored_it_stays_ignored() -> None:
 
     with handled(signal.SIG_IGN):
         assert running.run(work) == "done"
+
+
+def test_until_a_command_sees_to_its_logs_only_warnings_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def main() -> None:
+        log = structlog.get_logger()
+        log.debug("too much")
+        log.info("too much")
+        log.warning("not too much")
+        await trio.lowlevel.checkpoint()
+
+    before = structlog.get_config()
+    running.run(main)
+    assert structlog.get_config() == before
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("too much") == 1

@@ -240,7 +240,11 @@ async def test_a_program_is_told_what_it_is_about(tmp_path: Path) -> None:
         "ZREPL_TIMEOUT": "30",
         "ZREPL_TRIO_TEST_HOOK": "ours",  # and gone from our own by now
     }
-    said = [(line["log_level"], line.get("stdout", line.get("stderr"))) for line in log]
+    said = [
+        (line["log_level"], line.get("stdout", line.get("stderr")))
+        for line in log
+        if line["event"] != "command ended"
+    ]
     assert said == [("info", "0"), ("warning", "warned")]
 
 
