@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from zrepl_trio.config.load import parse_config
+from zrepl_trio.config.timestamps import SnapshotNaming
 
 PULL = """\
 jobs:
@@ -101,3 +102,51 @@ jobs:
     (note,) = notes(text)
     assert "hooks[0].path: 'hooks/db' is relative to the daemon's" in note
     assert notes(text.replace("hooks/db", "/hooks/db")) == []
+
+
+@pytest.mark.parametrize(
+    ("layout", "zone", "warned"),
+    [
+        ("2006-01-02_15-04", "Europe/Berlin", True),
+        ("2006-01-02_15-04", "America/New_York", True),
+        ("Jan _2 3:04:05.000 pm", "Australia/Lord_Howe", True),
+        ("2006-01-02_15-04-0700", "Europe/Berlin", False),
+        ("2006-01-02_15-04_MST", "Europe/Berlin", False),
+        ("iso-8601", "Europe/Berlin", False),
+        ("2006-01-02_15-04", "Asia/Tokyo", False),
+        ("2006-01-02_15-04", "UTC", False),
+        # one name a day anyhow
+        ("2006-01-02", "Europe/Berlin", False),
+    ],
+)
+def test_names_that_come_twice_in_autumn_are_told(layout: str, zone: str, warned: bool) -> None:
+    text = f"""\
+jobs:
+- name: snap
+  type: snap
+  filesystems: {{"tank<": true}}
+  snapshotting:
+    type: periodic
+    prefix: zrepl_
+    interval: 10m
+    timestamp_format: "{layout}"
+    timestamp_location: {zone}
+  pruning: {{keep: [{{type: regex, regex: ".*"}}]}}
+"""
+    found = notes(text)
+    assert len(found) == warned
+    if warned:
+        assert found[0].startswith("zrepl.yml:9:")
+        assert f"clocks go back in {zone}" in found[0]
+
+
+def test_the_two_times_are_named() -> None:
+    naming = SnapshotNaming.checked("zrepl_", "2006-01-02_15-04", "Europe/Berlin")
+    twice = naming.repeated()
+    assert twice is not None
+    first, second = twice
+    assert (first.isoformat(), second.isoformat()) == (
+        "2025-10-26T02:30:00+02:00",
+        "2025-10-26T02:30:00+01:00",
+    )
+    assert naming.name(first) == naming.name(second) == "zrepl_2025-10-26_02-30"

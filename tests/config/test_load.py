@@ -155,3 +155,28 @@ def test_a_file_that_is_no_config_is_refused(tmp_path: Path, make: object, words
     assert str(caught.value).startswith(str(path))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("1800", "1800 has no unit, which would be nanoseconds: write 1800s for seconds"),
+        ("1_800", "1_800 has no unit, which would be nanoseconds: write 1800s for seconds"),
+        ("20ms", "20ms is too short: it kills a zfs that is only slow (1s is the least)"),
+        ("0", "must be more than 0"),
+        ("2000000000", "2000000000 has no unit"),
+        ("1s", None),
+    ],
+)
+@pytest.mark.parametrize("key", ["command_timeout", "stream_timeout"])
+def test_a_timeout_of_zfs_is_not_taken_for_nanoseconds(
+    key: str, value: str, said: str | None
+) -> None:
+    text = f"global:\n  zfs: {{{key}: {value}}}\njobs: []\n"
+    if said is None:
+        assert getattr(parse_config(text).config.global_.zfs, key) >= 1
+        return
+    with pytest.raises(ConfigErrors) as caught:
+        parse_config(text)
+    (problem,) = caught.value.problems
+    assert f"global.zfs.{key}: {said}" in str(problem)

@@ -9,6 +9,7 @@ from zrepl_trio.config.explain import Loc
 from zrepl_trio.config.keep import KeepGrid, KeepNotReplicated, KeepRule, keeps_all
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
 from zrepl_trio.config.overlaps import overlaps
+from zrepl_trio.config.rules import CronSnapshotting, PeriodicSnapshotting
 
 __all__ = ["advice_on"]
 
@@ -52,6 +53,8 @@ def advice_on(config: Config) -> Iterator[tuple[Loc, str]]:
                 yield from _rules((*loc, "pruning", "keep"), job.pruning.keep)
             case SinkJob() | SourceJob():
                 pass
+        if isinstance(job, SourceJob | PushJob | SnapJob):
+            yield from _names((*loc, "snapshotting"), job.snapshotting)
         if isinstance(job, SourceJob | PushJob | SnapJob) and job.filesystems.rejects_all:
             yield (*loc, "filesystems"), "no entry is true, so no filesystem is meant"
     yield from overlaps(config)
@@ -62,6 +65,21 @@ def _rules(loc: Loc, rules: tuple[KeepRule, ...]) -> Iterator[tuple[Loc, str]]:
     for index, rule in enumerate(rules):
         if isinstance(rule, KeepGrid) and rule.grid.may_drop_newest and not kept:
             yield (*loc, index, "grid"), _NEWEST_GOES
+
+
+def _names(loc: Loc, snapshotting: object) -> Iterator[tuple[Loc, str]]:
+    if not isinstance(snapshotting, CronSnapshotting | PeriodicSnapshotting):
+        return
+    twice = snapshotting.naming.repeated()
+    if twice is not None:
+        first, second = twice
+        offset = f"{snapshotting.timestamp_format}-0700"
+        said = (
+            f"shows no offset, so as the clocks go back in {snapshotting.timestamp_location}, names come "
+            f"twice and the second snapshot fails ({first.isoformat()} and {second.isoformat()}): add "
+            f"the offset, as in {offset!r}, or set timestamp_location: UTC"
+        )
+        yield (*loc, "timestamp_format"), said
 
 
 def _sections(loc: Loc, value: object) -> Iterator[tuple[Loc, str]]:

@@ -22,7 +22,6 @@ from zrepl_trio.config.addresses import (
 from zrepl_trio.config.base import BOOL_WORDS, Reads, bad, bool_of, int_of, parsed, text_of
 from zrepl_trio.config.cron import CRON_WORDS, CronSpec, load_zone
 from zrepl_trio.config.grid import GRID_WORDS, RetentionGrid
-from zrepl_trio.config.nodes import PlainScalar
 from zrepl_trio.config.regex import REGEX_WORDS, Regex
 from zrepl_trio.config.scalars import ScalarError
 from zrepl_trio.zfs.filter import FilesystemFilter, check_pattern
@@ -37,8 +36,6 @@ __all__ = [
     "Cron",
     "Filesystems",
     "Flag",
-    "GoDuration",
-    "GoTimeout",
     "Grid",
     "IdentityFile",
     "Interval",
@@ -203,43 +200,6 @@ PullInterval = Annotated[
 ]
 """Seconds between pulls, None for `manual`."""
 
-
-def _go_duration(value: object) -> float:
-    if value is None:
-        return 0.0
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    # go-yaml stores a bare number into a Duration as it is: nanoseconds.
-    if isinstance(value, PlainScalar) and re.fullmatch(r"[+-]?[0-9][0-9_]*", value):
-        return int_of(value) / 1e9
-    return parsed(scalars.parse_go_duration, float, scalars.GO_DURATION_WORDS)(value)
-
-
-def _go_at_least_zero(value: object) -> float:
-    seconds = _go_duration(value)
-    if seconds < 0:
-        raise bad("must not be negative", f"0 or {scalars.GO_DURATION_WORDS}")
-    return seconds
-
-
-def _go_positive(value: object) -> float:
-    seconds = _go_duration(value)
-    if seconds <= 0:
-        raise bad("must be more than 0", scalars.GO_DURATION_WORDS)
-    return seconds
-
-
-_GO_SCHEMA: dict[str, Any] = {
-    "anyOf": [
-        {"type": "string", "pattern": r"^\+?(0|([0-9]*\.?[0-9]*(ns|us|µs|μs|ms|s|m|h))+)$"},
-        {"type": "integer", "minimum": 0, "description": "nanoseconds"},
-    ],
-    "description": scalars.GO_DURATION_WORDS,
-}
-GoDuration = Annotated[float, Reads(_go_at_least_zero, scalars.format_go_duration, _GO_SCHEMA)]
-"""Seconds, 0 or more, in Go's grammar (`1m30s`; a bare number is nanoseconds)."""
-GoTimeout = Annotated[float, Reads(_go_positive, scalars.format_go_duration, _GO_SCHEMA)]
-"""Seconds, more than 0, in Go's grammar."""
 
 Bits = Annotated[
     float,

@@ -10,9 +10,9 @@ from zrepl_trio.config.base import Reads, Section, parsed
 from zrepl_trio.config.fields import (
     Filesystems,
     Flag,
-    GoTimeout,
     Path,
 )
+from zrepl_trio.config.go_durations import GoTimeout
 from zrepl_trio.config.mysql_dsn import MYSQL_DSN_WORDS, MysqlDsn
 from zrepl_trio.config.postgres_dsn import POSTGRES_DSN_WORDS, PostgresDsn
 from zrepl_trio.zfs.filter import FilesystemFilter

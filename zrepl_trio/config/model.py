@@ -9,12 +9,12 @@ from pydantic import BeforeValidator, Field, field_validator
 from zrepl_trio.config.base import FromDefaults, Section, bad
 from zrepl_trio.config.fields import (
     Flag,
-    GoTimeout,
     ListenAddress,
     Path,
     RequiredText,
     null_is_empty_list,
 )
+from zrepl_trio.config.go_durations import GoTimeout, ZfsTimeout
 from zrepl_trio.config.jobs import Job, PullJob, PushJob, SinkJob, SnapJob, SourceJob
 
 __all__ = [
@@ -164,9 +164,9 @@ class GlobalServe(Section):
 class ZfsTimeouts(Section):
     """How long a zfs command may do nothing before it is killed. A key of zrepl-trio."""
 
-    command_timeout: GoTimeout = 600.0
+    command_timeout: ZfsTimeout = 600.0
     """Until a command prints something, or ends."""
-    stream_timeout: GoTimeout = 1800.0
+    stream_timeout: ZfsTimeout = 1800.0
     """Until a zfs send gives something, a zfs recv takes something, or either ends."""
 
 

@@ -7,8 +7,9 @@ own digits stand for the fields. Only formatting is needed: snapshots are dated 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Self
 
 from zrepl_trio.config.cron import load_zone
@@ -47,6 +48,10 @@ _ELEMENT = re.compile(
 _TRIAL_DAYS = (datetime(2020, 6, 1, tzinfo=UTC), datetime(2020, 12, 1, tzinfo=UTC))
 
 
+_SAMPLE_START = datetime(2025, 1, 1, tzinfo=UTC)
+_SAMPLE_DAYS = 2 * 365
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotNaming:
     """How a job names its snapshots; made by `checked`, so each name it gives is legal."""
@@ -82,6 +87,18 @@ class SnapshotNaming:
         """The snapshot name for `when` (aware)."""
         return self.prefix + self._stamp(when)
 
+    def repeated(self) -> tuple[datetime, datetime] | None:
+        """Two times that get the same name as the clocks go back, an hour apart mostly; None where
+        the format tells them apart, or no clock goes back, or all names of a day are the same anyway."""
+        zone = load_zone(self.timestamp_location)
+        for turn, back in _turns_back(zone):
+            before, after = turn - back / 2, turn + back / 2
+            around = (before - back, after + back)
+            name = self.name(before)
+            if name == self.name(after) and name not in map(self.name, around):
+                return before.astimezone(zone), after.astimezone(zone)
+        return None
+
     def _stamp(self, when: datetime) -> str:
         keyword = self.timestamp_format.lower()
         if keyword == "unix-seconds":
@@ -91,6 +108,24 @@ class SnapshotNaming:
         # zrepl decides by today's offset and so panics half the year where the zone is at +0 now;
         # here the offset of the time itself counts.
         return text.replace("+", "_", 1)
+
+
+def _turns_back(zone: tzinfo | None) -> Iterator[tuple[datetime, timedelta]]:
+    """When the clocks of two sample years go back, and by how much."""
+
+    def offset(when: datetime) -> timedelta:
+        return when.astimezone(zone).utcoffset() or timedelta()
+
+    for day in range(_SAMPLE_DAYS):
+        early = _SAMPLE_START + timedelta(days=day)
+        late = early + timedelta(days=1)
+        back = offset(early) - offset(late)
+        if back <= timedelta():
+            continue
+        while late - early > timedelta(minutes=1):
+            middle = early + (late - early) / 2
+            early, late = (early, middle) if offset(middle) == offset(late) else (middle, late)
+        yield late.replace(second=0, microsecond=0), back
 
 
 def go_format(when: datetime, layout: str) -> str:

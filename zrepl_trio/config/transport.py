@@ -11,8 +11,6 @@ from zrepl_trio.config.base import Section, bad
 from zrepl_trio.config.fields import (
     ClientIdentity,
     Flag,
-    GoDuration,
-    GoTimeout,
     IdentityFile,
     ListenAddress,
     Path,
@@ -26,6 +24,7 @@ from zrepl_trio.config.fields import (
     null_is_empty_list,
     null_is_empty_map,
 )
+from zrepl_trio.config.go_durations import GoDuration, GoTimeout
 from zrepl_trio.config.scalars import ScalarError
 
 __all__ = [
