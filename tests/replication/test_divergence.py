@@ -282,3 +282,38 @@ def test_the_request_crosses_the_wire_whole() -> None:
 def test_a_request_that_makes_no_sense_is_refused(wrong: pdu.ResolveReq) -> None:
     with pytest.raises(InvalidContent):
         decode_resolve(wrong.SerializeToString())
+
+
+@pytest.fixture
+async def occupied() -> Pair:
+    """In the place of tank/a's replica is a filesystem with data and no snapshot, and tank/a/b's below it."""
+    made = Pair()
+    for name in ("tank/a", "tank/a/b"):
+        made.fill(name, MIB)
+    await made.snapshot("tank/a/b", "1")
+    await made.run()
+    await made.target.set_properties(REPLICA, {"zrepl:placeholder": "off"})
+    made.target.write(REPLICA, {"precious": b"data"})
+    await made.snapshot("tank/a", "1")
+    return made
+
+
+@pytest.mark.parametrize("policy", [DivergencePolicy.FAIL, DivergencePolicy.ROLLBACK])
+async def test_what_has_no_snapshots_is_left_alone(
+    occupied: Pair, policy: DivergencePolicy
+) -> None:
+    report = await run(occupied, policy)
+    assert report.outcome is Outcome.FILESYSTEMS_FAILED
+    assert "without any snapshot, which is not a placeholder" in report.error
+    assert occupied.target.read(REPLICA) == {"precious": b"data"}
+
+
+@pytest.mark.parametrize("only", ["", "tank/a"])
+async def test_what_has_no_snapshots_is_kept_as_a_copy(occupied: Pair, only: str) -> None:
+    report = await run(occupied, DivergencePolicy.KEEP_COPY, only=only)
+    assert report.outcome is Outcome.DONE, report.error
+    assert await names(occupied, REPLICA) == ["1"]
+    assert occupied.same("tank/a", "1")
+    assert occupied.same("tank/a/b", "1")
+    (copy,) = [d.path for d in await occupied.target.datasets([ROOT]) if ".diverged-" in d.path]
+    assert occupied.target.read(copy) == {"precious": b"data"}

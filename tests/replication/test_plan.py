@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from tests.replication.notation import path, version, versions
 from tests.replication.test_diff import listing
-from zrepl_trio.endpoint.model import Filesystem
-from zrepl_trio.replication.diff import Diverged, NoCommonAncestor, NoSenderSnapshots
+from zrepl_trio.endpoint.model import Filesystem, Way
+from zrepl_trio.replication.conflicts import ConflictKind
+from zrepl_trio.replication.diff import Diverged, NoCommonAncestor, NoSenderSnapshots, Occupied
 from zrepl_trio.replication.plan import (
     FilesystemPlan,
     Plan,
@@ -19,7 +20,7 @@ from zrepl_trio.replication.plan import (
     paired,
     plan_filesystem,
 )
-from zrepl_trio.replication.policy import InitialReplication
+from zrepl_trio.replication.policy import DivergencePolicy, InitialReplication
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
 
 FS = path("tank/a")
@@ -42,12 +43,14 @@ def plan(
     receiver: Side | None,
     token: ResumeToken | UnusableToken | None = None,
     initial: InitialReplication = MOST_RECENT,
+    divergence: DivergencePolicy = DivergencePolicy.FAIL,
 ) -> Plan:
     return plan_filesystem(
         sender=side(sender) if isinstance(sender, str) else sender,
         receiver=receiver,
         token=token,
         initial=initial,
+        divergence=divergence,
     )
 
 
@@ -105,6 +108,27 @@ class TestInitial:
         found = refusal(plan("@a,1", side("")))
         assert "without any snapshot, which is not a placeholder" in found.text
         assert "zfs set zrepl:placeholder=on" in found.text
+        assert found.kind is ConflictKind.OCCUPIED
+        assert isinstance(found.conflict, Occupied)
+
+    @pytest.mark.parametrize("initial", [ALL, MOST_RECENT])
+    def test_an_existing_filesystem_is_kept_as_a_copy_if_so_wished(
+        self, initial: InitialReplication
+    ) -> None:
+        found = plan("@a,1 @b,2", side(""), divergence=DivergencePolicy.KEEP_COPY, initial=initial)
+        assert steps(found) == (["->@a", "@a->@b"] if initial is ALL else ["->@b"])
+        assert isinstance(found, FilesystemPlan)
+        assert found.resolve is not None
+        assert (found.resolve.way, found.resolve.expected) == (Way.KEEP_COPY, ())
+
+    def test_an_existing_filesystem_has_nothing_to_roll_back_to(self) -> None:
+        found = refusal(plan("@a,1", side(""), divergence=DivergencePolicy.ROLLBACK))
+        assert found.kind is ConflictKind.OCCUPIED
+        assert "`rollback` has no snapshot to go back to" in found.text
+
+    def test_a_forbidden_first_replication_is_none_of_a_copys_either(self) -> None:
+        found = refusal(plan("@a,1", side(""), divergence=DivergencePolicy.KEEP_COPY, initial=FAIL))
+        assert "forbids a first replication" in found.text
 
     def test_no_versions(self) -> None:
         found = refusal(plan("", None))

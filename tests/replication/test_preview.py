@@ -183,3 +183,15 @@ async def test_a_range_shows_what_protects_it_and_is_protected_so(
     # the first snapshot has a cursor already, which is as good
     marks = {name for step in found.steps for name in step.tentative} - {"@1"}
     assert len([name for name in protected if name[0] == "#"]) == len(marks)
+
+
+async def test_a_filesystem_in_the_way_shows_the_one_way_out(pair: Pair) -> None:
+    pair.target.add_filesystem(f"{ROOT}/tank/a")
+    found = (await planned(pair))[0]
+    shown = text([found])
+    assert "is not a placeholder (0 B in it)" in shown
+    assert "keep_copy: renames what is there on the receiver" in shown
+    assert "destroys nothing" in shown
+    told = json.loads(json.dumps(found.to_json()))
+    assert told["conflict"]["kind"] == "place is taken"
+    assert [each["name"] for each in told["resolutions"]] == ["keep_copy"]

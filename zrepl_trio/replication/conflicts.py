@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import assert_never
 
+from zrepl_trio.amounts import bytes_text
 from zrepl_trio.endpoint.abstractions import parse_cursor
 from zrepl_trio.replication.diff import (
     AlreadyPresent,
@@ -13,6 +14,7 @@ from zrepl_trio.replication.diff import (
     Mismatch,
     NoCommonAncestor,
     NoSenderSnapshots,
+    Occupied,
 )
 from zrepl_trio.zfs.model import FilesystemVersion
 
@@ -30,6 +32,7 @@ class ConflictKind(Enum):
     RECEIVER_SNAPSHOTS = "receiver-only snapshots"
     MODIFIED = "receiver modified"
     NO_COMMON = "no common version"
+    OCCUPIED = "place is taken"
     NOTHING_TO_SEND = "nothing to send"
 
 
@@ -85,10 +88,18 @@ _NO_COMMON = (
     "sender and receiver have no snapshot or bookmark in common",
     "the sender's dataset was created anew under the same name, and nothing is in common",
 )
+
+
+def _written(size: int | None) -> str:
+    return "" if size is None else f" ({bytes_text(size)} in it)"
+
+
 _BY_POLICY = "by the job: `conflict_resolution.divergence: "
 
 
-def conflict_text(filesystem: str, conflict: Mismatch, kind: ConflictKind | None = None) -> str:
+def conflict_text(
+    filesystem: str, conflict: Mismatch | Occupied, kind: ConflictKind | None = None
+) -> str:
     """Several lines for status and log, ending with the next action."""
     match conflict:
         case AlreadyPresent():
@@ -110,6 +121,21 @@ def conflict_text(filesystem: str, conflict: Mismatch, kind: ConflictKind | None
                     (
                         "  next: rename or destroy the replica on the receiver, so that it is sent "
                         f"anew ({_BY_POLICY}keep_copy`); nothing is ever overwritten"
+                    ),
+                ]
+            )
+        case Occupied():
+            return "\n".join(
+                [
+                    (
+                        f"{filesystem}: the receiver has a filesystem there without any snapshot, which "
+                        f"is not a placeholder{_written(conflict.written)}"
+                    ),
+                    *version_lines("sender's versions", conflict.sender),
+                    (
+                        f"  next: rename it on the receiver, which loses nothing ({_BY_POLICY}keep_copy`; "
+                        "`rollback` has no snapshot to go back to); or, if nothing in it is wanted, "
+                        "destroy it there, or let it be received over: `zfs set zrepl:placeholder=on`"
                     ),
                 ]
             )

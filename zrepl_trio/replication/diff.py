@@ -21,6 +21,7 @@ __all__ = [
     "Modified",
     "NoCommonAncestor",
     "NoSenderSnapshots",
+    "Occupied",
     "incremental_path",
     "sorted_versions",
 ]
@@ -97,8 +98,18 @@ class Modified:
     written: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupied:
+    """The receiver has a filesystem in that place which is neither a replica, for want of any snapshot,
+    nor a placeholder. `written` are the bytes in it, None where unknown. No listing of versions tells it."""
+
+    sender: Versions
+    receiver: Versions = ()
+    written: int | None = None
+
+
 Mismatch: TypeAlias = AlreadyPresent | NoSenderSnapshots | NoCommonAncestor | Diverged
-Conflict: TypeAlias = Mismatch | Modified
+Conflict: TypeAlias = Mismatch | Modified | Occupied
 
 
 def sorted_versions(versions: Iterable[FilesystemVersion]) -> Versions:

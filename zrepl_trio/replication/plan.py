@@ -22,6 +22,7 @@ from zrepl_trio.replication.diff import (
     Modified,
     NoCommonAncestor,
     NoSenderSnapshots,
+    Occupied,
     Versions,
     incremental_path,
     sorted_versions,
@@ -204,6 +205,14 @@ def plan_filesystem(
             return _unmodified(plan, receiver, path, divergence, initial, refused=refused)
         case AlreadyPresent():
             return _plan(filesystem, receiver, ())
+        case NoCommonAncestor(receiver=()) if receiver is not None and _in_the_way(receiver):
+            occupied = Occupied(sender=path.sender, written=receiver.filesystem.written)
+            return _settled(filesystem, receiver, occupied, divergence, initial) or Refusal(
+                filesystem=filesystem,
+                text=conflict_text(name, occupied),
+                conflict=occupied,
+                kind=ConflictKind.OCCUPIED,
+            )
         case NoCommonAncestor(receiver=()):
             return _initial(filesystem, receiver, path, initial, note)
         case NoCommonAncestor() | NoSenderSnapshots() | Diverged():
@@ -253,7 +262,7 @@ def _unmodified(
 def _settled(
     filesystem: Filesystem,
     receiver: Side | None,
-    conflict: NoCommonAncestor | NoSenderSnapshots | Diverged | Modified,
+    conflict: NoCommonAncestor | NoSenderSnapshots | Diverged | Modified | Occupied,
     divergence: DivergencePolicy,
     initial: InitialReplication,
 ) -> Plan | None:
@@ -274,7 +283,7 @@ def _settled(
             steps = _increments([conflict.ancestor, *conflict.sender])
             resolve = replace(request, way=Way.ROLLBACK, to=request.expected[-1])
             return replace(_plan(filesystem, receiver, steps), resolve=resolve, conflict=conflict)
-        case DivergencePolicy.KEEP_COPY, Diverged() | NoCommonAncestor() | Modified():
+        case DivergencePolicy.KEEP_COPY, Diverged() | NoCommonAncestor() | Modified() | Occupied():
             place = Filesystem(path=filesystem.path, is_placeholder=True)
             sent = conflict.sender
             if isinstance(conflict, Modified):
@@ -321,6 +330,12 @@ def _increments(versions: Sequence[FilesystemVersion]) -> list[Step]:
     return [Step(from_=before, to=after) for before, after in pairwise(versions)]
 
 
+def _in_the_way(receiver: Side) -> bool:
+    """Of one without snapshots: whether it has other data than a first receive that was cut."""
+    listed = receiver.filesystem
+    return not listed.is_placeholder and not listed.resume_token
+
+
 def _initial(
     filesystem: Filesystem,
     receiver: Side | None,
@@ -329,16 +344,6 @@ def _initial(
     note: str,
 ) -> Plan:
     name = filesystem.path
-    listed = receiver.filesystem if receiver is not None else None
-    if listed is not None and not listed.is_placeholder and not listed.resume_token:
-        return Refusal(
-            filesystem=filesystem,
-            text=f"{name}: the receiver has a filesystem there without any snapshot, which is "
-            "not a placeholder\n"
-            "  next: if nothing in it is wanted, destroy it on the receiver, or let it be "
-            "received over: `zfs set zrepl:placeholder=on` there",
-            conflict=conflict,
-        )
     snapshots: Versions = tuple(v for v in conflict.sender if v.is_snapshot)
     if not snapshots:
         return Refusal(

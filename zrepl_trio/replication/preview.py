@@ -7,12 +7,12 @@ job, which the other side does not know.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.replication.conflicts import ConflictKind
-from zrepl_trio.replication.diff import Conflict, Diverged, Modified, NoCommonAncestor
+from zrepl_trio.replication.diff import Conflict, Diverged, Modified, NoCommonAncestor, Occupied
 from zrepl_trio.replication.plan import FilesystemPlan, Plan, Refusal, RunPlan, Step
 from zrepl_trio.replication.ranges import streams
 from zrepl_trio.replication.report import JsonValue
@@ -174,6 +174,11 @@ def resolutions_of(conflict: Conflict) -> tuple[Resolution, ...]:
             return keep, back
         case NoCommonAncestor() if conflict.receiver:
             return (keep,)
+        case Occupied():
+            does = (
+                "renames what is there on the receiver, with a timestamp, and sends the filesystem"
+            )
+            return (replace(keep, does=does),)
         case _:
             return ()
 
