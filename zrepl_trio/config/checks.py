@@ -51,7 +51,12 @@ def _local_problems(config: Config) -> Iterator[tuple[Loc, str]]:
             name = serve.listener_name
             if name in served:
                 loc = ("jobs", index, "serve", "listener_name")
-                yield loc, f"{name!r} is served by job {served[name]!r} already"
+                message = (
+                    f"{name!r} is served by job {served[name]!r} already, and which of the two gets what "
+                    "is sent there would be left to chance: give this job a `listener_name` of its own, "
+                    "and name that in `connect` of what is for it"
+                )
+                yield loc, message
             served.setdefault(name, job.name)
     for index, job in enumerate(config.jobs):
         connect = getattr(job, "connect", None)
