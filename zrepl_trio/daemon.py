@@ -148,7 +148,12 @@ async def run_daemon(
             trio.open_nursery() as guards,
         ):
             supervisor = Supervisor(plant.jobs, clock=plant.world.clock, policy=RestartPolicy())
-            routes = control_routes(supervisor, plant.processes, started=plant.world.clock.now())
+            routes = control_routes(
+                supervisor,
+                plant.processes,
+                started=plant.world.clock.now(),
+                internal=("_control", "_prometheus") if metrics is not None else ("_control",),
+            )
             if metrics is not None:
                 metrics.show_jobs(supervisor.status)
                 routes = metrics.timed(routes)

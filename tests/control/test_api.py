@@ -106,7 +106,14 @@ def document() -> dict[str, object]:
     active = ActiveChild(argv=("zfs", "list", "-H"), started=NOON)
     stuck = StuckChild(pid=7, argv=("zfs", "recv"), dataset="tank/a")
     text = json.dumps(
-        status_document([PULL, SOURCE], active=[active], stuck=[stuck], version="1", started=NOON)
+        status_document(
+            [PULL, SOURCE],
+            active=[active],
+            stuck=[stuck],
+            version="1",
+            started=NOON,
+            internal=["_control"],
+        )
     )
     parsed = json.loads(text)
     assert isinstance(parsed, dict)
@@ -116,6 +123,8 @@ def document() -> dict[str, object]:
 def test_status_has_zrepls_shape() -> None:
     jobs = document()["Jobs"]
     assert isinstance(jobs, dict)
+    assert list(jobs) == ["_control", "pull", "source"]
+    assert jobs["_control"] == {"type": "internal", "internal": None}
     assert jobs["pull"]["type"] == "pull"
     payload = jobs["pull"]["pull"]
     assert payload["PruningSender"] is None
@@ -171,7 +180,7 @@ def test_status_keeps_the_environment_to_itself() -> None:
 
 def test_our_client_reads_what_our_daemon_writes() -> None:
     status = Status.model_validate(document())
-    assert list(status.raw_jobs) == ["pull", "source"]
+    assert list(status.raw_jobs) == ["_control", "pull", "source"]
     snapshots = status.job("source").snapshots
     assert snapshots is not None
     assert (snapshots.next_at, snapshots.errors) == (NOON, ("tank/a: no",))
@@ -249,7 +258,12 @@ async def daemon(path: str, job: SignalledJob) -> AsyncIterator[None]:
         open_control_listener(path) as listener,
         trio.open_nursery() as nursery,
     ):
-        routes = control_routes(supervisor, TrackedProcesses(processes, Noon()), started=NOON)
+        routes = control_routes(
+            supervisor,
+            TrackedProcesses(processes, Noon()),
+            started=NOON,
+            internal=("_control",),
+        )
         await nursery.start(serve_http, [listener], routes)
         await nursery.start(supervisor.run)
         yield
@@ -265,6 +279,10 @@ async def test_the_client_asks_and_signals(tmp_path: Path) -> None:
         with pytest.raises(DaemonRefused, match=r"^already woken up$"):
             await client.signal("pull", "wakeup")
         await client.signal("pull", "reset")
+        assert list((await client.status()).raw_jobs) == ["_control", "pull"]
+        for op, said in (("wakeup", "already woken up"), ("reset", "already reset")):
+            with pytest.raises(DaemonRefused, match=f"^{said}$"):
+                await client.signal("_control", op)
         with pytest.raises(DaemonRefused, match=r"^Job other does not exist$"):
             await client.signal("other", "wakeup")
         with pytest.raises(DaemonRefused, match=r'^operation "sing" is invalid$'):

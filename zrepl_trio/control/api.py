@@ -122,10 +122,12 @@ def status_document(
     stuck: Sequence[StuckChild],
     version: str,
     started: datetime,
+    internal: Sequence[str] = (),
 ) -> JsonValue:
-    """The answer of `/status`."""
+    """The answer of `/status`. `internal` names what zrepl runs as jobs of its own, and lists first."""
+    ours: dict[str, JsonValue] = {name: {"type": "internal", "internal": None} for name in internal}
     return {
-        "Jobs": {job.name: _job(job) for job in jobs},
+        "Jobs": {**ours, **{job.name: _job(job) for job in jobs}},
         "Global": {
             "ZFSCmds": {
                 "Active": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -22,11 +22,17 @@ __all__ = ["control_routes"]
 
 log = structlog.get_logger()
 
+_ALREADY = {"wakeup": "already woken up", "reset": "already reset"}
+
 
 def control_routes(
-    supervisor: Supervisor, processes: TrackedProcesses, *, started: datetime
+    supervisor: Supervisor,
+    processes: TrackedProcesses,
+    *,
+    started: datetime,
+    internal: Sequence[str] = (),
 ) -> Mapping[str, Handler]:
-    """`/version`, `/status` and `/signal` of zrepl, about these jobs."""
+    """`/version`, `/status` and `/signal` of zrepl, about these jobs, and those that are `internal`."""
 
     def version(_body: bytes) -> object:
         host = os.uname()
@@ -42,12 +48,16 @@ def control_routes(
             stuck=processes.stuck,
             version=__version__,
             started=started,
+            internal=internal,
         )
 
     def signal(body: bytes) -> object:
         request = parse_signal(body)
         log.info("signal received", signal=request.op, signalled_job=request.name)
         match request.op:
+            case "wakeup" | "reset" if request.name in internal:
+                # zrepl's words, as of passive jobs
+                raise SignalRefused(_ALREADY[request.op])
             case "wakeup":
                 resolve = [f"{path}={way}" for path, way in request.resolve.items()]
                 try:

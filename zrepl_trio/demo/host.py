@@ -175,7 +175,7 @@ class Host:
 
 async def _jobs(client: ControlClient) -> list[JobModel]:
     status = await client.status()
-    return [status.job(name) for name in status.raw_jobs]
+    return [status.job(name) for name in status.raw_jobs if not name.startswith("_")]
 
 
 async def _stop(process: trio.Process) -> None:
