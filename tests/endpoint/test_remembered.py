@@ -55,6 +55,26 @@ async def names(remembered: Remembered[Dataset], dataset: DatasetPath) -> list[s
     return [version.name for version in await remembered.of(dataset)]
 
 
+async def test_what_is_stale_takes_no_memory(
+    remembered: Remembered[Dataset], calls: list[str], autojump_clock: trio.abc.Clock
+) -> None:
+    await names(remembered, NAMES[0])
+    assert remembered.drop_stale()
+    assert remembered.dataset(NAMES[0]) is not None
+    await trio.sleep(REMEMBERED_S / 2)
+    await remembered.all_of(NAMES)  # listed later than the datasets
+    await trio.sleep(REMEMBERED_S / 2)
+    assert remembered.drop_stale()
+    calls.clear()
+    assert await names(remembered, NAMES[0]) == ["1"]
+    assert calls == []
+    await trio.sleep(REMEMBERED_S / 2)
+    assert not remembered.drop_stale()
+    assert await names(remembered, NAMES[0]) == ["1"]
+    assert calls == ["versions_below"]
+    assert remembered.drop_stale()
+
+
 async def test_all_are_answered_from_one_listing_also_when_asked_at_once(
     remembered: Remembered[Dataset], calls: list[str]
 ) -> None:

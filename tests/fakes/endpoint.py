@@ -93,6 +93,9 @@ class FakeEndpoint:
         self.sizes: list[int | None] = []
         self.settled = 0
 
+    def drop_stale(self) -> bool:
+        return False
+
     async def _asked(self, *what: object) -> None:
         self.asked.append(what[0] if len(what) == 1 else what)
         await trio.lowlevel.checkpoint()

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from zrepl_trio.endpoint.placeholders import NO_LONGER
 from zrepl_trio.errors import Refused
+from zrepl_trio.zfs.argv import PLACEHOLDER, SOURCE_GUID
 
 __all__ = [
     "ACTING_ON_FILESYSTEMS",
@@ -95,3 +97,14 @@ class ReceivedProperties:
             acting = ACTING_ON_VOLUMES if is_volume else ACTING_ON_FILESYSTEMS
         named = {*self.inherit, *self.override, *self.accept}
         return (*self.inherit, *(name for name in acting if name not in named))
+
+    def set_here(self, *, source_guid: int | None, over_placeholder: bool) -> dict[str, str]:
+        """The names and values for `-o`: the job's, and our own marks."""
+        override = dict(self.override)
+        if over_placeholder:
+            # Set by the receive itself: set before, a kill would leave an empty filesystem that
+            # nothing can be received into; set after, real data that counts as a placeholder.
+            override[PLACEHOLDER] = NO_LONGER
+        if source_guid is not None:
+            override[SOURCE_GUID] = str(source_guid)
+        return override

@@ -120,6 +120,10 @@ class Receiver:
         # what is known to be here: listed last, or received into since then
         self._here: set[DatasetPath] | None = None
 
+    def drop_stale(self) -> bool:
+        """See `Remembered`."""
+        return self._remembered.drop_stale()
+
     async def ping(self, message: str) -> str:
         return message
 
@@ -292,7 +296,9 @@ class Receiver:
             resumable=(await self._zfs.features()).resumable_receive,
             unmounted=self._unmounted,
             exclude=self._properties.excluded(is_volume=target.is_volume if target else None),
-            override=self._local_properties(request, over_placeholder=over_placeholder),
+            override=self._properties.set_here(
+                source_guid=request.source_guid, over_placeholder=over_placeholder
+            ),
         )
         stream.pace.keep_to(self._throttle)
         kind = kind_for(request.protection, initial=target is None)
@@ -381,18 +387,6 @@ class Receiver:
             # a replica that was never received whole goes away with its state
             target = await self._zfs.dataset(path)
         return target
-
-    def _local_properties(
-        self, request: ReceiveRequest, *, over_placeholder: bool
-    ) -> dict[str, str]:
-        override = dict(self._properties.override)
-        if over_placeholder:
-            # Set by the receive itself: set before, a kill would leave an empty filesystem that
-            # nothing can be received into; set after, real data that counts as a placeholder.
-            override[PLACEHOLDER] = NO_LONGER
-        if request.source_guid is not None:
-            override[SOURCE_GUID] = str(request.source_guid)
-        return override
 
     async def _take(self, args: ReceiveArgs, stream: StreamSource) -> None:
         """Feed the stream to `zfs recv`; raises what failed first."""

@@ -73,6 +73,15 @@ class Remembered(Generic[D]):
         self._expected.discard(path)
         self._touched.add(path)
 
+    def drop_stale(self) -> bool:
+        """Give back the memory of what may not answer any more; whether anything is left."""
+        now = trio.current_time()
+        if now >= self._datasets_until:
+            self._datasets = {}
+        if now >= self._until:
+            self._known = {}
+        return bool(self._datasets or self._known)
+
     def dataset(self, path: DatasetPath) -> D | None:
         """As it was listed; None when it has to be asked for."""
         fresh = trio.current_time() < self._datasets_until

@@ -72,6 +72,10 @@ class Sender:
         self._remembered: Remembered[DatasetBrief] = Remembered(zfs, filesystems.roots)
         self._later = Later(zfs, self._remembered)
 
+    def drop_stale(self) -> bool:
+        """See `Remembered`."""
+        return self._remembered.drop_stale()
+
     async def ping(self, message: str) -> str:
         return message
 

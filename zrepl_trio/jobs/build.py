@@ -35,6 +35,7 @@ from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.policies import floor, local_policy, policies
 from zrepl_trio.jobs.pruning import LocalPruning
 from zrepl_trio.jobs.replicating import Replicating
+from zrepl_trio.jobs.served import Served
 from zrepl_trio.jobs.served_peer import ServedPeer
 from zrepl_trio.jobs.served_replicas import ServedReplicas
 from zrepl_trio.jobs.world import World
@@ -223,16 +224,20 @@ def _passive(
         serve = _serve_all(section, world, peers)
     else:
         serve = _serve_each(section, world, replicas)
+
+    def clients() -> list[Served]:
+        return [*peers.values(), *replicas.values()]
+
     return PassiveJob(
         name=section.name,
         type=JobType(section.type),
         listener=links.listener(section.serve),
         serve=serve,
         runtime_dir=runtime_directory(config),
-        freshness=lambda: tuple(
-            each for one in (*peers.values(), *replicas.values()) for each in one.freshness
-        ),
+        freshness=lambda: tuple(each for one in clients() for each in one.freshness),
         snapper=_snapper(section, world) if isinstance(section, SourceJob) else None,
+        # of all of them, so no `any`
+        tidy=lambda: max([one.drop_stale() for one in clients()], default=False),
     )
 
 

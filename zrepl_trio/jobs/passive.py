@@ -19,9 +19,14 @@ __all__ = ["PassiveJob"]
 log = structlog.get_logger()
 
 
+_TIDY_S = 10.0
+"""How often it is looked whether something that was kept for clients can go."""
+
+
 class PassiveJob:
     """A `source` or `sink` job. Its lock is held for as long as `run` runs, and a source's `snapper` takes
-    snapshots meanwhile."""
+    snapshots meanwhile. `tidy` drops what is kept for clients and is too old to be used, and tells whether
+    anything is left; it is called every now and then, once a client has come, until nothing is."""
 
     def __init__(
         self,
@@ -33,6 +38,7 @@ class PassiveJob:
         runtime_dir: str,
         freshness: Callable[[], tuple[DatasetFreshness, ...]] = tuple,
         snapper: Snapper | None = None,
+        tidy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.name = name
         self.type = type
@@ -41,6 +47,8 @@ class PassiveJob:
         self._runtime_dir = runtime_dir
         self._freshness = freshness
         self._snapper = snapper
+        self._tidy = tidy
+        self._came = trio.Event()
         self._phase = Phase.STARTING
         self._connections = 0
 
@@ -79,6 +87,7 @@ class PassiveJob:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._listener.serve, self._handle)
+                nursery.start_soon(self._keep_tidy)
                 if snapper is not None:
                     nursery.start_soon(snapper.run, lambda: None)
                 self._phase = Phase.SERVING
@@ -88,8 +97,18 @@ class PassiveJob:
             self._phase = Phase.STOPPED
             self._connections = 0
 
+    async def _keep_tidy(self) -> None:
+        while True:
+            await self._came.wait()
+            self._came = trio.Event()
+            left = True
+            while left or self._connections:
+                await trio.sleep(_TIDY_S)
+                left = self._tidy()
+
     async def _handle(self, connection: Connection) -> None:
         self._connections += 1
+        self._came.set()
         try:
             await self._serve(connection)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
 from zrepl_trio.endpoint.protocol import (
@@ -18,14 +19,20 @@ from zrepl_trio.replication.report import SnapshotTimes
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["Served"]
+__all__ = ["Keeps", "Served"]
+
+
+class Keeps(Endpoint, Protocol):
+    """A side that keeps what it has listed for a while."""
+
+    def drop_stale(self) -> bool: ...
 
 
 class Served:
     """Passes every call on to `side`; one object serves all connections of the client `identity`.
     What becomes known of a dataset is in `_times`, by the sender's name."""
 
-    def __init__(self, side: Endpoint, *, identity: str) -> None:
+    def __init__(self, side: Keeps, *, identity: str) -> None:
         self._side = side
         self._identity = identity
         self._times: dict[DatasetPath, SnapshotTimes] = {}
@@ -42,6 +49,10 @@ class Served:
     @property
     def moves_ranges(self) -> bool:
         return self._side.moves_ranges
+
+    def drop_stale(self) -> bool:
+        """Drop what is kept of a listing and too old to be used; whether anything is left."""
+        return self._side.drop_stale()
 
     async def ping(self, message: str) -> str:
         return await self._side.ping(message)

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from zrepl_trio.endpoint.abstractions import newest_cursor
 from zrepl_trio.endpoint.model import Filesystem, SendRequest
-from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.endpoint.refusals import FLOOR
-from zrepl_trio.jobs.served import Served
+from zrepl_trio.jobs.served import Keeps, Served
 from zrepl_trio.replication.freshness import times_of
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
@@ -25,7 +24,7 @@ class ServedPeer(Served):
 
     def __init__(
         self,
-        sender: Endpoint,
+        sender: Keeps,
         *,
         identity: str,
         cursor_job: str | None,
