@@ -7,12 +7,15 @@ import random
 import pytest
 import trio
 
+from tests.fakes.endpoint import FakeSource
 from tests.jobs.clocks import FollowingClock
 from tests.replication.notation import path
-from zrepl_trio.endpoint.room import bring_back, make_room, room_for
+from tests.zfs.test_streamhead import PACKAGE, RAW, package, record
+from zrepl_trio.endpoint.room import bring_back, comes_raw, make_room, room_for
 from zrepl_trio.errors import Refused, ZfsError
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.names import DatasetPath
+from zrepl_trio.zfs.streamhead import RECORD_BYTES
 
 P = path("tank/p")
 ASIDE = path("tank/p.diverged-placeholder")
@@ -99,3 +102,30 @@ async def test_what_cannot_come_back_waits_for_planning(
     monkeypatch.setattr(zfs, "rename", refuse)
     await bring_back(zfs, P)
     assert ASIDE in await names(zfs)
+
+
+class Shown(FakeSource):
+    """A stream that shows its head, as one from the wire does."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(trio.testing.MemoryReceiveStream())
+        self.data = data
+        self.looked: list[int] = []
+
+    async def head(self, count: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        self.looked.append(count)
+        return self.data[:count]
+
+
+async def test_a_stream_from_the_wire_is_asked_whether_it_is_raw() -> None:
+    plain, packed = record("<", features=RAW), package(">", RAW)
+    for data, looked in ((plain, [RECORD_BYTES]), (packed, [RECORD_BYTES, len(packed)])):
+        stream = Shown(data + b"more")
+        assert await comes_raw(stream)
+        assert stream.looked == looked
+    stream = Shown(record("<", payload=0xFFFF_FFFF, form=PACKAGE) + bytes(1000))
+    assert await comes_raw(stream) is None
+    assert stream.looked == [RECORD_BYTES]
+    assert await comes_raw(Shown(b"")) is None
+    assert await comes_raw(FakeSource.of(plain)) is None  # a pipe of our own shows nothing

@@ -17,6 +17,7 @@ from zrepl_trio.children import open_processes
 from zrepl_trio.clock import SystemClock
 from zrepl_trio.emulate.sandbox import Sandbox
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
+from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.jobs.tracked import TrackedProcesses
@@ -89,12 +90,14 @@ class Hosts:
         listed = await self.zfs.versions(path(name))
         return next(v for v in listed if v.is_snapshot and v.name == snapshot)
 
-    async def run(self, options: ReplicationOptions | None = None) -> Report:
+    async def run(
+        self, options: ReplicationOptions | None = None, *, sender: Endpoint | None = None
+    ) -> Report:
         def ignore(_report: Report) -> None:
             return
 
         return await replicate(
-            self.cable,
+            sender or self.cable,
             self.receiver,
             options or ReplicationOptions(),
             report=ignore,

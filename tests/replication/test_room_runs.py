@@ -12,6 +12,7 @@ import pytest
 from tests.replication.hosts import Hosts, open_hosts
 from tests.replication.pair import MIB
 from tests.replication.test_receiver_faults import encrypted, encryption_of, sink_is_encrypted
+from tests.rpc.pairs import remote
 from zrepl_trio.endpoint.model import SendRequest
 from zrepl_trio.endpoint.protocol import SendReply
 from zrepl_trio.replication.policy import DivergencePolicy, ReplicationOptions
@@ -21,6 +22,7 @@ from zrepl_trio.zfs.model import SendFlags
 pytestmark = [pytest.mark.slow, pytest.mark.zfs]
 
 A, B = "ztsrc/a", "ztsrc/a/b"
+PACKAGED = SendFlags(encrypted=True, properties=True)
 
 
 @pytest.fixture
@@ -37,38 +39,55 @@ async def children_kept(hosts: Hosts) -> None:
     assert [name for name in listed if name.endswith("placeholder")] == []
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["raw", "unknown"])
+@pytest.mark.parametrize("flags", [SendFlags(encrypted=True), PACKAGED], ids=["plain", "packaged"])
+@pytest.mark.parametrize("told", [True, False], ids=["told", "over the wire"])
 async def test_a_raw_parent_takes_the_place_of_its_placeholder(
-    real: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, known: bool
+    real: Hosts, tmp_path: Path, *, told: bool, flags: SendFlags
 ) -> None:
-    """Over zrepl's wire the receiver is not told that a stream is raw: zfs says so, and the next run
-    makes room."""
-    if not known:
-        send = real.cable.send
-
-        @asynccontextmanager
-        async def untold(request: SendRequest) -> AsyncIterator[SendReply]:
-            async with send(request) as reply:
-                yield replace(reply, raw=None)
-
-        monkeypatch.setattr(real.cable, "send", untold)
-    real.send_with(SendFlags(encrypted=True))
-    await real.create(A, *encrypted(tmp_path))
-    await real.create(B)
-    await real.fill(B, MIB)
-    await real.snapshot(B, "1")
-    await real.run()  # the parent has no snapshot yet
-    assert await real.received(B) == ["1"]
-    for name in (A, B):
-        await real.fill(name, MIB, seed=2)
-        await real.snapshot(name, "2")
-    report = await real.run()
-    if not known:
-        assert report.outcome is Outcome.FILESYSTEMS_FAILED
-        assert "a placeholder steps aside for it at the next run" in report.error
+    """The wire does not tell that a stream is raw; its first bytes do."""
+    real.send_with(flags)
+    await a_raw_parent_after_its_child(real, tmp_path)
+    if told:
         report = await real.run()
+    else:
+        async with remote(real.cable.end) as far:
+            report = await real.run(sender=far)
     assert report.outcome is Outcome.DONE, report.error
     await children_kept(real)
+
+
+async def test_what_is_only_known_by_zfs_is_made_room_for_at_the_next_run(
+    real: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = real.cable.send
+
+    @asynccontextmanager
+    async def untold(request: SendRequest) -> AsyncIterator[SendReply]:
+        async with send(request) as reply:
+            yield replace(reply, raw=None)
+
+    monkeypatch.setattr(real.cable, "send", untold)
+    real.send_with(SendFlags(encrypted=True))
+    await a_raw_parent_after_its_child(real, tmp_path)
+    report = await real.run()
+    assert report.outcome is Outcome.FILESYSTEMS_FAILED
+    assert "a placeholder steps aside for it at the next run" in report.error
+    report = await real.run()
+    assert report.outcome is Outcome.DONE, report.error
+    await children_kept(real)
+
+
+async def a_raw_parent_after_its_child(hosts: Hosts, tmp_path: Path) -> None:
+    """The child has been received below a placeholder, and then the parent got a snapshot."""
+    await hosts.create(A, *encrypted(tmp_path))
+    await hosts.create(B)
+    await hosts.fill(B, MIB)
+    await hosts.snapshot(B, "1")
+    await hosts.run()  # the parent has no snapshot yet
+    assert await hosts.received(B) == ["1"]
+    for name in (A, B):
+        await hosts.fill(name, MIB, seed=2)
+        await hosts.snapshot(name, "2")
 
 
 async def test_keep_copy_works_below_an_encrypted_root(real: Hosts, tmp_path: Path) -> None:

@@ -101,8 +101,9 @@ async def _drain(reader: trio.abc.ReceiveStream, into: bytearray) -> None:
 
 
 @pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("look", [0, 12, 300_000, len(DATA) + 1], ids=str)
 @pytest.mark.parametrize("piece", [1, 4095, 65536, 2**20], ids=str)
-async def test_every_byte_arrives_and_is_counted(piece: int) -> None:
+async def test_every_byte_arrives_and_is_counted(piece: int, look: int) -> None:
     data = DATA if piece > 1 else DATA[:300]
     feed, write = _pipe()
     out_reader, sink = _pipe()
@@ -121,6 +122,9 @@ async def test_every_byte_arrives_and_is_counted(piece: int) -> None:
         nursery.start_soon(_drain, out_reader, got)
         inbound = InboundStream(server)
         inbound.on_progress = taken.append
+        if look:
+            assert await inbound.head(min(look, 12)) == data[:12]
+            assert await inbound.head(look) == data[:look]
         async with sink:
             assert await inbound.copy_into(sink) == len(data)
         await inbound.finish()

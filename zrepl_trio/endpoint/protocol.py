@@ -44,6 +44,7 @@ __all__ = [
     "Resolves",
     "SendReply",
     "SendRequest",
+    "ShowsHead",
     "StreamSource",
 ]
 
@@ -76,6 +77,15 @@ class StreamSource(Protocol):
 
     async def finish(self) -> None:
         """For a `reader` read to EOF by somebody else: SourceFailed if the sender failed."""
+
+
+@runtime_checkable
+class ShowsHead(Protocol):
+    """A stream whose first bytes can be looked at before it is moved."""
+
+    async def head(self, count: int) -> bytes:
+        """Its first `count` bytes, fewer if it is shorter; they are still to be moved. SourceFailed when
+        the sender failed, TransportError when the link did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,7 @@ from zrepl_trio.endpoint.received_properties import (
 from zrepl_trio.endpoint.refusals import FLOOR, Floor, no_floor
 from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.endpoint.resolving import follow_name, roll_back, set_aside
-from zrepl_trio.endpoint.room import empty_placeholder, room_for
+from zrepl_trio.endpoint.room import comes_raw, empty_placeholder, room_for
 from zrepl_trio.endpoint.strangers import check_nothing_below, drop_clone
 from zrepl_trio.errors import (
     DatasetNotFound,
@@ -286,7 +286,8 @@ class Receiver:
         if over_placeholder and not resuming:
             assert target is not None
             await empty_placeholder(self._zfs, path)
-            forced = not (request.raw or target.encrypted or path in self._unforced)
+            raw = await comes_raw(stream) if request.raw is None else request.raw
+            forced = not (raw or target.encrypted or path in self._unforced)
         args = ReceiveArgs(
             dataset=path,
             snapshot=request.to.name,

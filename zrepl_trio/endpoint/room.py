@@ -15,14 +15,17 @@ import trio
 
 from zrepl_trio.endpoint.model import PLACEHOLDER_ASIDE
 from zrepl_trio.endpoint.placeholders import NO_LONGER
+from zrepl_trio.endpoint.protocol import ShowsHead, StreamSource
 from zrepl_trio.errors import DatasetBusy, Refused, ZfsError
 from zrepl_trio.zfs.argv import PLACEHOLDER
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
 from zrepl_trio.zfs.port import Zfs
+from zrepl_trio.zfs.streamhead import MOST_HEAD_BYTES, RECORD_BYTES, head_bytes, is_raw
 
 __all__ = [
     "bring_back",
     "children_of",
+    "comes_raw",
     "empty_placeholder",
     "make_room",
     "move_children",
@@ -50,6 +53,17 @@ async def room_for(
         if first:
             with trio.move_on_after(_BACK_S, shield=True):
                 await bring_back(zfs, path)
+
+
+async def comes_raw(stream: StreamSource) -> bool | None:
+    """Whether that stream, of which nobody has told, is raw, by its first bytes; None where they cannot
+    be looked at, or tell nothing. Raises what the stream does."""
+    if not isinstance(stream, ShowsHead):
+        return None
+    head = await stream.head(RECORD_BYTES)
+    if len(head) < (count := head_bytes(head)) <= MOST_HEAD_BYTES:
+        head = await stream.head(count)
+    return is_raw(head)
 
 
 async def empty_placeholder(zfs: Zfs, path: DatasetPath) -> None:

@@ -17,7 +17,7 @@ from zrepl_trio.rpc.dataconn import DataConn
 from zrepl_trio.rpc.frames import MAX_SENT_PAYLOAD
 from zrepl_trio.rpc.splice import spliced_in, spliced_out
 
-__all__ = ["frames_in", "frames_out"]
+__all__ = ["frames_in", "frames_out", "rest_of_frame"]
 
 
 async def frames_out(
@@ -69,11 +69,20 @@ async def frames_in(
         return await spliced_in(source, sink, data, on_progress, pace)
     total = 0
     while await data.next_stream_frame() is not None:
-        while data.payload_left:
-            let = await pace.take(min(CHUNK_BYTES, data.payload_left))
-            chunk = await data.receive_payload(let)
-            pace.give_back(let - len(chunk))
-            await sink.send_all(chunk)
-            total += len(chunk)
-            on_progress(len(chunk))
+        total += await rest_of_frame(data, sink, on_progress, pace)
+    return total
+
+
+async def rest_of_frame(
+    data: DataConn, sink: trio.abc.SendStream, on_progress: Callable[[int], None], pace: Pace
+) -> int:
+    """The same up to the end of the frame whose payload comes now; nothing between frames."""
+    total = 0
+    while data.payload_left:
+        let = await pace.take(min(CHUNK_BYTES, data.payload_left))
+        chunk = await data.receive_payload(let)
+        pace.give_back(let - len(chunk))
+        await sink.send_all(chunk)
+        total += len(chunk)
+        on_progress(len(chunk))
     return total

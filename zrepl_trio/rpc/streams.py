@@ -11,7 +11,7 @@ from zrepl_trio.errors import LocalProtocolError, SourceFailed
 from zrepl_trio.pace import Pace
 from zrepl_trio.rpc.dataconn import DataConn
 from zrepl_trio.rpc.frames import MAX_SENT_PAYLOAD
-from zrepl_trio.rpc.payload import frames_in, frames_out
+from zrepl_trio.rpc.payload import frames_in, frames_out, rest_of_frame
 
 __all__ = ["InboundStream", "send_stream"]
 
@@ -30,6 +30,8 @@ class InboundStream:
         self._data = data
         self._taken = False
         self._complete = False
+        self._head = b""
+        self._ended = False
         self.on_progress: Callable[[int], None] = _no_progress
         self.pace = Pace()
 
@@ -38,14 +40,37 @@ class InboundStream:
         """Always None: the bytes come in frames."""
         return
 
+    async def head(self, count: int) -> bytes:
+        """See ShowsHead."""
+        while len(self._head) < count and not self._ended:
+            if self._data.payload_left:
+                self._head += await self._data.receive_payload(count - len(self._head))
+            else:
+                self._ended = await self._data.next_stream_frame() is None
+        return self._head[:count]
+
     async def copy_into(self, sink: trio.abc.SendStream) -> int:
         """Move all of it into `sink`; see StreamSource."""
         if self._taken:
             raise LocalProtocolError("a stream can be moved only once")
         self._taken = True
-        count = await frames_in(self._data, sink, self.on_progress, self.pace)
+        count = await self._looked_at(sink)
+        if not self._ended:
+            count += await frames_in(self._data, sink, self.on_progress, self.pace)
         self._complete = True
         return count
+
+    async def _looked_at(self, sink: trio.abc.SendStream) -> int:
+        """Move what was read for `head`, and what is left of its frame."""
+        head = memoryview(self._head)
+        count = len(head)
+        while head:
+            let = await self.pace.take(len(head))
+            await sink.send_all(head[:let])
+            self.on_progress(let)
+            head = head[let:]
+        self._head = b""
+        return count + await rest_of_frame(self._data, sink, self.on_progress, self.pace)
 
     async def finish(self) -> None:
         """SourceFailed unless `copy_into` has moved the whole stream."""
