@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -16,13 +19,16 @@ from tests.rpc.pairs import PairConnecter, StreamConnection, connection_pair, gr
 from zrepl_trio.children import open_processes
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.model import Config
+from zrepl_trio.config.transport import Serve
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
+from zrepl_trio.endpoint.protocol import Endpoint, PingsData
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.active import ActiveJob, Schedule
-from zrepl_trio.jobs.base import Job, JobType
+from zrepl_trio.jobs.base import Job, JobType, Outcome
 from zrepl_trio.jobs.build import build_jobs, runtime_directory
+from zrepl_trio.jobs.links import Links
 from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.world import World
@@ -33,6 +39,8 @@ from zrepl_trio.snapshots.command_hook import CommandHook
 from zrepl_trio.snapshots.mysql_hook import MysqlHook
 from zrepl_trio.snapshots.postgres_hook import PostgresHook
 from zrepl_trio.snapshots.snapper import Snapper
+from zrepl_trio.rpc.shutdown import ShutdownTotals
+from zrepl_trio.transport.base import Connecter, Listener
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.model import SendFlags
 from zrepl_trio.zfs.names import DatasetPath
@@ -229,6 +237,7 @@ async def test_the_ends_of_a_jobs_data_connections_are_counted(text: str) -> Non
             connecter = PairConnecter(partial(serve_connection, endpoint=FakeEndpoint()))
             work = replace(job.work, connecter=connecter)
             async with work._peer() as peer:
+                assert isinstance(peer, PingsData)
                 await peer.ping_data("x")
     assert world.shutdowns.seconds.count == 1
 
@@ -319,3 +328,53 @@ jobs:
 
 def test_the_runtime_directory_is_the_control_sockets() -> None:
     assert runtime_directory(config("jobs: []")) == "/var/run/zrepl"
+
+
+async def test_a_world_may_have_links_and_locks_of_its_own() -> None:
+    """Jobs reach the endpoints of others without a wire, and leave no lock behind."""
+    offered: dict[str, Callable[[str], Endpoint]] = {}
+
+    @asynccontextmanager
+    async def open_here(
+        connecter: Connecter, *, connect_limit_s: float, shutdowns: ShutdownTotals | None
+    ) -> AsyncIterator[Endpoint]:
+        del connecter, connect_limit_s, shutdowns
+        yield offered["local"]("me")
+
+    class InProcess(Links):
+        open_peer = staticmethod(open_here)
+
+        def listener(self, section: Serve, endpoint_of: Callable[[str], Endpoint]) -> Listener:
+            offered[section.type] = endpoint_of
+            return super().listener(section, endpoint_of)
+
+    clock = FollowingClock()
+    zfs = MemoryZfs(rng=random.Random(1), clock=clock, pools=["tank", "backup"])
+    zfs.add_filesystem("tank/data")
+    zfs.add_filesystem("backup/r")
+    await zfs.snapshot(DatasetPath("tank/data"), "one")
+    world = World(clock=clock, zfs=zfs, links=InProcess, locks=False)
+    text = """
+jobs:
+- name: source
+  type: source
+  serve: {type: local, listener_name: here}
+  filesystems: {"tank/data": true}
+  snapshotting: {type: manual}
+- name: pull
+  type: pull
+  root_fs: backup/r
+  interval: 10m
+  connect: {type: local, listener_name: here, client_identity: me}
+  recv: {placeholder: {encryption: inherit}}
+  pruning: {keep_sender: [{type: last_n, count: 1}], keep_receiver: [{type: last_n, count: 1}]}
+"""
+    source, pull = build_jobs(config(text), world)
+    assert isinstance(pull, ActiveJob)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(source.run)
+        run = await pull.run_once(lambda _report: None)
+        nursery.cancel_scope.cancel()
+    assert run.outcome is Outcome.DONE
+    assert "one" in zfs.world.open("backup/r/tank/data").snapshots
+    assert not os.path.exists("/var/run/zrepl/locks/pull")

@@ -89,7 +89,7 @@ class ActiveJob:
         schedule: Schedule,
         work: Work,
         clock: WallClock,
-        runtime_dir: str,
+        runtime_dir: str | None,
         needs: str | None = None,
         watch: Watch = UNWATCHED,
         snapper: Snapper | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import assert_never
 
@@ -23,6 +23,7 @@ from zrepl_trio.config.rules import Protection as ProtectionSection
 from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe, TlsServe
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
+from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.endpoint.received_properties import ReceivedProperties
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.refusals import no_floor
@@ -30,7 +31,7 @@ from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.active import ActiveJob, Schedule
 from zrepl_trio.jobs.base import Job, JobType
-from zrepl_trio.jobs.links import Links
+from zrepl_trio.jobs.links import LinkFactory
 from zrepl_trio.jobs.passive import PassiveJob
 from zrepl_trio.jobs.policies import floor, local_policy, policies
 from zrepl_trio.jobs.pruning import LocalPruning
@@ -72,10 +73,14 @@ def runtime_directory(config: Config) -> str:
     return os.path.dirname(os.path.abspath(config.global_.control.sockpath))
 
 
+def _lock_directory(config: Config, world: World) -> str | None:
+    return runtime_directory(config) if world.locks else None
+
+
 def build_jobs(config: Config, world: World) -> list[Job]:
     """The config's jobs, in its order, at rest."""
     jobs: list[Job] = []
-    links = Links(config)
+    links = world.links(config)
     for section in config.jobs:
         match section:
             case PullJob() | PushJob():
@@ -158,7 +163,7 @@ def _snap(config: Config, section: SnapJobSection, world: World) -> ActiveJob:
             clock=world.clock,
         ),
         clock=world.clock,
-        runtime_dir=runtime_directory(config),
+        runtime_dir=_lock_directory(config, world),
         watch=world.watch,
         snapper=_snapper(section, world),
     )
@@ -167,7 +172,7 @@ def _snap(config: Config, section: SnapJobSection, world: World) -> ActiveJob:
 def _active(
     config: Config,
     section: PullJob | PushJob,
-    links: Links,
+    links: LinkFactory,
     world: World,
 ) -> ActiveJob:
     connect = section.connect
@@ -196,6 +201,7 @@ def _active(
         connect_limit_s=max(CONNECT_LIMIT_S, connect.dial_timeout + _AFTER_DIALLING_S),
         shutdowns=world.shutdowns,
         pruning=policies(section),
+        open_peer=links.open_peer,
     )
     return ActiveJob(
         name=section.name,
@@ -203,7 +209,7 @@ def _active(
         schedule=schedule,
         work=work,
         clock=world.clock,
-        runtime_dir=runtime_directory(config),
+        runtime_dir=_lock_directory(config, world),
         needs=_serving(config, connect.listener_name)
         if isinstance(connect, LocalConnect)
         else None,
@@ -215,25 +221,29 @@ def _active(
 def _passive(
     config: Config,
     section: SourceJob | SinkJob,
-    links: Links,
+    links: LinkFactory,
     world: World,
 ) -> PassiveJob:
     peers: dict[str, ServedPeer] = {}
     replicas: dict[Identity, ServedReplicas] = {}
     if isinstance(section, SourceJob):
-        serve = _serve_all(section, world, peers)
+        endpoint_of = _serve_all(section, world, peers)
     else:
-        serve = _serve_each(section, world, replicas)
+        endpoint_of = _serve_each(section, world, replicas)
 
     def clients() -> list[Served]:
         return [*peers.values(), *replicas.values()]
 
+    async def serve(connection: Connection) -> None:
+        endpoint = endpoint_of(connection.client_identity)
+        await serve_connection(connection, endpoint, shutdowns=world.shutdowns)
+
     return PassiveJob(
         name=section.name,
         type=JobType(section.type),
-        listener=links.listener(section.serve),
+        listener=links.listener(section.serve, endpoint_of),
         serve=serve,
-        runtime_dir=runtime_directory(config),
+        runtime_dir=_lock_directory(config, world),
         freshness=lambda: tuple(each for one in clients() for each in one.freshness),
         snapper=_snapper(section, world) if isinstance(section, SourceJob) else None,
         # of all of them, so no `any`
@@ -251,14 +261,13 @@ def _serving(config: Config, listener_name: str) -> str | None:
 
 def _serve_all(
     section: SourceJob, world: World, peers: dict[str, ServedPeer]
-) -> Callable[[Connection], Awaitable[None]]:
+) -> Callable[[str], Endpoint]:
     """One sender for all; in `peers` comes what each identity is known to have."""
     sender = _sender(section, world)
     # The cursors are the job's: of several clients nobody can tell whose progress they show.
     cursor_job = section.name if _has_one_client(section.serve) else None
 
-    async def serve_client(connection: Connection) -> None:
-        identity = connection.client_identity
+    def served(identity: str) -> Endpoint:
         if identity not in peers:
             peers[identity] = ServedPeer(
                 sender,
@@ -266,9 +275,9 @@ def _serve_all(
                 cursor_job=cursor_job,
                 on_refused=partial(world.watch.refused, section.name, identity),
             )
-        await serve_connection(connection, peers[identity], shutdowns=world.shutdowns)
+        return peers[identity]
 
-    return serve_client
+    return served
 
 
 def _has_one_client(serve: object) -> bool:
@@ -283,19 +292,19 @@ def _has_one_client(serve: object) -> bool:
 
 def _serve_each(
     section: SinkJob, world: World, replicas: dict[Identity, ServedReplicas]
-) -> Callable[[Connection], Awaitable[None]]:
+) -> Callable[[str], Endpoint]:
     """A receiver for each identity, shared by its connections, in `replicas`; all keep to the job's
     one limit."""
     throttle = _throttle(section.recv.bandwidth_limit)
 
-    async def serve_client(connection: Connection) -> None:
-        identity = check_identity(connection.client_identity)
+    def served(client_identity: str) -> Endpoint:
+        identity = check_identity(client_identity)
         if identity not in replicas:
             receiver = _receiver(section, world, throttle, identity)
             replicas[identity] = ServedReplicas(receiver, identity=identity)
-        await serve_connection(connection, replicas[identity], shutdowns=world.shutdowns)
+        return replicas[identity]
 
-    return serve_client
+    return served
 
 
 def local_side(section: PullJob | SinkJob | SourceJob, world: World) -> Receiver | Sender:

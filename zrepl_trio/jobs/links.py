@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol, assert_never
 
 from zrepl_trio.config.model import Config
 from zrepl_trio.config.transport import (
@@ -17,6 +19,9 @@ from zrepl_trio.config.transport import (
     TlsConnect,
     TlsServe,
 )
+from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.rpc.client import open_remote
+from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.transport.base import Connecter, Listener
 from zrepl_trio.transport.clientmap import ClientMap
 from zrepl_trio.transport.local import LocalConnecter, LocalListener, LocalSwitch
@@ -27,7 +32,34 @@ from zrepl_trio.transport.tcp import TcpConnecter, TcpListener
 from zrepl_trio.transport.tls import Certificates, TlsConnecter, TlsListener
 from zrepl_trio.zfs.names import check_identity
 
-__all__ = ["Links"]
+__all__ = ["LinkFactory", "Links", "OpenPeer"]
+
+
+class OpenPeer(Protocol):
+    """Gives the endpoint that a connecter leads to; see `rpc.client.open_remote`."""
+
+    def __call__(
+        self,
+        connecter: Connecter,
+        *,
+        connect_limit_s: float,
+        shutdowns: ShutdownTotals | None,
+    ) -> AbstractAsyncContextManager[Endpoint]: ...
+
+
+class LinkFactory(Protocol):
+    """What leads the jobs of one config to their peers: over the network, or within a simulation."""
+
+    def connecter(self, section: Connect) -> Connecter:
+        """How to reach the peer of an active job; dials nothing."""
+
+    @property
+    def open_peer(self) -> OpenPeer:
+        """What makes an endpoint of one of these connecters."""
+
+    def listener(self, section: Serve, endpoint_of: Callable[[str], Endpoint]) -> Listener:
+        """Where the clients of a passive job come in; does not listen yet. `endpoint_of` gives what
+        a client of that identity is served with."""
 
 
 class Links:
@@ -69,8 +101,13 @@ class Links:
             case _:
                 assert_never(section)
 
-    def listener(self, section: Serve) -> Listener:
-        """Where the clients of a passive job come in; does not listen yet."""
+    open_peer: OpenPeer = staticmethod(open_remote)
+    """By remote calls over a connection."""
+
+    def listener(self, section: Serve, endpoint_of: Callable[[str], Endpoint]) -> Listener:
+        """Where the clients of a passive job come in; does not listen yet. They are served over their
+        connections alone."""
+        del endpoint_of
         match section:
             case StdinserverServe():
                 return StdinserverListener(

@@ -93,12 +93,15 @@ def held_file(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def held_lock(runtime_dir: str, job: str) -> Iterator[None]:
+def held_lock(runtime_dir: str | None, job: str) -> Iterator[None]:
     """Hold the lock of `job` inside the block; JobLocked names the process that has it.
 
-    `runtime_dir` exists and is private; `job` is a checked name (one component). Refused, with
-    the path, when the lock file cannot be made.
+    `runtime_dir` exists and is private; None where there is no other process to lock out. `job` is a
+    checked name (one component). Refused, with the path, when the lock file cannot be made.
     """
+    if runtime_dir is None:
+        yield
+        return
     directory = os.path.join(runtime_dir, "locks")
     path = os.path.join(directory, job)
     with ExitStack() as stack:

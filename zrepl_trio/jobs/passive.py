@@ -35,7 +35,7 @@ class PassiveJob:
         type: JobType,  # noqa: A002 - as in the config
         listener: Listener,
         serve: Callable[[Connection], Awaitable[None]],
-        runtime_dir: str,
+        runtime_dir: str | None,
         freshness: Callable[[], tuple[DatasetFreshness, ...]] = tuple,
         snapper: Snapper | None = None,
         tidy: Callable[[], bool] = lambda: False,

@@ -11,6 +11,7 @@ from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.errors import ConnectFailed, ZreplError, with_notes
 from zrepl_trio.jobs.active import Progress, Result
 from zrepl_trio.jobs.base import NO_WISHES, Outcome, Wishes
+from zrepl_trio.jobs.links import OpenPeer
 from zrepl_trio.jobs.pruning import plan_sides, prune_sides, pruning_error
 from zrepl_trio.pruning.plan import PruningPolicy
 from zrepl_trio.pruning.pruner import SidePlan
@@ -24,7 +25,7 @@ from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.preview import FilesystemPreview, preview
 from zrepl_trio.replication.report import Outcome as RunOutcome
 from zrepl_trio.replication.report import Report
-from zrepl_trio.rpc.client import RemoteEndpoint, open_remote
+from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.transport.base import Connecter
@@ -42,7 +43,8 @@ _OUTCOMES = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicating:
     """Replicates between `here` and the peer behind `connecter`, which sends if `pulls`, and then
-    prunes by `pruning`, whatever came of it; the Work of a push or pull job."""
+    prunes by `pruning`, whatever came of it; the Work of a push or pull job. `open_peer` makes the
+    peer's endpoint of the connecter."""
 
     connecter: Connecter
     here: Endpoint
@@ -53,6 +55,7 @@ class Replicating:
     connect_limit_s: float = CONNECT_LIMIT_S
     shutdowns: ShutdownTotals | None = None
     pruning: tuple[PruningPolicy, ...] = ()
+    open_peer: OpenPeer = open_remote
 
     async def plan(self, wishes: Wishes = NO_WISHES) -> list[FilesystemPreview]:
         """What a run by these wishes would do now; changes nothing on either side. Raises what keeps it from
@@ -83,15 +86,15 @@ class Replicating:
                 self.pruning, sender=sender, receiver=receiver, clock=self.clock, wishes=wishes
             )
 
-    async def _reached(self, peer: RemoteEndpoint) -> tuple[Endpoint, Endpoint]:
+    async def _reached(self, peer: Endpoint) -> tuple[Endpoint, Endpoint]:
         """Both sides, once the peer has answered; raises what keeps it from that."""
         error = await link_error([peer], answer_s=self.options.answer_s, data=False)
         if error is not None:
             raise error if isinstance(error, ZreplError) else ConnectFailed(error)
         return self._sides(peer)
 
-    def _peer(self) -> AbstractAsyncContextManager[RemoteEndpoint]:
-        return open_remote(
+    def _peer(self) -> AbstractAsyncContextManager[Endpoint]:
+        return self.open_peer(
             self.connecter, connect_limit_s=self.connect_limit_s, shutdowns=self.shutdowns
         )
 

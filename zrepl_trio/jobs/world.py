@@ -5,9 +5,12 @@ The daemon fills it with the real things, a simulator with its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from zrepl_trio.clock import WallClock
+from zrepl_trio.config.model import Config
+from zrepl_trio.jobs.links import LinkFactory, Links
 from zrepl_trio.jobs.watch import UNWATCHED, Watch
 from zrepl_trio.process import Processes
 from zrepl_trio.rpc.shutdown import ShutdownTotals
@@ -20,9 +23,10 @@ __all__ = ["World"]
 class World:
     """The clock on the wall and this host's ZFS, which has the child processes.
 
-    Monotonic time is trio's, which a test clock owns already. The link to a peer is a job's own
-    `Connecter` or `Listener`. `watch` is told what the jobs do, `shutdowns` counts how their
+    Monotonic time is trio's, which a test clock owns already. `links` makes of a config what leads
+    its jobs to their peers. `watch` is told what the jobs do, `shutdowns` counts how their
     data connections end. `processes` run what is not zfs or ssh; a world without has no hooks.
+    Without `locks` nothing keeps another process from running the same jobs: where there is none.
     """
 
     clock: WallClock
@@ -30,3 +34,5 @@ class World:
     watch: Watch = UNWATCHED
     shutdowns: ShutdownTotals = field(default_factory=ShutdownTotals)
     processes: Processes | None = None
+    links: Callable[[Config], LinkFactory] = Links
+    locks: bool = True
