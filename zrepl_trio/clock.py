@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from typing import Protocol
 
-__all__ = ["SystemClock", "WallClock", "local_zone"]
+__all__ = ["SteadyClock", "SystemClock", "WallClock", "local_zone"]
 
 
 class WallClock(Protocol):
@@ -19,6 +19,11 @@ class WallClock(Protocol):
 
     def now(self) -> datetime:
         """The present time, aware, in UTC."""
+
+
+class SteadyClock(WallClock):
+    """A clock that goes as trio's does: never set, never suspended, so whoever waits for it need not
+    look at it meanwhile."""
 
 
 class SystemClock:

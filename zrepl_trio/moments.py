@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import trio
 
-from zrepl_trio.clock import WallClock
+from zrepl_trio.clock import SteadyClock, WallClock
 
 __all__ = ["RECHECK_S", "Moment", "until_shown"]
 
 RECHECK_S = 10.0
 """How late a suspend or a set clock may make it (behaviour reference 6.1)."""
+
+
+def _recheck_s(clock: WallClock) -> float:
+    return math.inf if isinstance(clock, SteadyClock) else RECHECK_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +40,22 @@ class Moment:
 
     async def come(self, clock: WallClock) -> None:
         """Return once it is there."""
+        recheck_s = _recheck_s(clock)
         while True:
             left_s = min((self.wall - clock.now()).total_seconds(), self.mono - trio.current_time())
             if left_s <= 0:
                 return
-            await trio.sleep(min(left_s, RECHECK_S))
+            await trio.sleep(min(left_s, recheck_s))
 
 
 async def until_shown(when: datetime, clock: WallClock) -> bool:
     """Wait until the wall clock shows `when`, a time of day; False as soon as it was set back by more
     than a recheck, since then another time may come first."""
     before = clock.now()
+    recheck_s = _recheck_s(clock)
     while (now := clock.now()) < when:
         if (before - now).total_seconds() > RECHECK_S:
             return False
         before = now
-        await trio.sleep(min((when - now).total_seconds(), RECHECK_S))
+        await trio.sleep(min((when - now).total_seconds(), recheck_s))
     return True
