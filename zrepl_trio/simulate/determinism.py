@@ -40,6 +40,10 @@ class SimulatedClock(SteadyClock):
             self._at, self._now = at, self.start + timedelta(seconds=at)
         return self._now
 
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return trio.current_time()
+
     def at(self, seconds: float) -> datetime:
         """What it shows so many seconds after the start."""
         return self.start + timedelta(seconds=seconds)

@@ -1,0 +1,278 @@
+"""What a simulation found, as values, and as the document that `--json` prints. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from zrepl_trio.replication.report import JsonValue
+
+__all__ = [
+    "DatasetStory",
+    "LinkStory",
+    "LoggedLine",
+    "Rung",
+    "Sample",
+    "SimulationReport",
+    "Trouble",
+    "ladder_of",
+]
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
+
+RUNGS_S = (
+    _HOUR_S,
+    _DAY_S,
+    7 * _DAY_S,
+    30 * _DAY_S,
+    91 * _DAY_S,
+    365 * _DAY_S,
+    5 * 365 * _DAY_S,
+)
+"""Up to which ages the ladder's rungs reach; what is older is on one more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A dataset at a time, in seconds from the start: how many snapshots it has, how far the copy was behind at
+    worst since the last sample (None: no replica, or nothing there yet), and bytes used."""
+
+    at_s: int
+    snapshots: int
+    lag_s: float | None
+    space: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """Snapshots of an age over `from_s` up to `to_s` (None: without end), and what mostly lies between two."""
+
+    from_s: int
+    to_s: int | None
+    count: int
+    spacing_s: float | None
+
+    def to_json(self) -> JsonValue:
+        return {
+            "older_than_s": self.from_s,
+            "up_to_s": self.to_s,
+            "snapshots": self.count,
+            "spacing_s": self.spacing_s,
+        }
+
+
+def ladder_of(creations: Iterable[int], now: float) -> tuple[Rung, ...]:
+    """How snapshots of those times, in seconds since the epoch, are spread over the ages at `now`."""
+    ages = sorted(now - creation for creation in creations)
+    rungs = []
+    bounds: list[int | None] = [*RUNGS_S, None]
+    low = 0
+    index = 0
+    for bound in bounds:
+        first = index
+        while index < len(ages) and (bound is None or ages[index] <= bound):
+            index += 1
+        inside = ages[first:index]
+        if inside:
+            # with the next older one, so that a single snapshot has a distance, too
+            row = ages[first : index + 1]
+            gaps = [older - younger for younger, older in itertools.pairwise(row)]
+            rungs.append(
+                Rung(
+                    from_s=low,
+                    to_s=bound,
+                    count=len(inside),
+                    spacing_s=statistics.median(gaps) if gaps else None,
+                )
+            )
+        low = bound or low
+    return tuple(rungs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetStory:
+    """What became of one dataset on one host. `origin` is where it was written, itself for a source's.
+    Times are in seconds from the start; `lag_s` is the copy's at the end. `bytes_received` of
+    `streams` counts what came over the network."""
+
+    host: str
+    dataset: str
+    origin: str
+    is_replica: bool
+    snapshots: int
+    most_snapshots: int
+    oldest: datetime | None
+    newest: datetime | None
+    ladder: tuple[Rung, ...]
+    space: int
+    most_space: int
+    bytes_received: int = 0
+    streams: int = 0
+    first_copy_s: float | None = None
+    lag_s: float | None = None
+    worst_lag_s: float | None = None
+    worst_lag_at: datetime | None = None
+    samples: tuple[Sample, ...] = ()
+
+    def to_json(self) -> JsonValue:
+        document: dict[str, JsonValue] = {
+            "host": self.host,
+            "dataset": self.dataset,
+            "origin": self.origin,
+            "replica": self.is_replica,
+            "snapshots": self.snapshots,
+            "most_snapshots": self.most_snapshots,
+            "oldest": _time(self.oldest),
+            "newest": _time(self.newest),
+            "ladder": [rung.to_json() for rung in self.ladder],
+            "space_bytes": self.space,
+            "most_space_bytes": self.most_space,
+        }
+        if self.is_replica:
+            document |= {
+                "bytes_received": self.bytes_received,
+                "streams": self.streams,
+                "first_copy_after_s": self.first_copy_s,
+                "lag_s": self.lag_s,
+                "worst_lag_s": self.worst_lag_s,
+                "worst_lag_at": _time(self.worst_lag_at),
+            }
+        document["over_time"] = [
+            {
+                "at_s": sample.at_s,
+                "snapshots": sample.snapshots,
+                **({"worst_lag_s": sample.lag_s} if self.is_replica else {}),
+                "space_bytes": sample.space,
+            }
+            for sample in self.samples
+        ]
+        return document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkStory:
+    """One job's way to its peer: how often it ran, how many of these failed, how long it was cut off."""
+
+    host: str
+    job: str
+    peer: str
+    peer_job: str
+    identity: str
+    runs: int
+    failed: int
+    outages: int
+    down_s: float
+
+    def to_json(self) -> JsonValue:
+        return {
+            "host": self.host,
+            "job": self.job,
+            "peer": self.peer,
+            "peer_job": self.peer_job,
+            "identity": self.identity,
+            "runs": self.runs,
+            "failed": self.failed,
+            "outages": self.outages,
+            "down_s": self.down_s,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Something that did not go by itself: `conflict` on a `filesystem`, or `run` of a job as a whole. `lasts`:
+    it was there at the end, too, so that a person is needed; else it passed by itself."""
+
+    kind: str
+    host: str
+    job: str
+    filesystem: str
+    text: str
+    times: int
+    first: datetime
+    last: datetime
+    lasts: bool
+
+    def to_json(self) -> JsonValue:
+        return {
+            "kind": self.kind,
+            "host": self.host,
+            "job": self.job,
+            "filesystem": self.filesystem,
+            "text": self.text,
+            "times": self.times,
+            "first": _time(self.first),
+            "last": _time(self.last),
+            "needs_a_person": self.lasts,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedLine:
+    """A warning or error of the daemons' log, and how often it came."""
+
+    level: str
+    host: str
+    job: str
+    text: str
+    times: int
+    first: datetime
+    last: datetime
+
+    def to_json(self) -> JsonValue:
+        return {
+            "level": self.level,
+            "host": self.host,
+            "job": self.job,
+            "text": self.text,
+            "times": self.times,
+            "first": _time(self.first),
+            "last": _time(self.last),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationReport:
+    """All that a simulation has to tell; the same for the same seed."""
+
+    seed: int
+    start: datetime
+    end: datetime
+    wire: bool
+    notes: tuple[str, ...]
+    datasets: tuple[DatasetStory, ...]
+    links: tuple[LinkStory, ...]
+    troubles: tuple[Trouble, ...]
+    logged: tuple[LoggedLine, ...]
+
+    @property
+    def needs_a_person(self) -> Sequence[Trouble]:
+        """What was still wrong at the end."""
+        return [trouble for trouble in self.troubles if trouble.lasts]
+
+    @property
+    def replicas(self) -> Sequence[DatasetStory]:
+        return [story for story in self.datasets if story.is_replica]
+
+    def at(self, seconds: float) -> datetime:
+        """The moment so many seconds after the start."""
+        return self.start + timedelta(seconds=seconds)
+
+    def to_json(self) -> JsonValue:
+        return {
+            "seed": self.seed,
+            "start": _time(self.start),
+            "end": _time(self.end),
+            "wire": self.wire,
+            "notes": list(self.notes),
+            "links": [link.to_json() for link in self.links],
+            "datasets": [story.to_json() for story in self.datasets],
+            "troubles": [trouble.to_json() for trouble in self.troubles],
+            "logged": [line.to_json() for line in self.logged],
+        }
+
+
+def _time(when: datetime | None) -> str | None:
+    return None if when is None else when.isoformat(timespec="seconds").replace("+00:00", "Z")
