@@ -76,7 +76,6 @@ def test_what_cannot_be_read_is_refused(text: str, says: str) -> None:
 def test_moments_are_found_in_windows_that_overlap() -> None:
     found = Windows([(50, 60), (0, 10), (5, 20), (20, 30)])
     assert found.merged == [(0, 30), (50, 60)]
-    assert found.total_s == 40
     assert [found.until(at) for at in (0, 29.9, 30, 49, 50, 60)] == [30, 30, None, None, 60, None]
     assert Windows([]).until(1) is None
 

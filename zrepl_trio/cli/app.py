@@ -15,6 +15,7 @@ from zrepl_trio.cli.options import ConfigOption, chosen_config
 from zrepl_trio.cli.output import watched_output
 from zrepl_trio.cli.plainhelp import Cli
 from zrepl_trio.cli.sandbox import sandbox
+from zrepl_trio.cli.simulate import simulate
 
 __all__ = ["app", "main"]
 
@@ -428,6 +429,7 @@ def stdinserver(
 
 
 app.command(short_help="Check a config; all errors at once.")(configcheck)
+app.command(short_help="Show what configs will do in a year, without ZFS.")(simulate)
 app.command(
     short_help="Run a command with emulated pools.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},

@@ -133,8 +133,3 @@ class Windows:
             return None
         end = self.merged[index][1]
         return end if seconds < end else None
-
-    @property
-    def total_s(self) -> float:
-        """All of them together."""
-        return sum(end - begin for begin, end in self.merged)

@@ -95,7 +95,7 @@ def ladder_of(creations: Iterable[int], now: float) -> tuple[Rung, ...]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetStory:
     """What became of one dataset on one host. `origin` is where it was written, itself for a source's.
-    Times are in seconds from the start; `lag_s` is the copy's at the end. `bytes_received` of
+    Times are in seconds from the start; `ages_s` are those of its snapshots, `lag_s` the copy's, at the end. `bytes_received` of
     `streams` counts what came over the network."""
 
     host: str
@@ -107,6 +107,7 @@ class DatasetStory:
     oldest: datetime | None
     newest: datetime | None
     ladder: tuple[Rung, ...]
+    ages_s: tuple[float, ...]
     space: int
     most_space: int
     bytes_received: int = 0
@@ -154,7 +155,8 @@ class DatasetStory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkStory:
-    """One job's way to its peer: how often it ran, how many of these failed, how long it was cut off."""
+    """One job's way to its peer: how often it ran, how many of these failed, and when it was cut off, in
+    seconds from the start."""
 
     host: str
     job: str
@@ -163,8 +165,12 @@ class LinkStory:
     identity: str
     runs: int
     failed: int
-    outages: int
-    down_s: float
+    down: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def down_s(self) -> float:
+        """All of it together."""
+        return sum(end - begin for begin, end in self.down)
 
     def to_json(self) -> JsonValue:
         return {
@@ -175,7 +181,7 @@ class LinkStory:
             "identity": self.identity,
             "runs": self.runs,
             "failed": self.failed,
-            "outages": self.outages,
+            "down": [{"from_s": begin, "to_s": end} for begin, end in self.down],
             "down_s": self.down_s,
         }
 

@@ -217,6 +217,7 @@ class _Plant:
             oldest=at(min(creations)) if creations else None,
             newest=at(max(creations)) if creations else None,
             ladder=ladder_of(creations, self._end.timestamp()),
+            ages_s=tuple(self._end.timestamp() - creation for creation in creations),
             space=samples[-1].space if samples else 0,
             most_space=max((sample.space for sample in samples), default=0),
             bytes_received=track.received,
@@ -239,8 +240,7 @@ class _Plant:
             identity=join.identity,
             runs=runs.total,
             failed=runs.failed,
-            outages=len(windows.merged),
-            down_s=windows.total_s,
+            down=tuple(windows.merged),
         )
 
 

@@ -149,7 +149,12 @@ class LogCounts:
         fields.pop("subsystem", None)
         rest = " ".join(f"{name}={value}" for name, value in fields.items() if name != "traceback")
         text = f"{entry.msg} {rest}".rstrip()
-        key = (entry.level, host, job, _alike(text))
+        alike = " ".join(
+            _alike(f"{name}={value}")
+            for name, value in fields.items()
+            if name != "traceback" and not isinstance(value, int | float)
+        )
+        key = (entry.level, host, job, f"{entry.msg} {alike}")
         before = self._lines.get(key)
         self._lines[key] = LoggedLine(
             level=entry.level.name.lower(),

@@ -1,0 +1,282 @@
+"""`simulate`: from the command line to a table, a document or a picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.simulate.setups import PULL, SOURCE
+from zrepl_trio.cli.app import app
+from zrepl_trio.cli.simulateview import age_text, bars, columns, report_lines
+from zrepl_trio.simulate.report import (
+    DatasetStory,
+    LinkStory,
+    LoggedLine,
+    Sample,
+    SimulationReport,
+    Trouble,
+    ladder_of,
+)
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def configs(tmp_path: Path) -> list[str]:
+    (tmp_path / "app.yml").write_text(SOURCE)
+    (tmp_path / "backup.yml").write_text(PULL)
+    return ["--config", f"{tmp_path}/app.yml", "--peer", f"{tmp_path}/backup.yml"]
+
+
+def simulate(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["simulate", *arguments])
+
+
+def test_a_table(configs: list[str]) -> None:
+    result = simulate(*configs, "--for", "1d", "--workload", "tank/a writes=1GiB rewrites=0%")
+    assert result.exit_code == 0, result.output
+    text = result.stdout
+    assert "backup/pull to app/source as backup: 23 runs" in text.replace("24 runs", "23 runs")
+    assert "  backup:storage/backups/tank/a" in text
+    assert "Nothing needed a person." in text
+    assert "every 60 min" in text
+
+
+def test_a_document_by_the_seed(configs: list[str]) -> None:
+    def document(*more: str) -> dict[str, object]:
+        result = simulate(*configs, "--for", "6h", "--json", *more)
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert isinstance(found, dict)
+        return found
+
+    assert document("--seed", "3") == document("--seed", "3")
+    assert document("--seed", "3") != document("--seed", "4")
+    assert document("--start", "2026-05-05T12:00+02:00")["start"] == "2026-05-05T10:00:00Z"
+    assert document("--wire")["wire"] is True
+
+
+def test_what_lasts_is_told_by_the_status(configs: list[str]) -> None:
+    result = simulate(*configs, "--for", "1d", "--outage", "link app-backup 2026-01-01 for 9d")
+    assert result.exit_code == 1
+    assert "1 thing needed a person:" in result.stdout
+    assert "the link from backup to app is down" in result.stdout
+
+
+def test_a_log(configs: list[str], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    result = simulate(*configs, "--for", "2h", "--log", str(log))
+    assert result.exit_code == 0, result.output
+    lines = log.read_text().splitlines()
+    assert any("host=app" in line and "snapshot taken" in line for line in lines)
+    assert simulate(*configs, "--log", str(tmp_path)).exit_code == 1
+
+
+def test_manual_snapshots_when_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(
+        SOURCE.replace("{type: periodic, interval: 1h, prefix: zrepl_}", "{type: manual}")
+    )
+    result = simulate("--config", f"{tmp_path}/a.yml", "--for", "1d", "--manual-every", "6h")
+    assert "zrepl_ every 6h" in result.stdout
+    assert "every 6 h" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("--for", "soon"), 1, "--for: 'soon' is no span of time"),
+        (("--start", "yesterday"), 2, "is no date such as"),
+        (("--outage", "x"), 1, "--outage 'x' cannot be read"),
+        (("--workload", "x=y"), 1, "names no dataset"),
+        (("--join", "x"), 1, "HOST/JOB=HOST/JOB"),
+        (("--manual-every", "x"), 1, "--manual-every: 'x'"),
+        (("--peer", "/nowhere.yml"), 4, "/nowhere.yml: cannot read it"),
+        (("--plot", "year.txt"), 2, "must end in one of .svg, .png, .pdf"),
+        (("--plot", "/nowhere/year.svg"), 2, "there is no directory /nowhere"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(
+    configs: list[str], arguments: tuple[str, ...], status: int, says: str
+) -> None:
+    result = simulate(*configs, *arguments)
+    assert result.exit_code == status, result.output
+    assert says in result.stderr
+
+
+def test_a_missing_peer_is_told(configs: list[str]) -> None:
+    result = simulate("--config", configs[3])
+    assert result.exit_code == 1
+    assert "give the config of app.example.com with --peer FILE" in result.stderr
+
+
+def test_a_plot_without_its_library_is_refused_with_how_to_get_it(
+    configs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else real(name)
+    )
+    result = simulate(*configs, "--plot", str(tmp_path / "year.svg"))
+    assert result.exit_code == 1
+    assert "-m pip install matplotlib" in result.stderr
+    assert "a table" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_plot_that_is_the_same_each_time(configs: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    outage = ["--outage", "link app-backup 2026-01-02 for 6h"]
+    plots = [tmp_path / name for name in ("one.svg", "two.svg", "three.png")]
+    for path in plots:
+        result = simulate(*configs, "--for", "3d", *outage, "--plot", str(path))
+        assert result.exit_code == 0, result.output
+        assert f"The plot is in {path}" in result.stdout
+    one, two, three = (path.read_bytes() for path in plots)
+    assert one == two
+    assert one.startswith(b"<?xml")
+    assert three.startswith(b"\x89PNG")
+
+
+def test_a_plot_of_what_has_no_copies(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "app.yml").write_text(SOURCE)
+    result = simulate(
+        "--config", f"{tmp_path}/app.yml", "--for", "3h", "--plot", str(tmp_path / "p.png")
+    )
+    assert result.exit_code == 0, result.output
+
+
+def a_report(**changes: object) -> SimulationReport:
+    samples = tuple(Sample(day * 86400, day, 3600.0, day << 30) for day in range(1, 11))
+    replica = DatasetStory(
+        host="b",
+        dataset="storage/tank",
+        origin="a:tank",
+        is_replica=True,
+        snapshots=2,
+        most_snapshots=9,
+        oldest=START,
+        newest=START,
+        ladder=ladder_of([0, 86400], 172_800),
+        ages_s=(86400.0, 172_800.0),
+        space=3 << 30,
+        most_space=4 << 30,
+        bytes_received=5 << 30,
+        lag_s=600.0,
+        worst_lag_s=50 * 3600.0,
+        worst_lag_at=START,
+        samples=samples,
+    )
+    report = SimulationReport(
+        seed=1,
+        start=START,
+        end=START.replace(month=2),
+        wire=True,
+        notes=("a: hooks are not run",),
+        datasets=(replica,),
+        links=(
+            LinkStory(
+                host="b",
+                job="pull",
+                peer="a",
+                peer_job="source",
+                identity="b",
+                runs=100,
+                failed=3,
+                down=((0, 3600), (7200, 10800)),
+            ),
+        ),
+        troubles=(),
+        logged=(),
+    )
+    return replace(report, **changes)  # type: ignore[arg-type]
+
+
+def trouble(**changes: object) -> Trouble:
+    what = Trouble(
+        kind="conflict",
+        host="b",
+        job="pull",
+        filesystem="tank",
+        text="tank: does not fit",
+        times=3,
+        first=START,
+        last=START,
+        lasts=True,
+    )
+    return replace(what, **changes)  # type: ignore[arg-type]
+
+
+def test_the_text_has_all_of_the_report() -> None:
+    lines = "\n".join(report_lines(a_report()))
+    for part in (
+        "2026-01-01 00:00 to 2026-02-01 00:00 UTC, seed 1, 1 host, by the wire",
+        "b/pull to a/source as b: 100 runs, 3 failed, cut 2 times for 2 h together",
+        "50 h on 2026-01-01 00:00",
+        "3.0 GiB   5.0 GiB",
+        "1 every 24 h",
+        "▁▂▃▄▅▅▆▇██",
+        "Nothing needed a person.",
+        "Not as on real hosts:",
+        "a: hooks are not run",
+    ):
+        assert part in lines, part
+
+
+def test_troubles_are_told_by_whether_they_last_and_the_same_ones_once() -> None:
+    passed = [trouble(lasts=False, filesystem=name, text=f"{name}: x") for name in ("t1", "t2")]
+    lines = list(report_lines(a_report(troubles=(trouble(), *passed))))
+    assert "1 thing needed a person:" in lines
+    assert "  b/pull: since 2026-01-01 00:00, 3 runs: tank: does not fit" in lines
+    assert "  b/pull: 2 times, last 2026-01-01 00:00: t2: x" in lines
+
+
+def test_the_logs_most_frequent_lines_are_shown_and_control_signs_escaped() -> None:
+    logged = tuple(
+        LoggedLine(
+            level="error",
+            host="a",
+            job="j",
+            text=f"line {n}\x1b[1m",
+            times=n,
+            first=START,
+            last=START,
+        )
+        for n in range(1, 15)
+    )
+    lines = list(report_lines(a_report(logged=logged)))
+    assert "  error a/j, 14 times: line 14\\x1b[1m" in lines
+    assert "  and 2 others (--json and --log have them all)" in lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (45, "45 s"),
+        (600, "10 min"),
+        (7200, "2 h"),
+        (86400, "24 h"),
+        (4.5 * 86400, "4.5 d"),
+        (30 * 86400, "30 d"),
+    ],
+)
+def test_spans_are_in_one_unit(seconds: float | None, text: str) -> None:
+    assert age_text(seconds) == text
+
+
+def test_bars_and_columns() -> None:
+    assert bars([]) == ""
+    assert bars([0, 0]) == "▁▁"
+    assert bars([1, 8]) == "▂█"
+    assert len(bars(list(range(365)))) == 26
+    assert list(columns([("A", "B"), ("long", "1")], right=frozenset({1}))) == [
+        "A     B",
+        "long  1",
+    ]

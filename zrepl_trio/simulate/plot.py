@@ -1,0 +1,301 @@
+"""A simulation's report as a picture. Needs matplotlib, which is an extra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+
+from zrepl_trio.simulate.report import DatasetStory, Sample, SimulationReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.typing import RcKeyType
+
+__all__ = ["plot"]
+
+_COLORS = ("#2f6fb0", "#d9822b", "#3d8f5b", "#8a5cb0", "#b5485d", "#6b7a86")
+_GREY, _DOWN = "#5f6b76", "#c0392b"
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+_HOUR_S, _DAY_S = 3600, 86400
+
+_STYLE: dict[RcKeyType, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9aa5ae",
+    "axes.titleweight": "bold",
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e3e7ea",
+    "xtick.color": _GREY,
+    "ytick.color": _GREY,
+    "svg.hashsalt": "zrepl-trio",  # the same report, the same bytes
+}
+
+_AGES = (
+    (600, "10 min"),
+    (_HOUR_S, "1 h"),
+    (6 * _HOUR_S, "6 h"),
+    (_DAY_S, "1 d"),
+    (7 * _DAY_S, "1 w"),
+    (30 * _DAY_S, "30 d"),
+    (91 * _DAY_S, "13 w"),
+    (365 * _DAY_S, "1 y"),
+    (5 * 365 * _DAY_S, "5 y"),
+)
+
+
+def plot(report: SimulationReport, path: Path) -> None:
+    """Draw it into a file of the kind that its suffix says; raises OSError."""
+    with mpl.rc_context(_STYLE):
+        figure = _figure(report)
+        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
+        figure.savefig(path, dpi=130, metadata=metadata)
+
+
+def _figure(report: SimulationReport) -> Figure:
+    hosts = list(dict.fromkeys(story.host for story in report.datasets))
+    colors = {host: _COLORS[index % len(_COLORS)] for index, host in enumerate(hosts)}
+    strips = _examples(report.datasets)
+    figure = Figure(figsize=(10, 8.4 + 0.4 * len(strips)), layout="constrained")
+    rows = figure.add_gridspec(4, 1, height_ratios=[2.2, 2.2, 2.2, 0.7 + 0.42 * len(strips)])
+    kept = figure.add_subplot(rows[0])
+    behind = figure.add_subplot(rows[1], sharex=kept)
+    space = figure.add_subplot(rows[2], sharex=kept)
+    ages = figure.add_subplot(rows[3])
+
+    power = _unit(report.datasets, hosts)
+    for host in hosts:
+        stories = [story for story in report.datasets if story.host == host]
+        # copies often lie on what they are copies of, which is to be seen below them
+        below = any(not story.is_replica for story in stories)
+        line = {"linewidth": 3.2, "alpha": 0.55} if below else {"linewidth": 1.4}
+        _band(kept, report, stories, colors[host], host, line, lambda sample: sample.snapshots)
+        _total(space, report, stories, colors[host], host, line, 1024**power)
+        copies = [story for story in stories if story.is_replica]
+        if copies:
+            _worst(behind, report, copies, colors[host], host)
+    kept.set_title("Snapshots kept, of each dataset")
+    kept.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    behind.set_title("How far the furthest copy is behind")
+    _span_axis(behind, report)
+    space.set_title("Space, all datasets with their snapshots")
+    space.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    space.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} {_UNITS[power]}"))
+    for axes in (kept, space):
+        axes.set_ylim(bottom=0)
+    lasts_s = (report.end - report.start).total_seconds()
+    for axes in (kept, behind, space):
+        _outages(axes, report)
+        axes.set_xlim(_days(report, 0), _days(report, lasts_s))
+        locator = AutoDateLocator(minticks=4, maxticks=13)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.margins(x=0)
+    for axes in (kept, behind):
+        axes.tick_params(labelbottom=False)
+        axes.xaxis.get_offset_text().set_visible(False)
+    _legend(kept, report)
+    _strips(ages, strips, colors)
+    days = (report.end - report.start).days
+    figure.suptitle(
+        f"{days} days from {report.start:%d %B %Y}".replace(" 0", " ")
+        + f" · {len(report.links)} link{'s' if len(report.links) != 1 else ''}"
+        + (f" · {len(report.needs_a_person)} need a person" if report.needs_a_person else ""),
+        x=0.01,
+        ha="left",
+        fontsize=13,
+        fontweight="bold",
+    )
+    return figure
+
+
+def _days(report: SimulationReport, seconds: float) -> float:
+    """So many seconds after the start as matplotlib has times: in days since 1970."""
+    return (report.start.timestamp() + seconds) / _DAY_S
+
+
+def _band(
+    axes: Axes,
+    report: SimulationReport,
+    stories: Sequence[DatasetStory],
+    color: str,
+    label: str,
+    line: dict[str, Any],
+    value: Callable[[Sample], float],
+) -> None:
+    """The middle dataset as a line, all of them as a band."""
+    longest = max(stories, key=lambda story: len(story.samples)).samples
+    by_time: dict[int, list[float]] = {sample.at_s: [] for sample in longest}
+    for story in stories:
+        for sample in story.samples:
+            by_time.setdefault(sample.at_s, []).append(value(sample))
+    rows = [sorted(found) for _, found in sorted(by_time.items())]
+    times = [_days(report, at_s) for at_s in sorted(by_time)]
+    low, high = [row[0] for row in rows], [row[-1] for row in rows]
+    if low != high:
+        axes.fill_between(times, low, high, color=color, alpha=0.18, linewidth=0)
+    axes.plot(times, [row[len(row) // 2] for row in rows], color=color, label=label, **line)
+
+
+def _summed(stories: Sequence[DatasetStory]) -> dict[int, int]:
+    total: dict[int, int] = {}
+    for story in stories:
+        for sample in story.samples:
+            total[sample.at_s] = total.get(sample.at_s, 0) + sample.space
+    return total
+
+
+def _total(
+    axes: Axes,
+    report: SimulationReport,
+    stories: Sequence[DatasetStory],
+    color: str,
+    label: str,
+    line: dict[str, Any],
+    unit: float,
+) -> None:
+    total = _summed(stories)
+    times = [_days(report, at_s) for at_s in sorted(total)]
+    sums = [total[at_s] / unit for at_s in sorted(total)]
+    axes.plot(times, sums, color=color, label=label, **line)
+
+
+def _worst(
+    axes: Axes, report: SimulationReport, stories: Sequence[DatasetStory], color: str, label: str
+) -> None:
+    worst: dict[int, float] = {}
+    for story in stories:
+        for sample in story.samples:
+            if sample.lag_s is not None:
+                worst[sample.at_s] = max(worst.get(sample.at_s, 0.0), sample.lag_s)
+    times = [_days(report, at_s) for at_s in sorted(worst)]
+    lags = [max(worst[at_s], 1) for at_s in sorted(worst)]
+    axes.fill_between(times, lags, color=color, alpha=0.15, linewidth=0, step="pre")
+    axes.step(times, lags, color=color, linewidth=1.3, where="pre", label=label)
+    first = max(stories, key=lambda story: story.worst_lag_s or 0)
+    if first.worst_lag_s and first.worst_lag_at is not None:
+        right = first.worst_lag_at > report.start + (report.end - report.start) * 0.7
+        at = first.worst_lag_at.timestamp() / _DAY_S
+        axes.annotate(
+            f"{_span_tick(first.worst_lag_s, 0)} on {first.worst_lag_at:%d %b %H:%M}",
+            (at, first.worst_lag_s),
+            xytext=(-6 if right else 6, 7),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            fontsize=8.5,
+            color=color,
+        )
+        axes.plot([at], [first.worst_lag_s], "o", color=color, markersize=4)
+
+
+def _span_axis(axes: Axes, report: SimulationReport) -> None:
+    lags = [
+        sample.lag_s
+        for story in report.replicas
+        for sample in story.samples
+        if sample.lag_s is not None
+    ]
+    if not lags:
+        axes.text(0.5, 0.5, "no copies", transform=axes.transAxes, ha="center", color=_GREY)
+        axes.set_yticks([])
+        return
+    axes.set_yscale("log")
+    low, high = max(min(lags), 60) / 2, max(*lags, 60) * 2.6
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_locator(FixedLocator([age for age, _ in _AGES if low <= age <= high]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(_span_tick))
+
+
+def _span_tick(seconds: float, _position: int) -> str:
+    named = dict(_AGES).get(round(seconds))
+    if named is not None:
+        return named
+    if seconds < 2 * _HOUR_S:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / _HOUR_S:.0f} h" if seconds < 3 * _DAY_S else f"{seconds / _DAY_S:.1f} d"
+
+
+def _unit(stories: Sequence[DatasetStory], hosts: Sequence[str]) -> int:
+    """The power of 1024 by which the greatest total is a small number."""
+    totals = [max(_summed([s for s in stories if s.host == h]).values(), default=0) for h in hosts]
+    top, power = max(totals, default=0), 0
+    while top >= 1024 and power < len(_UNITS) - 1:
+        top, power = top // 1024, power + 1
+    return power
+
+
+def _outages(axes: Axes, report: SimulationReport) -> None:
+    windows = {window for link in report.links for window in link.down}
+    for begin, end in sorted(windows):
+        axes.axvspan(_days(report, begin), _days(report, end), color=_DOWN, alpha=0.10, linewidth=0)
+
+
+def _legend(axes: Axes, report: SimulationReport) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    if any(link.down for link in report.links):
+        handles, labels = [*handles, Patch(color=_DOWN, alpha=0.2)], [*labels, "link down"]
+    axes.legend(
+        handles,
+        labels,
+        loc="lower right",
+        bbox_to_anchor=(1, 1.0),
+        ncols=min(len(labels), 7),
+        frameon=False,
+        borderaxespad=0.2,
+    )
+
+
+def _examples(stories: Sequence[DatasetStory]) -> list[DatasetStory]:
+    """Of each host and each ladder that it has, one dataset; with the most snapshots first."""
+    chosen: dict[tuple[str, bool], DatasetStory] = {}
+    for story in stories:
+        key = (story.host, story.is_replica)
+        if story.snapshots and (key not in chosen or story.snapshots > chosen[key].snapshots):
+            chosen[key] = story
+    return list(chosen.values())
+
+
+def _strips(axes: Axes, stories: Sequence[DatasetStory], colors: dict[str, str]) -> None:
+    """Each snapshot that is left at the end, by its age."""
+    axes.set_title("What is left at the end: each snapshot by its age")
+    ages = [max(age, 60.0) for story in stories for age in story.ages_s] or [float(_DAY_S)]
+    oldest, youngest = max(ages) * 1.15, min(ages) / 1.15
+    for index, story in enumerate(stories):
+        row = len(stories) - index
+        at = [max(age, 60.0) for age in story.ages_s]
+        axes.plot(at, [row] * len(at), "|", color=colors[story.host], markersize=13, mew=1.1)
+        axes.annotate(
+            f"{story.dataset}, {story.snapshots} snapshots",
+            (oldest, row),
+            xytext=(5, 11),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=_GREY,
+        )
+    axes.set_xscale("log")
+    axes.set_xlim(oldest, youngest)
+    axes.set_ylim(0.5, len(stories) + 0.8)
+    axes.set_yticks(
+        range(len(stories), 0, -1),
+        [story.host for story in stories],
+    )
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(
+        FixedLocator([age for age, _ in _AGES if youngest <= age <= oldest])
+    )
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(_span_tick))
