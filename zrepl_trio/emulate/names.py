@@ -26,9 +26,9 @@ _LEGAL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 
 def pool_name(name: str) -> str:
     """The pool of a dataset, snapshot or bookmark name."""
-    for index, char in enumerate(name):
-        if char in "/@#":
-            return name[:index]
+    name = name.partition("/")[0]
+    if "@" in name or "#" in name:
+        return split_version(name)[0]
     return name
 
 
@@ -45,10 +45,11 @@ def ancestors(name: str) -> list[str]:
 
 def split_version(name: str) -> tuple[str, str, str]:
     """(dataset, sign, name) of `dataset@name` or `dataset#name`; sign "" for neither."""
-    for index, char in enumerate(name):
-        if char in "@#":
-            return name[:index], char, name[index + 1 :]
-    return name, "", ""
+    dataset, sign, rest = name.partition("@")
+    before, other, after = dataset.partition("#")
+    if other:
+        return before, other, after + sign + rest
+    return dataset, sign, rest
 
 
 def join_mountpoint(base: str, rest: str) -> str:

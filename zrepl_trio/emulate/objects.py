@@ -6,17 +6,63 @@ for them (dicts in memory, names of directories and manifests on disk).
 
 from __future__ import annotations
 
-__all__ = ["Bookmark", "Dataset", "Partial", "Pool", "Snapshot"]
+__all__ = ["Bookmark", "Dataset", "Partial", "Pool", "Snapshot", "Watched"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+
+class Watched(dict):  # type: ignore[type-arg] # zfs commands start without typing's Generic
+    """A dict whose changes can be noticed: `changes`, of all of them together, grows with each, and stays
+    where a value is put in the place of its equal."""
+
+    changes = 0
+
+    def __setitem__(self, key: object, value: object) -> None:
+        if key not in self or self[key] != value:
+            Watched.changes += 1
+            super().__setitem__(key, value)
+
+    def __delitem__(self, key: object) -> None:
+        Watched.changes += 1
+        super().__delitem__(key)
+
+    def pop(self, key: object, *default: object) -> object:
+        Watched.changes += 1
+        return super().pop(key, *default)
+
+    def update(self, values: Mapping[str, object] = {}, /, **more: object) -> None:  # type: ignore[override]
+        for key, value in {**values, **more}.items():
+            self[key] = value
+
+    def _unwatched(self, *_arguments: object) -> NoReturn:
+        raise AssertionError("such a change would not be noticed")
+
+    clear = popitem = setdefault = _unwatched
 
 
 class Snapshot:
     """`dataset@name`; `holds` maps a tag to when it was put there."""
 
-    __slots__ = ("content", "createtxg", "creation", "guid", "holds", "name", "props", "size")
+    __slots__ = (
+        "content",
+        "createtxg",
+        "creation",
+        "guid",
+        "holds",
+        "name",
+        "props",
+        "shown",
+        "size",
+    )
 
     def __init__(
         self, name: str, guid: int, createtxg: int, creation: int, content: object = None
     ) -> None:
+        self.shown: object = None
+        """What a holder made of it last, to be looked at before it is made again."""
         self.name = name
         self.guid = guid
         self.createtxg = createtxg
@@ -100,8 +146,8 @@ class Dataset:
         self.createtxg = createtxg
         self.creation = creation
         self.is_volume = is_volume
-        self.local: dict[str, str | None] = {}
-        self.received: dict[str, str] = {}
+        self.local: dict[str, str | None] = Watched()
+        self.received: dict[str, str] = Watched()
         self.snapshots: dict[str, Snapshot] = {}
         self.bookmarks: dict[str, Bookmark] = {}
         self.partial: Partial | None = None
@@ -135,4 +181,4 @@ class Pool:
         self.capacity = capacity
         self.root_mountpoint = root_mountpoint
         self.txg = 4
-        self.datasets: dict[str, Dataset] = {}
+        self.datasets: dict[str, Dataset] = Watched()

@@ -66,8 +66,8 @@ def _dataset_out(dataset: Dataset) -> tuple[object, ...]:
         dataset.createtxg,
         dataset.creation,
         dataset.is_volume,
-        dataset.local,
-        dataset.received,
+        dict(dataset.local),
+        dict(dataset.received),
         [
             (s.name, s.guid, s.createtxg, s.creation, s.holds, s.props, s.content, s.size)
             for s in dataset.snapshots.values()

@@ -120,7 +120,9 @@ def cursors_of(
 ) -> list[FilesystemVersion]:
     """That job's cursor bookmarks of those kinds, in the order given."""
     wanted = tuple(kinds)
-    return [v for v in versions if any(_is_own(v, kind, job) for kind in wanted)]
+    # looked at first: mostly there are many snapshots and one or two bookmarks
+    bookmarks = [v for v in versions if v.kind is VersionKind.BOOKMARK]
+    return [v for v in bookmarks if any(_is_own(v, kind, job) for kind in wanted)]
 
 
 def newest_cursor(versions: Iterable[FilesystemVersion], job: str) -> FilesystemVersion | None:

@@ -66,7 +66,8 @@ def kind_for(protection: Protection, *, initial: bool) -> GuaranteeKind:
 
 def snapshots_to_query(versions: Sequence[FilesystemVersion]) -> list[str]:
     """The snapshots that may carry holds (those with userrefs, or unknown ones)."""
-    return [v.name for v in versions if v.is_snapshot and v.userrefs != 0]
+    held = [v for v in versions if v.userrefs != 0]
+    return [v.name for v in held if v.is_snapshot]
 
 
 def before_send(
@@ -148,7 +149,7 @@ def after_confirmation(
     bookmark: tuple[Bookmark, ...] = ()
     if kind is not GuaranteeKind.NOTHING:
         bookmark = (Bookmark(to, cursor_name(dataset, to.guid, job)),)
-    later = [v for v in versions if v.is_snapshot and v.createtxg > to.createtxg]
+    later = [v for v in versions if v.createtxg > to.createtxg and v.is_snapshot]
     keep_held = {v.name for v in (*in_use, *later) if v.is_snapshot}
     keep_bookmarks = {
         *(b.name for b in bookmark),
@@ -202,24 +203,28 @@ def after_changes(
 ) -> tuple[list[FilesystemVersion], list[Hold]]:
     """What versions and holds are once all of the changes are made."""
     more = dict.fromkeys(changes.hold, 1) | dict.fromkeys(changes.release, -1)
-    kept = [
-        replace(v, userrefs=(v.userrefs or 0) + more[v.name])
-        if v.is_snapshot and v.name in more
-        else v
-        for v in versions
-        if v.is_snapshot or v.name not in changes.destroy
-    ]
+    kept = list(versions)
+    if changes.destroy:
+        gone = set(changes.destroy)
+        kept = [v for v in kept if v.kind is VersionKind.SNAPSHOT or v.name not in gone]
+    if more:
+        changed = [i for i, v in enumerate(kept) if v.name in more and v.is_snapshot]
+        for index in changed:
+            v = kept[index]
+            kept[index] = replace(v, userrefs=(v.userrefs or 0) + more[v.name])
     made = [
         replace(b.snapshot, kind=VersionKind.BOOKMARK, name=b.name, userrefs=None)
         for b in changes.bookmark
     ]
     still = [h for h in holds if h.tag != changes.tag or h.snapshot not in changes.release]
     held = [Hold(dataset, name, changes.tag) for name in changes.hold]
-    return in_order([*made, *kept]), [*still, *held]
+    return in_order([*made, *kept]) if made else kept, [*still, *held]
 
 
 def _missing(
     wanted: Sequence[Bookmark], versions: Sequence[FilesystemVersion]
 ) -> tuple[Bookmark, ...]:
-    there = {(v.name, v.guid) for v in versions if not v.is_snapshot}
+    if not wanted:
+        return ()
+    there = {(v.name, v.guid) for v in versions if v.kind is VersionKind.BOOKMARK}
     return tuple(b for b in wanted if (b.name, b.snapshot.guid) not in there)

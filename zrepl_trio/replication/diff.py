@@ -127,9 +127,7 @@ def incremental_path(
     theirs = sorted_versions(sender)
     ours = sorted_versions([v for v in receiver if v.kind is VersionKind.SNAPSHOT])
     # Newest first, so that of a snapshot and a bookmark with one guid the snapshot is taken.
-    newest_at: dict[int, int] = {}
-    for index, version in enumerate(theirs):
-        newest_at[version.guid] = index
+    newest_at = {version.guid: index for index, version in enumerate(theirs)}
     common = next((v for v in reversed(ours) if v.guid in newest_at), None)
     if common is None:
         if not theirs:
@@ -140,7 +138,7 @@ def incremental_path(
         return Diverged(sender=theirs, receiver=ours, ancestor=theirs[start])
     path = [theirs[start]]
     for version in theirs[start + 1 :]:
-        if version.is_snapshot and version.guid != path[-1].guid:
+        if version.kind is VersionKind.SNAPSHOT and version.guid != path[-1].guid:
             path.append(version)
     if len(path) == 1:
         return AlreadyPresent(sender=theirs, receiver=ours)

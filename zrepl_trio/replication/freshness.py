@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from zrepl_trio.replication.report import AttemptState, Report, SnapshotTimes
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
 __all__ = ["DatasetFreshness", "after_report", "times_of"]
+
+_BY_CREATETXG = attrgetter("createtxg")
 
 _PLANNED = {AttemptState.FAN_OUT, AttemptState.FILESYSTEM_ERROR, AttemptState.DONE}
 
@@ -32,7 +35,7 @@ def times_of(
     theirs = list(sender)
     guids = {version.guid for version in theirs}
     return SnapshotTimes(
-        newest=_newest(theirs), replicated=_newest(v for v in receiver if v.guid in guids)
+        newest=_newest(theirs), replicated=_newest([v for v in receiver if v.guid in guids])
     )
 
 
@@ -52,10 +55,6 @@ def after_report(known: Mapping[str, SnapshotTimes], report: Report) -> Mapping[
 
 
 def _newest(versions: Iterable[FilesystemVersion]) -> int | None:
-    newest: FilesystemVersion | None = None
-    for version in versions:
-        if version.kind is VersionKind.SNAPSHOT and (
-            newest is None or version.createtxg > newest.createtxg
-        ):
-            newest = version
+    snapshots = [version for version in versions if version.kind is VersionKind.SNAPSHOT]
+    newest = max(snapshots, key=_BY_CREATETXG, default=None)
     return None if newest is None else newest.creation

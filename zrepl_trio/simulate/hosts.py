@@ -129,6 +129,11 @@ def _simulated(job: Job, manual_every_s: int | None) -> tuple[Job, list[str]]:
             )
             without = snapshotting.model_copy(update={"hooks": ()})
             job = job.model_copy(update={"snapshotting": without})
+    if isinstance(job, PushJob | PullJob):
+        # nobody looks at how large the steps will be
+        concurrency = job.replication.concurrency.model_copy(update={"size_estimates": 0})
+        replication = job.replication.model_copy(update={"concurrency": concurrency})
+        job = job.model_copy(update={"replication": replication})
     for key in ("send", "recv"):
         options = getattr(job, key, None)
         if options is not None and options.bandwidth_limit.limited:

@@ -13,6 +13,7 @@ from zrepl_trio.simulate.determinism import SimulatedClock
 from zrepl_trio.simulate.truth import Origin, Taken, Truth
 from zrepl_trio.simulate.workload import Written
 from zrepl_trio.zfs.memory import MemoryZfs
+from zrepl_trio.zfs.memory_streams import Checkpoint
 from zrepl_trio.zfs.model import ReceiveArgs, SendArgs
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import ZfsReceive
@@ -38,8 +39,13 @@ class SimulatedZfs(MemoryZfs):
         clock: SimulatedClock,
         truth: Truth,
         arrived: Callable[[str, str, Snapshot, Snapshot | None], None],
+        checkpoint: Checkpoint = trio.lowlevel.checkpoint,
     ) -> None:
-        super().__init__(rng=Random(seed), clock=clock)  # noqa: S311 - nothing secret
+        super().__init__(
+            rng=Random(seed),  # noqa: S311 - nothing secret
+            clock=clock,
+            checkpoint=checkpoint,
+        )
         self.host = host
         self.written: dict[str, Written] = {}
         self._truth = truth
@@ -123,4 +129,4 @@ class SimulatedZfs(MemoryZfs):
         # no list of calls, which would grow for a year
         if self.before is not None:
             await self.before(call, dataset)
-        await trio.lowlevel.checkpoint()
+        await self._checkpoint()

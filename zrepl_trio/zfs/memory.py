@@ -31,13 +31,14 @@ from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.failures import failure
 from zrepl_trio.zfs.filter import Extent
 from zrepl_trio.zfs.memory_shown import (
+    Shown,
     brief_shown,
     dataset_shown,
-    property_shown,
     snapshot_property,
     versions_shown,
 )
 from zrepl_trio.zfs.memory_streams import (
+    Checkpoint,
     Files,
     MemoryReceive,
     MemorySend,
@@ -80,14 +81,24 @@ class MemoryZfs:
 
     `world` is the model itself, for tests to look at. `write` and `read` are the filesystems'
     contents: paths to bytes. `before`, if set, is awaited before every call. `send_limit`
-    maps a dataset to a count of bytes after which its next send fails, once.
+    maps a dataset to a count of bytes after which its next send fails, once. `checkpoint` is awaited
+    where the commands would be waited for.
     """
 
-    def __init__(self, *, rng: RandomBits, clock: WallClock, pools: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        rng: RandomBits,
+        clock: WallClock,
+        pools: Sequence[str] = (),
+        checkpoint: Checkpoint = trio.lowlevel.checkpoint,
+    ) -> None:
         self.world = World(bits=rng.getrandbits, clock=lambda: int(clock.now().timestamp()))
+        self._shown = Shown(self.world)
         self.before: Hook | None = None
         self.send_limit: dict[str, int] = {}
         self.calls: list[str] = []
+        self._checkpoint = checkpoint
         self._receiving: set[str] = set()  # datasets' keys
         self._sending: list[Snapshot] = []
         for pool in pools:
@@ -142,28 +153,28 @@ class MemoryZfs:
     async def datasets(self, roots: Sequence[DatasetPath] = ()) -> list[Dataset]:
         await self._enter("datasets", ",".join(roots))
         if not roots:
-            return [dataset_shown(self.world, each) for each in self.world.all()]
+            return [dataset_shown(self._shown, each) for each in self.world.all()]
         found: dict[str, Dataset] = {}
         for root in roots:
             with self._words(argv.list_datasets(root), root):
                 self.world.open(root)
             for each in self.world.below(root):
-                found.setdefault(each.name, dataset_shown(self.world, each))
+                found.setdefault(each.name, dataset_shown(self._shown, each))
         return list(found.values())
 
     async def datasets_in(self, extent: Extent) -> list[DatasetBrief]:
         await self._enter("datasets_in", ",".join((*extent.subtrees, *extent.alone)))
         if extent.everything:
-            return [brief_shown(self.world, each) for each in self.world.all()]
+            return [brief_shown(self._shown, each) for each in self.world.all()]
         roots = [root for root in extent.subtrees if self.world.get(root)]
         alone = [each for path in extent.alone if (each := self.world.get(path))]
         below = [each for root in roots for each in self.world.below(root)]
-        return [brief_shown(self.world, each) for each in (*below, *alone)]
+        return [brief_shown(self._shown, each) for each in (*below, *alone)]
 
     async def dataset(self, path: DatasetPath) -> Dataset | None:
         await self._enter("dataset", path)
         found = self.world.get(path)
-        return dataset_shown(self.world, found) if found else None
+        return dataset_shown(self._shown, found) if found else None
 
     async def versions(self, path: DatasetPath) -> list[FilesystemVersion]:
         await self._enter("versions", path)
@@ -187,7 +198,7 @@ class MemoryZfs:
         await self._enter("properties", path)
         with self._words(argv.get_properties([path], names), path):
             dataset = self.world.open(path)
-        return {name: property_shown(self.world, dataset, name) for name in names}
+        return {name: self._shown.property(dataset, name) for name in names}
 
     async def properties_of(
         self, paths: Sequence[str], names: Sequence[str]
@@ -203,7 +214,7 @@ class MemoryZfs:
                 found[path] = {
                     each: snapshot_property(dataset.snapshots[snapshot], each)
                     if snapshot
-                    else property_shown(self.world, dataset, each)
+                    else self._shown.property(dataset, each)
                     for each in names
                 }
         return found
@@ -400,6 +411,7 @@ class MemoryZfs:
             lambda fault: failure(words, fault.status, fault.text + "\n", dataset=args.dataset),
             packed=args.packed,
             limit=self.send_limit.pop(args.dataset, None),
+            checkpoint=self._checkpoint,
         )
         self._sending += stream.snapshots
         try:
@@ -421,6 +433,7 @@ class MemoryZfs:
             args,
             self._receiving,
             lambda fault: failure(words, fault.status, fault.text + "\n", dataset=args.dataset),
+            checkpoint=self._checkpoint,
         )
         try:
             yield receive
@@ -433,7 +446,7 @@ class MemoryZfs:
         self.calls.append(f"{call} {dataset}".rstrip())
         if self.before is not None:
             await self.before(call, dataset)
-        await trio.lowlevel.checkpoint()
+        await self._checkpoint()
 
     @contextmanager
     def _words(self, words: Sequence[str], dataset: str) -> Iterator[None]:

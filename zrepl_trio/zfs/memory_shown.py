@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from zrepl_trio.emulate.model import Dataset as ModelDataset
 from zrepl_trio.emulate.model import Snapshot, World
+from zrepl_trio.emulate.objects import Watched
+from zrepl_trio.emulate.properties import NATIVE, is_user
 from zrepl_trio.emulate.values import dataset_value
 from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.memory_streams import MemoryReceive
@@ -19,7 +21,14 @@ from zrepl_trio.zfs.model import (
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.placeholders import is_placeholder
 
-__all__ = ["brief_shown", "dataset_shown", "property_shown", "snapshot_property", "versions_shown"]
+__all__ = [
+    "Shown",
+    "brief_shown",
+    "dataset_shown",
+    "property_shown",
+    "snapshot_property",
+    "versions_shown",
+]
 
 
 def _token(dataset: ModelDataset) -> str | None:
@@ -31,18 +40,47 @@ def _token(dataset: ModelDataset) -> str | None:
     return content.token()
 
 
+_SETTABLE = frozenset({*NATIVE, "encryption", "encryptionroot"})
+_SOURCES = {source.value: source for source in PropertySource}
+_NONE = Property("-", PropertySource.NONE)
+
+
+class Shown:
+    """Properties that were shown, as long as no property of any dataset, and no dataset's place, has
+    changed since: a listing asks for dozens, mostly of parents, each time anew."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._at = -1
+        self._known: dict[tuple[str, str], Property] = {}
+
+    def property(self, dataset: ModelDataset, name: str) -> Property:
+        """A property of a filesystem or volume, as `zfs get` has it."""
+        if Watched.changes != self._at:
+            self._known.clear()
+            self._at = Watched.changes
+        key = (dataset.name, name)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = property_shown(self._world, dataset, name)
+            if not (is_user(name) or name in _SETTABLE):
+                # it may change by itself
+                del self._known[key]
+        return found
+
+
 def property_shown(world: World, dataset: ModelDataset, name: str) -> Property:
     """A property of a filesystem or volume, as `zfs get` has it."""
     value = dataset_value(world, dataset, name, token=_token)
     if value is None:
-        return Property("-", PropertySource.NONE)
-    return Property(value[0], PropertySource(value[1].split(" ")[0]))
+        return _NONE
+    return Property(value[0], _SOURCES[value[1].partition(" ")[0]])
 
 
-def dataset_shown(world: World, dataset: ModelDataset) -> Dataset:
+def dataset_shown(shown: Shown, dataset: ModelDataset) -> Dataset:
     """It as a listing of datasets has it."""
-    mark = property_shown(world, dataset, argv.PLACEHOLDER)
-    source_guid = property_shown(world, dataset, argv.SOURCE_GUID)
+    mark = shown.property(dataset, argv.PLACEHOLDER)
+    source_guid = shown.property(dataset, argv.SOURCE_GUID)
     return Dataset(
         path=DatasetPath(dataset.name),
         guid=dataset.guid,
@@ -54,13 +92,13 @@ def dataset_shown(world: World, dataset: ModelDataset) -> Dataset:
         if source_guid.value.isdecimal() and source_guid.source is PropertySource.LOCAL
         else None,
         encrypted=bool(dataset.local.get("encryption")),
-        written=int(property_shown(world, dataset, "written").value),
+        written=int(shown.property(dataset, "written").value),
     )
 
 
-def brief_shown(world: World, dataset: ModelDataset) -> DatasetBrief:
+def brief_shown(shown: Shown, dataset: ModelDataset) -> DatasetBrief:
     """It as a brief listing has it."""
-    whole = dataset_shown(world, dataset)
+    whole = dataset_shown(shown, dataset)
     return DatasetBrief(
         path=whole.path,
         guid=whole.guid,
@@ -82,25 +120,37 @@ def snapshot_property(snapshot: Snapshot, name: str) -> Property:
 
 def versions_shown(dataset: ModelDataset) -> list[FilesystemVersion]:
     """Its snapshots and bookmarks, as `in_order` has them."""
-    found = [
-        FilesystemVersion(
-            kind=VersionKind.BOOKMARK,
-            name=b.name,
-            guid=b.guid,
-            createtxg=b.createtxg,
-            creation=b.creation,
-        )
-        for b in dataset.bookmarks.values()
-    ]
-    found += [
-        FilesystemVersion(
-            kind=VersionKind.SNAPSHOT,
-            name=s.name,
-            guid=s.guid,
-            createtxg=s.createtxg,
-            creation=s.creation,
-            userrefs=len(s.holds),
-        )
-        for s in dataset.snapshots.values()
-    ]
+    found = [_version_shown(snapshot) for snapshot in dataset.snapshots.values()]
+    if dataset.bookmarks:
+        bookmarks = [
+            FilesystemVersion(
+                kind=VersionKind.BOOKMARK,
+                name=b.name,
+                guid=b.guid,
+                createtxg=b.createtxg,
+                creation=b.creation,
+            )
+            for b in dataset.bookmarks.values()
+        ]
+        found = bookmarks + found
     return in_order(found)
+
+
+def _version_shown(snapshot: Snapshot) -> FilesystemVersion:
+    shown, holds = snapshot.shown, len(snapshot.holds)
+    if (
+        isinstance(shown, FilesystemVersion)
+        and shown.userrefs == holds
+        and shown.name == snapshot.name
+    ):
+        return shown
+    made = FilesystemVersion(
+        kind=VersionKind.SNAPSHOT,
+        name=snapshot.name,
+        guid=snapshot.guid,
+        createtxg=snapshot.createtxg,
+        creation=snapshot.creation,
+        userrefs=holds,
+    )
+    snapshot.shown = made
+    return made

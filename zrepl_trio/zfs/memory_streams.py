@@ -6,7 +6,7 @@ its work inside `send_all`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import trio
 
@@ -32,6 +32,7 @@ from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.model import ReceiveArgs, SendArgs
 
 __all__ = [
+    "Checkpoint",
     "Files",
     "MemoryReceive",
     "MemorySend",
@@ -40,6 +41,8 @@ __all__ = [
     "read_file",
     "wanted_changes",
 ]
+
+Checkpoint = Callable[[], Awaitable[None]]
 
 Files = dict[str, bytes]
 """A filesystem's contents: path to data."""
@@ -99,7 +102,9 @@ class MemorySend(trio.abc.ReceiveStream):
         *,
         packed: bool,
         limit: int | None,
+        checkpoint: Checkpoint = trio.lowlevel.checkpoint,
     ) -> None:
+        self._checkpoint = checkpoint
         self._error_of = error_of
         self._fault: Fault | None = None
         self._pending = b""
@@ -122,16 +127,17 @@ class MemorySend(trio.abc.ReceiveStream):
         return self
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        await trio.lowlevel.checkpoint()
+        await self._checkpoint()
         if self._ended:
             raise trio.ClosedResourceError
         count = max_bytes or 65536
-        while not self._pending and not self._eof:
+        # a pipe fills up before it is looked at
+        while len(self._pending) < count and not self._eof:
             piece = next(self._pieces, None)
             if piece is None:
                 self._eof = True
             else:
-                self._pending = piece
+                self._pending += piece
         data, self._pending = self._pending[:count], self._pending[count:]
         if self._left is not None:
             data = data[: self._left]
@@ -143,10 +149,10 @@ class MemorySend(trio.abc.ReceiveStream):
 
     async def aclose(self) -> None:
         self._ended = True
-        await trio.lowlevel.checkpoint()
+        await self._checkpoint()
 
     async def finish(self) -> None:
-        await trio.lowlevel.checkpoint()
+        await self._checkpoint()
         if self._fault is None and not (self._eof and not self._pending):
             # Whoever stops reading gets what a killed child would give.
             self._fault = Fault("", -13)
@@ -181,7 +187,10 @@ class MemoryReceive(trio.abc.SendStream):
         args: ReceiveArgs,
         receiving: set[str],
         error_of: Callable[[Fault], ZfsError],
+        *,
+        checkpoint: Checkpoint = trio.lowlevel.checkpoint,
     ) -> None:
+        self._checkpoint = checkpoint
         self._world = world
         self._args = args
         self._receiving = receiving
@@ -205,7 +214,7 @@ class MemoryReceive(trio.abc.SendStream):
         return self
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await trio.lowlevel.checkpoint()
+        await self._checkpoint()
         if self._closed:
             raise trio.ClosedResourceError
         if self._fault is not None or self._over:
@@ -219,17 +228,17 @@ class MemoryReceive(trio.abc.SendStream):
             self._fail(self._stopped(str(problem)))
 
     async def wait_send_all_might_not_block(self) -> None:
-        await trio.lowlevel.checkpoint()
+        await self._checkpoint()
 
     async def aclose(self) -> None:
         self._closed = True
         self._stop()
-        await trio.lowlevel.checkpoint()
+        await self._checkpoint()
 
     async def finish(self) -> None:
         self._closed = True
         self._stop()
-        await trio.lowlevel.checkpoint()
+        await self._checkpoint()
         if self._fault is not None:
             raise self._error_of(self._fault)
 

@@ -60,6 +60,12 @@ def check_snapshot_name(text: str, what: str = "snapshot name") -> str:
     return check_component(text, what)
 
 
+_RIGHT: set[str] = set()
+"""Paths that were found right: each is asked about with every call that names it."""
+
+_MOST_RIGHT = 20_000
+
+
 class DatasetPath(str):
     """A checked dataset path such as `tank/data/a`, usable wherever a str is.
 
@@ -72,6 +78,16 @@ class DatasetPath(str):
     @classmethod
     def parse(cls, text: str) -> Self:
         """The path in `text`; InvalidName says which rule it breaks."""
+        if text in _RIGHT:
+            return cls(text)
+        cls._check(text)
+        if len(_RIGHT) >= _MOST_RIGHT:
+            _RIGHT.clear()
+        _RIGHT.add(str(text))
+        return cls(text)
+
+    @staticmethod
+    def _check(text: str) -> None:
         if not text:
             raise InvalidName("dataset path is empty")
         if len(text.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
@@ -85,7 +101,6 @@ class DatasetPath(str):
                 check_component(component, "component")
             except InvalidName as error:
                 raise InvalidName(f"dataset path {text!r}: {error}") from None
-        return cls(text)
 
     @property
     def components(self) -> tuple[str, ...]:
