@@ -17,6 +17,7 @@ BENCHES = {
     "catchup": "many small snapshots to catch up",
     "scale": "many filesystems and nothing new",
     "setup": "connection set-up beside silent clients",
+    "simulate": "a simulated year, and cycles by the wire",
 }
 
 

@@ -118,7 +118,7 @@ def test_a_conflict_is_told_with_its_filesystem(tmp_path: Path) -> None:
     push = SOURCE.replace("type: source", "type: push").replace(
         "serve: {type: stdinserver, client_identities: [backup]}",
         "connect: {type: tcp, address: 'h:1'}\n"
-        "  pruning: {keep_sender: [{type: regex, regex: "."}], keep_receiver: [{type: regex, regex: "."}]}",
+        "  pruning: {keep_sender: [{type: regex, regex: '.'}], keep_receiver: [{type: regex, regex: '.'}]}",
     )
     sink = """
 jobs:

@@ -371,6 +371,7 @@ class World:
         if new_name in dataset.snapshots:
             raise Fault(f"cannot rename '{dataset_name}@{name}': dataset already exists")
         dataset.snapshots[name].name = new_name
+        dataset.snapshots[name].shown = None
         dataset.snapshots = {snap.name: snap for snap in dataset.snapshots.values()}
         self.tick(dataset)
 
@@ -427,6 +428,7 @@ class World:
             dataset = self.open(dataset_name)
             if name in dataset.snapshots:
                 dataset.snapshots[name].holds[tag] = now
+                dataset.snapshots[name].shown = None
                 self.tick(dataset)
             else:
                 full = f"{dataset_name}@{name}"
@@ -449,6 +451,7 @@ class World:
                 refused.append(f"{cannot}: no such tag on this dataset")
             else:
                 del dataset.snapshots[name].holds[tag]
+                dataset.snapshots[name].shown = None
                 self.tick(dataset)
         if refused:
             raise Fault("\n".join(refused))

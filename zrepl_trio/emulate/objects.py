@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
+    from zrepl_trio.zfs.model import FilesystemVersion
+
 
 class Watched(dict):  # type: ignore[type-arg] # zfs commands start without typing's Generic
     """A dict whose changes can be noticed: `changes`, of all of them together, grows with each, and stays
@@ -61,8 +63,8 @@ class Snapshot:
     def __init__(
         self, name: str, guid: int, createtxg: int, creation: int, content: object = None
     ) -> None:
-        self.shown: object = None
-        """What a holder made of it last, to be looked at before it is made again."""
+        self.shown: FilesystemVersion | None = None
+        """How it was listed last; None once its name or its holds have changed."""
         self.name = name
         self.guid = guid
         self.createtxg = createtxg
@@ -164,7 +166,10 @@ class Dataset:
 
     def snapshot_by_guid(self, guid: int) -> Snapshot | None:
         """The snapshot with that guid."""
-        return next((s for s in self.snapshots.values() if s.guid == guid), None)
+        for snapshot in reversed(self.snapshots.values()):
+            if snapshot.guid == guid:
+                return snapshot
+        return None
 
 
 class Pool:

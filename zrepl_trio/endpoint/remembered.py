@@ -130,7 +130,7 @@ class Remembered(Generic[D]):
             self.forget(path)
             return
         versions = state.versions
-        if received is not None and all(v.guid != received.guid for v in versions):
+        if received is not None and received.guid not in [v.guid for v in versions]:
             versions = [*versions, received]
         self._known[path] = _State(*after_changes(path, changes, versions, state.holds))
 

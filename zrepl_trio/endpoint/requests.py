@@ -34,8 +34,9 @@ def find_version(
     dataset: DatasetPath, wanted: FilesystemVersion, versions: Sequence[FilesystemVersion]
 ) -> FilesystemVersion:
     """Our own record of the version the peer means: same kind and name, and the same guid."""
-    for version in versions:
-        if version.kind is wanted.kind and version.name == wanted.name:
+    # mostly one of the newest is meant
+    for version in reversed(versions):
+        if version.name == wanted.name and version.kind is wanted.kind:
             if version.guid == wanted.guid:
                 return version
             raise Refused(

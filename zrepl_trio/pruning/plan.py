@@ -20,8 +20,8 @@ from zrepl_trio.config.keep import (
     KeepRule,
     keeps_all,
 )
-from zrepl_trio.pruning.rules import Candidate, evaluate
-from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.pruning.rules import Candidate, any_goes, evaluate
+from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
@@ -62,9 +62,9 @@ class Fate(Enum):
     FOREIGN = "foreign"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True)
 class Judgement:
-    """One snapshot's; `kept_by` are the rules that keep it, by their index."""
+    """One snapshot's; `kept_by` are the rules that keep it, by their index. A value, as Candidate."""
 
     snapshot: FilesystemVersion
     fate: Fate
@@ -163,16 +163,16 @@ def _newest_common(
     sender: Sequence[FilesystemVersion], receiver: Sequence[FilesystemVersion]
 ) -> int | None:
     """The guid of the sender's newest version of which the receiver has the snapshot."""
-    there = {version.guid for version in receiver if version.is_snapshot}
+    there = {v.guid for v in receiver if v.kind is VersionKind.SNAPSHOT}
     common = [version for version in sender if version.guid in there]
     return max(common, key=lambda version: version.createtxg).guid if common else None
 
 
 def may_drop(versions: Sequence[FilesystemVersion], policy: PruningPolicy) -> bool:
     """Whether anything could go, were all of it replicated: if not, no cursor need be asked for."""
-    snapshots = [version for version in versions if version.is_snapshot]
+    snapshots = [version for version in versions if version.kind is VersionKind.SNAPSHOT]
     candidates = [Candidate(snapshot=version, replicated=True) for version in snapshots]
-    return any(verdict.goes for verdict in evaluate(candidates, policy.rules, local=policy.local))
+    return any_goes(candidates, policy.rules, local=policy.local)
 
 
 def judge(
@@ -180,7 +180,7 @@ def judge(
 ) -> tuple[Judgement, ...]:
     """Each snapshot's fate, in the order of `versions`, which is by createtxg. Without a `base`
     (a snap job) nothing depends on replication."""
-    snapshots = [version for version in versions if version.is_snapshot]
+    snapshots = [version for version in versions if version.kind is VersionKind.SNAPSHOT]
     replicated = _replicated(snapshots, policy, base)
     candidates = [
         Candidate(snapshot=version, replicated=version.guid in replicated) for version in snapshots

@@ -23,12 +23,13 @@ from zrepl_trio.config.keep import (
 from zrepl_trio.pruning.calendar import calendar_keeps
 from zrepl_trio.zfs.model import FilesystemVersion
 
-__all__ = ["Candidate", "Verdict", "evaluate", "grid_drops"]
+__all__ = ["Candidate", "Verdict", "any_goes", "evaluate", "grid_drops"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(unsafe_hash=True, slots=True, kw_only=True)
 class Candidate:
-    """A snapshot, and whether the other side has it, or later ones that make it dispensable."""
+    """A snapshot, and whether the other side has it, or later ones that make it dispensable. A value: nobody
+    changes one (as for FilesystemVersion, `frozen` would cost what making thousands takes)."""
 
     snapshot: FilesystemVersion
     replicated: bool = False
@@ -38,9 +39,9 @@ class Candidate:
         return self.snapshot.name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(unsafe_hash=True, slots=True)
 class Verdict:
-    """`kept_by`: the rules that keep the snapshot, by their index; none: it goes."""
+    """`kept_by`: the rules that keep the snapshot, by their index; none: it goes. A value, as Candidate."""
 
     snapshot: FilesystemVersion
     kept_by: tuple[int, ...]
@@ -63,13 +64,23 @@ def evaluate(
     if not rules:
         return [Verdict(each.snapshot, (-1,)) for each in candidates]
     dropped = [_drops(rule, candidates, local) for rule in rules]
+    numbered = list(enumerate(dropped))
     return [
-        Verdict(
-            each.snapshot,
-            tuple(number for number, drops in enumerate(dropped) if index not in drops),
-        )
+        Verdict(each.snapshot, tuple([number for number, drops in numbered if index not in drops]))
         for index, each in enumerate(candidates)
     ]
+
+
+def any_goes(
+    candidates: Sequence[Candidate], rules: Sequence[KeepRule], *, local: tzinfo = UTC
+) -> bool:
+    """Whether `evaluate` would let any of them go."""
+    left = set(range(len(candidates))) if rules else set()
+    for rule in rules:
+        if not left:
+            break
+        left &= _drops(rule, candidates, local)
+    return bool(left)
 
 
 def _drops(rule: KeepRule, candidates: Sequence[Candidate], local: tzinfo) -> _Dropped:
@@ -126,7 +137,7 @@ def _split(
     matching: list[int] = []
     others: list[int] = []
     for index, each in enumerate(candidates):
-        (matching if matches(each.name) else others).append(index)
+        (matching if matches(each.snapshot.name) else others).append(index)
     return matching, others
 
 
@@ -136,7 +147,7 @@ def grid_drops(creations: Sequence[int], grid: RetentionGrid) -> set[int]:
     older than all buckets goes."""
     if not creations:
         return set()
-    oldest_first = sorted(range(len(creations)), key=lambda index: creations[index])
+    oldest_first = sorted(range(len(creations)), key=creations.__getitem__)
     edge: float = max(creations)
     dropped: set[int] = set()
     left = oldest_first

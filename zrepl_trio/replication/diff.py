@@ -126,7 +126,7 @@ def incremental_path(
     """
     theirs = sorted_versions(sender)
     ours = sorted_versions([v for v in receiver if v.kind is VersionKind.SNAPSHOT])
-    # Newest first, so that of a snapshot and a bookmark with one guid the snapshot is taken.
+    # of a snapshot and a bookmark with one guid, the snapshot is the later one, and is taken
     newest_at = {version.guid: index for index, version in enumerate(theirs)}
     common = next((v for v in reversed(ours) if v.guid in newest_at), None)
     if common is None:

@@ -32,11 +32,11 @@ def times_of(
     sender: Iterable[FilesystemVersion], receiver: Iterable[FilesystemVersion]
 ) -> SnapshotTimes:
     """From the versions of one dataset on both sides; what the receiver has of its own counts not."""
-    theirs = list(sender)
-    guids = {version.guid for version in theirs}
-    return SnapshotTimes(
-        newest=_newest(theirs), replicated=_newest([v for v in receiver if v.guid in guids])
-    )
+    theirs, ours = list(sender), list(receiver)
+    if ours:
+        guids = {version.guid for version in theirs}
+        ours = [version for version in ours if version.guid in guids]
+    return SnapshotTimes(newest=_newest(theirs), replicated=_newest(ours))
 
 
 def after_report(known: Mapping[str, SnapshotTimes], report: Report) -> Mapping[str, SnapshotTimes]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    contextmanager,
-)
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 from zrepl_trio.endpoint.protocol import (
     Endpoint,
@@ -28,15 +24,38 @@ from zrepl_trio.zfs.names import DatasetPath
 __all__ = ["DirectPeer"]
 
 
-@contextmanager
-def _told() -> Iterator[None]:
+class _Told:
     """Of the peer's errors a wire carries the text alone."""
-    try:
-        yield
-    except (ConnectFailed, RemoteError):
-        raise
-    except ZreplError as error:
-        raise RemoteError(str(error)) from error
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        if isinstance(error, ZreplError) and not isinstance(error, ConnectFailed | RemoteError):
+            raise RemoteError(str(error)) from error
+
+
+_TOLD = _Told()
+
+
+class _Sending(AbstractAsyncContextManager[SendReply]):
+    """A send of the far side; what fails in the block is the receiver's own."""
+
+    def __init__(self, sending: AbstractAsyncContextManager[SendReply]) -> None:
+        self._sending = sending
+
+    async def __aenter__(self) -> SendReply:
+        with _TOLD:
+            reply = await self._sending.__aenter__()
+        return SendReply(used_resume_token=reply.used_resume_token, stream=reply.stream)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._sending.__aexit__(kind, error, traceback)
 
 
 class DirectPeer:
@@ -57,11 +76,11 @@ class DirectPeer:
         return await self._reach().ping(message)
 
     async def list_filesystems(self) -> list[Filesystem]:
-        with _told():
+        with _TOLD:
             return await self._reach().list_filesystems()
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
-        with _told():
+        with _TOLD:
             return await self._reach().list_versions(filesystem)
 
     async def list_versions_of(
@@ -77,49 +96,41 @@ class DirectPeer:
         return found
 
     async def send_dry(self, request: SendRequest) -> int | None:
-        with _told():
+        with _TOLD:
             return await self._reach().send_dry(request)
 
     async def range_sizes(self, request: SendRequest) -> list[int | None]:
-        with _told():
+        with _TOLD:
             return await self._reach().range_sizes(request)
 
     def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
-        return self._send(request)
-
-    @asynccontextmanager
-    async def _send(self, request: SendRequest) -> AsyncIterator[SendReply]:
-        async with AsyncExitStack() as stack:
-            # what fails in the block is the receiver's own
-            with _told():
-                reply = await stack.enter_async_context(self._reach().send(request))
-            yield SendReply(used_resume_token=reply.used_resume_token, stream=reply.stream)
+        return _Sending(self._reach().send(request))
 
     async def send_completed(self, request: SendRequest) -> None:
-        with _told():
+        with _TOLD:
             await self._reach().send_completed(request)
 
     async def settle(self) -> None:
-        with _told():
+        with _TOLD:
             await self._reach().settle()
 
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
-        with _told():
+        with _TOLD:
             await self._reach().receive(request, stream)
 
     async def resolve(self, request: ResolveRequest) -> str:
         end = self._reach()
         if not isinstance(end, Resolves):
             raise NotSupported(f"{request.filesystem}: the far side is no receiver")
-        with _told():
+        with _TOLD:
             return await end.resolve(request)
 
     async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
-        with _told():
+        with _TOLD:
             return await self._reach().replication_cursor(filesystem)
 
     async def destroy_snapshots(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
-        with _told():
+        with _TOLD:
             return await self._reach().destroy_snapshots(filesystem, snapshots)

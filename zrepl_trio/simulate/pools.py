@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -73,17 +73,21 @@ class SimulatedZfs(MemoryZfs):
         live = int(workload.live(position))
         return live, live if taken is None else int(workload.survives(taken.position, position))
 
-    async def snapshot(self, path: DatasetPath, name: str) -> None:
-        position = self.position(path)
-        if position is not None:
-            self.world.open(path).live = {_FILE: b"%d" % position}
-        await super().snapshot(path, name)
-        if position is None:
-            return
-        made = self.world.open(path).snapshots[name]
-        workload = self.written[path].workload
-        taken = Taken(Origin(self.host, str(path)), made.creation, position, workload)
-        self._truth.take(made.guid, taken)
+    def _snapshot(
+        self, words: Callable[[], Sequence[str]], paths: Sequence[DatasetPath], name: str
+    ) -> None:
+        positions = {path: self.position(path) for path in paths}
+        for path, position in positions.items():
+            dataset = self.world.get(path)
+            if position is not None and dataset is not None:
+                dataset.live = {_FILE: b"%d" % position}
+        super()._snapshot(words, paths, name)
+        for path, position in positions.items():
+            if position is not None:
+                made = self.world.open(path).snapshots[name]
+                origin = Origin(self.host, str(path))
+                workload = self.written[path].workload
+                self._truth.take(made.guid, Taken(origin, made.creation, position, workload))
 
     async def send_size(self, args: SendArgs) -> int | None:
         await super().send_size(args)  # refuses what cannot be sent

@@ -12,11 +12,11 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
-    Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -156,7 +156,7 @@ class MemoryZfs:
             return [dataset_shown(self._shown, each) for each in self.world.all()]
         found: dict[str, Dataset] = {}
         for root in roots:
-            with self._words(argv.list_datasets(root), root):
+            with self._words(partial(argv.list_datasets, root), root):
                 self.world.open(root)
             for each in self.world.below(root):
                 found.setdefault(each.name, dataset_shown(self._shown, each))
@@ -178,7 +178,7 @@ class MemoryZfs:
 
     async def versions(self, path: DatasetPath) -> list[FilesystemVersion]:
         await self._enter("versions", path)
-        with self._words(argv.list_versions(path), path):
+        with self._words(lambda: argv.list_versions(path), path):
             return versions_shown(self.world.open(path))
 
     async def versions_below(
@@ -187,7 +187,7 @@ class MemoryZfs:
         await self._enter("versions_below", ",".join(roots))
         found: dict[DatasetPath, list[FilesystemVersion]] = {}
         for root in roots:
-            with self._words(argv.list_versions_below(root), root):
+            with self._words(partial(argv.list_versions_below, root), root):
                 self.world.open(root)
             for each in self.world.below(root):
                 if versions := versions_shown(each):
@@ -196,7 +196,7 @@ class MemoryZfs:
 
     async def properties(self, path: DatasetPath, names: Sequence[str]) -> dict[str, Property]:
         await self._enter("properties", path)
-        with self._words(argv.get_properties([path], names), path):
+        with self._words(lambda: argv.get_properties([path], names), path):
             dataset = self.world.open(path)
         return {name: self._shown.property(dataset, name) for name in names}
 
@@ -205,7 +205,7 @@ class MemoryZfs:
     ) -> dict[str, dict[str, Property]]:
         await self._enter("properties_of", paths[0])
         found = {}
-        with self._words(argv.get_properties(paths, names), paths[0]):
+        with self._words(lambda: argv.get_properties(paths, names), paths[0]):
             for path in paths:
                 name, _, snapshot = path.partition("@")
                 dataset = self.world.open(name)
@@ -221,34 +221,36 @@ class MemoryZfs:
 
     async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
         await self._enter("set_properties", path)
-        with self._words(argv.set_properties(path, values), path):
+        with self._words(lambda: argv.set_properties(path, values), path):
             self.world.set(path, values)
 
     async def create_filesystem(self, path: DatasetPath, properties: Mapping[str, str]) -> None:
         await self._enter("create_filesystem", path)
-        with self._words(argv.create_filesystem(path, properties), path):
+        with self._words(lambda: argv.create_filesystem(path, properties), path):
             made = self.world.create(path, properties)
         made.live = {}
 
     async def rename(self, old: DatasetPath, new: DatasetPath) -> None:
         await self._enter("rename", old)
-        with self._words(argv.rename(old, new), old):
+        with self._words(lambda: argv.rename(old, new), old):
             rename(self.world, old, new)
 
     async def destroy_filesystem(self, path: DatasetPath) -> None:
         await self._enter("destroy_filesystem", path)
-        with self._words(argv.destroy_filesystem(path), path):
+        with self._words(lambda: argv.destroy_filesystem(path), path):
             self.world.destroy(path, recursive=False)
 
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         await self._enter("snapshot", path)
-        self._snapshot(argv.snapshot(path, name), [path], name)
+        self._snapshot(partial(argv.snapshot, path, name), [path], name)
 
     async def snapshot_all(self, paths: Sequence[DatasetPath], name: str) -> None:
         await self._enter("snapshot_all", ",".join(paths))
-        self._snapshot(argv.snapshot_all(paths, name), paths, name)
+        self._snapshot(partial(argv.snapshot_all, paths, name), paths, name)
 
-    def _snapshot(self, words: Sequence[str], paths: Sequence[DatasetPath], name: str) -> None:
+    def _snapshot(
+        self, words: Callable[[], Sequence[str]], paths: Sequence[DatasetPath], name: str
+    ) -> None:
         with self._words(words, paths[0]):
             made = self.world.snapshots([(path, name) for path in paths])
         for dataset, snap in made:
@@ -259,7 +261,7 @@ class MemoryZfs:
         await self._enter("bookmark", path)
         if snapshot.is_snapshot:
             try:
-                with self._words(argv.bookmark(path, snapshot.name, name), path):
+                with self._words(lambda: argv.bookmark(path, snapshot.name, name), path):
                     self.world.bookmark(f"{path}@{snapshot.name}", f"{path}#{name}")
                 return
             except DatasetExists:
@@ -288,7 +290,9 @@ class MemoryZfs:
             error = ""
             if dataset is not None and name in dataset.snapshots:
                 try:
-                    with self._words(argv.destroy_snapshots(path, [name]), f"{path}@{name}"):
+                    with self._words(
+                        partial(argv.destroy_snapshots, path, [name]), f"{path}@{name}"
+                    ):
                         self.world.destroy_snapshots(
                             path,
                             [name],
@@ -305,7 +309,7 @@ class MemoryZfs:
 
     def _holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
         found = []
-        with self._words(argv.list_holds([f"{path}@{name}" for name in snapshots]), path):
+        with self._words(lambda: argv.list_holds([f"{path}@{name}" for name in snapshots]), path):
             dataset = self.world.open(path)
             for name in snapshots:
                 if name not in dataset.snapshots:
@@ -328,7 +332,7 @@ class MemoryZfs:
             for name in snapshots
             if not (dataset and name in dataset.snapshots and tag in dataset.snapshots[name].holds)
         ]
-        with self._words(argv.hold([f"{path}@{name}" for name in snapshots], tag), path):
+        with self._words(lambda: argv.hold([f"{path}@{name}" for name in snapshots], tag), path):
             self.world.hold(tag, wanted)
 
     async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
@@ -351,7 +355,7 @@ class MemoryZfs:
         self, path: DatasetPath, snapshot: str, *, destroy_newer: bool = True
     ) -> None:
         await self._enter("rollback", path)
-        with self._words(argv.rollback(path, snapshot, destroy_newer=destroy_newer), path):
+        with self._words(lambda: argv.rollback(path, snapshot, destroy_newer=destroy_newer), path):
             dataset, _ = self.world.rollback(path, snapshot, recursive=destroy_newer)
         dataset.live = dict(files_of(dataset.snapshots[snapshot].content))
 
@@ -361,7 +365,7 @@ class MemoryZfs:
         if dataset is None or dataset.partial is None:
             return
         if dataset.key in self._receiving:
-            with self._words(argv.abort_receive(path), path):
+            with self._words(lambda: argv.abort_receive(path), path):
                 raise Fault(f"cannot destroy '{path}': dataset is busy")
         created = dataset.partial.created
         dataset.partial = None
@@ -370,7 +374,7 @@ class MemoryZfs:
 
     async def send_size(self, args: SendArgs) -> int | None:
         await self._enter("send_size", args.dataset)
-        with self._words(argv.send_dry(args), args.dataset):
+        with self._words(lambda: argv.send_dry(args), args.dataset):
             (out,) = outgoing_of(self.world, args)
         if args.from_ is not None and args.from_.kind is VersionKind.BOOKMARK:
             return None
@@ -378,14 +382,14 @@ class MemoryZfs:
 
     async def packed_sizes(self, args: SendArgs) -> dict[str, int]:
         await self._enter("packed_sizes", args.dataset)
-        with self._words(argv.send_dry(args), args.dataset):
+        with self._words(lambda: argv.send_dry(args), args.dataset):
             return {
                 out.to.name: body_size(wanted_changes(out)) for out in outgoing_of(self.world, args)
             }
 
     async def decode_token(self, token: str) -> ResumeToken:
         await self._enter("decode_token", "")
-        with self._words(argv.decode_token(token), ""):
+        with self._words(lambda: argv.decode_token(token), ""):
             fields = decode_token(token)
         return ResumeToken(
             to_name=fields["toname"],
@@ -448,9 +452,24 @@ class MemoryZfs:
             await self.before(call, dataset)
         await self._checkpoint()
 
-    @contextmanager
-    def _words(self, words: Sequence[str], dataset: str) -> Iterator[None]:
-        try:
-            yield
-        except Fault as fault:
-            raise failure(words, fault.status, fault.text + "\n", dataset=dataset) from fault
+    def _words(self, words: Callable[[], Sequence[str]], dataset: str) -> _Words:
+        return _Words(words, dataset)
+
+
+class _Words:
+    """Has what the model refuses look like what the command would have said of it."""
+
+    __slots__ = ("_dataset", "_words")
+
+    def __init__(self, words: Callable[[], Sequence[str]], dataset: str) -> None:
+        self._words = words
+        self._dataset = dataset
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        if isinstance(error, Fault):
+            raise failure(
+                self._words(), error.status, error.text + "\n", dataset=self._dataset
+            ) from error

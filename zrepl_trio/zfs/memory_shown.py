@@ -109,18 +109,18 @@ def brief_shown(shown: Shown, dataset: ModelDataset) -> DatasetBrief:
 
 def snapshot_property(snapshot: Snapshot, name: str) -> Property:
     """A property of a snapshot; only those that a listing asks for are known."""
-    known = {
-        "guid": snapshot.guid,
-        "createtxg": snapshot.createtxg,
-        "creation": snapshot.creation,
-        "userrefs": len(snapshot.holds),
-    }
-    return Property(str(known.get(name, "-")), PropertySource.NONE)
+    match name:
+        case "guid" | "createtxg" | "creation":
+            return Property(str(getattr(snapshot, name)), PropertySource.NONE)
+        case "userrefs":
+            return Property(str(len(snapshot.holds)), PropertySource.NONE)
+        case _:
+            return _NONE
 
 
 def versions_shown(dataset: ModelDataset) -> list[FilesystemVersion]:
     """Its snapshots and bookmarks, as `in_order` has them."""
-    found = [_version_shown(snapshot) for snapshot in dataset.snapshots.values()]
+    found = [snapshot.shown or _version_shown(snapshot) for snapshot in dataset.snapshots.values()]
     if dataset.bookmarks:
         bookmarks = [
             FilesystemVersion(
@@ -137,20 +137,13 @@ def versions_shown(dataset: ModelDataset) -> list[FilesystemVersion]:
 
 
 def _version_shown(snapshot: Snapshot) -> FilesystemVersion:
-    shown, holds = snapshot.shown, len(snapshot.holds)
-    if (
-        isinstance(shown, FilesystemVersion)
-        and shown.userrefs == holds
-        and shown.name == snapshot.name
-    ):
-        return shown
     made = FilesystemVersion(
         kind=VersionKind.SNAPSHOT,
         name=snapshot.name,
         guid=snapshot.guid,
         createtxg=snapshot.createtxg,
         creation=snapshot.creation,
-        userrefs=holds,
+        userrefs=len(snapshot.holds),
     )
     snapshot.shown = made
     return made
