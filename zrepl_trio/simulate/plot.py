@@ -272,11 +272,11 @@ def _examples(stories: Sequence[DatasetStory]) -> list[DatasetStory]:
 def _strips(axes: Axes, stories: Sequence[DatasetStory], colors: dict[str, str]) -> None:
     """Each snapshot that is left at the end, by its age."""
     axes.set_title("What is left at the end: each snapshot by its age")
-    ages = [max(age, 60.0) for story in stories for age in story.ages_s] or [float(_DAY_S)]
+    ages = [max(age, 300.0) for story in stories for age in story.ages_s] or [float(_DAY_S)]
     oldest, youngest = max(ages) * 1.15, min(ages) / 1.15
     for index, story in enumerate(stories):
         row = len(stories) - index
-        at = [max(age, 60.0) for age in story.ages_s]
+        at = [max(age, 300.0) for age in story.ages_s]
         axes.plot(at, [row] * len(at), "|", color=colors[story.host], markersize=13, mew=1.1)
         axes.annotate(
             f"{story.dataset}, {story.snapshots} snapshots",

@@ -137,9 +137,7 @@ class _Plant:
             truth=self._truth,
             arrived=self._recorder.arrived,
             # a command that takes no time needs no other task to get its turn
-            checkpoint=trio.lowlevel.checkpoint
-            if setup.wire
-            else trio.lowlevel.checkpoint_if_cancelled,
+            checkpoint=trio.lowlevel.checkpoint_if_cancelled,
         )
         for each in self._initial[host]:
             self._make(zfs, each)
