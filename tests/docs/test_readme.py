@@ -61,8 +61,8 @@ def test_blocks_of_the_other_documents_are_of_a_tested_kind() -> None:
             where = f"{document}:{each.line}"
             match each.language:
                 case "sh":
-                    for line in each.text.splitlines():
-                        words = line.partition("#")[0].partition("|")[0].split()
+                    for line in each.text.replace("\\\n", "").splitlines():
+                        words = shlex.split(line.partition("#")[0].partition("|")[0])
                         if words[:1] == ["zrepl-trio"]:
                             parse_command(words[1:])
                             continue
@@ -70,7 +70,9 @@ def test_blocks_of_the_other_documents_are_of_a_tested_kind() -> None:
                         assert [w for w in words[1:] if "=" not in w and w not in targets] == []
                 case "yaml" if document == "docs/monitoring.md":
                     pass  # all of them are read by tests/docs/test_monitoring.py
-                case "yaml" if document.startswith(("docs/job", "docs/hooks", "docs/retention")):
+                case "yaml" if document.startswith(
+                    ("docs/job", "docs/hooks", "docs/retention", "docs/simulate")
+                ):
                     loaded = parse_config(each.text)
                     assert unsupported(loaded) == [], where
                 case "yaml" if document == "docs/plan.md":

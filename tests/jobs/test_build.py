@@ -35,11 +35,11 @@ from zrepl_trio.jobs.world import World
 from zrepl_trio.pace import Throttle
 from zrepl_trio.replication.policy import InitialReplication, ReplicationOptions
 from zrepl_trio.rpc.server import serve_connection
+from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.snapshots.command_hook import CommandHook
 from zrepl_trio.snapshots.mysql_hook import MysqlHook
 from zrepl_trio.snapshots.postgres_hook import PostgresHook
 from zrepl_trio.snapshots.snapper import Snapper
-from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.transport.base import Connecter, Listener
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.model import SendFlags
