@@ -148,18 +148,19 @@ def grid_drops(creations: Sequence[int], grid: RetentionGrid) -> set[int]:
     if not creations:
         return set()
     oldest_first = sorted(range(len(creations)), key=creations.__getitem__)
-    edge: float = max(creations)
+    times = [creations[index] for index in oldest_first]
+    edge: float = times[-1]
     dropped: set[int] = set()
-    left = oldest_first
+    end = len(times)  # what is behind that is in a bucket
     for interval in grid.intervals:
         for _ in range(interval.count):
-            if not left:
+            if not end:
                 return dropped
             edge -= interval.length_s
-            at = len(left)
-            while at and creations[left[at - 1]] > edge:
+            at = end
+            while at and times[at - 1] > edge:
                 at -= 1
-            bucket, left = left[at:], left[:at]
             if interval.keep is not None:
-                dropped.update(bucket[interval.keep :])
-    return dropped | set(left)
+                dropped.update(oldest_first[at + interval.keep : end])
+            end = at
+    return dropped.union(oldest_first[:end])

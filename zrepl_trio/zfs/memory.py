@@ -30,6 +30,7 @@ from zrepl_trio.errors import DatasetExists, ZfsError
 from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.failures import failure
 from zrepl_trio.zfs.filter import Extent
+from zrepl_trio.zfs.memory_refusals import Refusals
 from zrepl_trio.zfs.memory_shown import (
     Shown,
     brief_shown,
@@ -198,7 +199,7 @@ class MemoryZfs:
         await self._enter("properties", path)
         with self._words(lambda: argv.get_properties([path], names), path):
             dataset = self.world.open(path)
-        return {name: self._shown.property(dataset, name) for name in names}
+        return self._shown.properties(dataset, names)
 
     async def properties_of(
         self, paths: Sequence[str], names: Sequence[str]
@@ -211,12 +212,11 @@ class MemoryZfs:
                 dataset = self.world.open(name)
                 if snapshot and snapshot not in dataset.snapshots:
                     raise Fault(f"cannot open '{path}': dataset does not exist")
-                found[path] = {
-                    each: snapshot_property(dataset.snapshots[snapshot], each)
-                    if snapshot
-                    else self._shown.property(dataset, each)
-                    for each in names
-                }
+                if snapshot:
+                    version = dataset.snapshots[snapshot]
+                    found[path] = {each: snapshot_property(version, each) for each in names}
+                else:
+                    found[path] = self._shown.properties(dataset, names)
         return found
 
     async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
@@ -452,24 +452,5 @@ class MemoryZfs:
             await self.before(call, dataset)
         await self._checkpoint()
 
-    def _words(self, words: Callable[[], Sequence[str]], dataset: str) -> _Words:
-        return _Words(words, dataset)
-
-
-class _Words:
-    """Has what the model refuses look like what the command would have said of it."""
-
-    __slots__ = ("_dataset", "_words")
-
-    def __init__(self, words: Callable[[], Sequence[str]], dataset: str) -> None:
-        self._words = words
-        self._dataset = dataset
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
-        if isinstance(error, Fault):
-            raise failure(
-                self._words(), error.status, error.text + "\n", dataset=self._dataset
-            ) from error
+    def _words(self, words: Callable[[], Sequence[str]], dataset: str) -> Refusals:
+        return Refusals(words, dataset)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zrepl_trio.emulate.model import Dataset as ModelDataset
 from zrepl_trio.emulate.model import Snapshot, World
 from zrepl_trio.emulate.objects import Watched
@@ -40,7 +42,11 @@ def _token(dataset: ModelDataset) -> str | None:
     return content.token()
 
 
-_SETTABLE = frozenset({*NATIVE, "encryption", "encryptionroot"})
+_STEADY = frozenset(
+    {*NATIVE, "encryption", "encryptionroot", "guid", "createtxg", "creation", "origin", "userrefs"}
+)
+"""Of a dataset: these change with its settings or its place, or never."""
+
 _SOURCES = {source.value: source for source in PropertySource}
 _NONE = Property("-", PropertySource.NONE)
 
@@ -53,20 +59,40 @@ class Shown:
         self._world = world
         self._at = -1
         self._known: dict[tuple[str, str], Property] = {}
+        self._sets: dict[tuple[str, tuple[str, ...]], dict[str, Property]] = {}
 
     def property(self, dataset: ModelDataset, name: str) -> Property:
         """A property of a filesystem or volume, as `zfs get` has it."""
         if Watched.changes != self._at:
-            self._known.clear()
-            self._at = Watched.changes
+            self._forget()
         key = (dataset.name, name)
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = property_shown(self._world, dataset, name)
-            if not (is_user(name) or name in _SETTABLE):
-                # it may change by itself
+            if not _is_steady(name):
                 del self._known[key]
         return found
+
+    def properties(self, dataset: ModelDataset, names: Sequence[str]) -> dict[str, Property]:
+        """Several of them."""
+        if Watched.changes != self._at:
+            self._forget()
+        key = (dataset.name, tuple(names))
+        found = self._sets.get(key)
+        if found is None:
+            found = {name: self.property(dataset, name) for name in names}
+            if all(map(_is_steady, names)):
+                self._sets[key] = found
+        return dict(found)
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._sets.clear()
+        self._at = Watched.changes
+
+
+def _is_steady(name: str) -> bool:
+    return is_user(name) or name in _STEADY
 
 
 def property_shown(world: World, dataset: ModelDataset, name: str) -> Property:
