@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help install demo test check style lint types imports test-zfs test-interop bench clean
+.PHONY: help install demo test check style lint types imports test-zfs test-interop bench bench-profile clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ test-interop: $(DEV_STAMP) ## against a real zrepl 0.7.0: make test-interop ZREP
 
 bench: $(DEV_STAMP) ## the figures of docs/performance.md, as ratios of one run
 	$(BIN)/python -m benches
+
+bench-profile: $(DEV_STAMP) ## which functions a simulation spends its time in
+	$(BIN)/python -m benches.simulate_stage 3 direct profile
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from zrepl_trio.config.keep import KeepRule
-from zrepl_trio.pruning.rules import Candidate, evaluate
+from zrepl_trio.pruning.rules import Candidate, any_goes, evaluate
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
 _RULES: TypeAdapter[KeepRule] = TypeAdapter(KeepRule)
@@ -212,3 +212,10 @@ def test_a_grid_is_what_it_says_it_is(creations: list[int]) -> None:
         expected |= {str(n) for _, n in sorted(inside)[:keep]}
         younger = older
     assert set(kept(candidates, f"grid ; regex=. ; grid={text}")) == expected
+
+
+@given(snapshots, st.lists(rules, max_size=3))
+def test_whether_any_goes_is_known_without_a_verdict_on_each(
+    candidates: list[Candidate], some: list[KeepRule]
+) -> None:
+    assert any_goes(candidates, some) == any(v.goes for v in evaluate(candidates, some))

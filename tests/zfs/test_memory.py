@@ -40,3 +40,48 @@ class MemoryHost:
 @pytest.mark.parametrize("name", CHECKS)
 async def test_memory_conforms(name: str, autojump_clock: trio.testing.MockClock) -> None:
     await CHECKS[name](MemoryHost())
+
+
+async def test_what_was_shown_before_is_shown_anew_once_it_has_changed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """By itself, by an ancestor's setting, or by another dataset in its place."""
+    zfs = MemoryHost().zfs
+    parent, child = DatasetPath("tank/check"), DatasetPath("tank/check/below")
+
+    async def shown() -> tuple[str, str, str]:
+        found = await zfs.properties(child, ["org:a", "compression", "guid"])
+        assert found == (await zfs.properties_of([child], ["org:a", "compression", "guid"]))[child]
+        return found["org:a"].value, found["compression"].value, found["guid"].value
+
+    await zfs.create_filesystem(child, {})
+    _, compression, guid = first = await shown()
+    assert await shown() == first
+    await zfs.set_properties(parent, {"org:a": "1"})
+    assert await shown() == ("1", compression, guid)
+    await zfs.set_properties(child, {"org:a": "2", "compression": "lz4"})
+    assert await shown() == ("2", "lz4", guid)
+    await zfs.rename(child, DatasetPath("tank/check/other"))
+    await zfs.create_filesystem(child, {})
+    again = await shown()
+    assert again[:2] == ("1", compression)
+    assert again[2] != guid
+
+
+async def test_listings_tell_of_holds_and_names_as_they_are_now(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    zfs = MemoryHost().zfs
+    path = DatasetPath("tank/check")
+    await zfs.snapshot(path, "one")
+
+    async def shown() -> list[tuple[str, int | None]]:
+        return [(v.name, v.userrefs) for v in await zfs.versions(path)]
+
+    assert await shown() == [("one", 0)]
+    await zfs.hold(path, ["one"], "tag")
+    assert await shown() == [("one", 1)]
+    await zfs.release(path, ["one"], "tag")
+    assert await shown() == [("one", 0)]
+    zfs.world.rename_snapshot(path, "one", "two")
+    assert await shown() == [("two", 0)]
