@@ -246,3 +246,13 @@ def test_the_document_is_plain_json(tmp_path: Path) -> None:
     assert document["datasets"][1]["replica"] is True
     assert document["datasets"][1]["over_time"][-1]["at_s"] == 0.2 * DAY_S
     assert document["links"][0]["peer_job"] == "source"
+
+
+def test_snapshots_at_one_moment(tmp_path: Path) -> None:
+    source = SOURCE.replace("interval: 1h,", "interval: 1h, atomic: true,")
+    report = run(hosts_of(tmp_path, app=source, backup=PULL), days=0.5)
+    assert report.troubles == ()
+    for name in "ab":
+        replica = story(report, "backup", f"storage/backups/tank/{name}")
+        assert replica.snapshots in {11, 12}
+        assert replica.bytes_received > 20 * 2**30
