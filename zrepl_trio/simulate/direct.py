@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from zrepl_trio.endpoint.protocol import (
     Endpoint,
@@ -38,24 +37,13 @@ class _Told:
 _TOLD = _Told()
 
 
-class _Sending(AbstractAsyncContextManager[SendReply]):
+@asynccontextmanager
+async def _sending(sending: AbstractAsyncContextManager[SendReply]) -> AsyncIterator[SendReply]:
     """A send of the far side; what fails in the block is the receiver's own."""
-
-    def __init__(self, sending: AbstractAsyncContextManager[SendReply]) -> None:
-        self._sending = sending
-
-    async def __aenter__(self) -> SendReply:
+    async with AsyncExitStack() as stack:
         with _TOLD:
-            reply = await self._sending.__aenter__()
-        return SendReply(used_resume_token=reply.used_resume_token, stream=reply.stream)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool | None:
-        return await self._sending.__aexit__(kind, error, traceback)
+            reply = await stack.enter_async_context(sending)
+        yield SendReply(used_resume_token=reply.used_resume_token, stream=reply.stream)
 
 
 class DirectPeer:
@@ -104,7 +92,7 @@ class DirectPeer:
             return await self._reach().range_sizes(request)
 
     def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
-        return _Sending(self._reach().send(request))
+        return _sending(self._reach().send(request))
 
     async def send_completed(self, request: SendRequest) -> None:
         with _TOLD:
