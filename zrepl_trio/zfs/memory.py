@@ -36,6 +36,7 @@ from zrepl_trio.zfs.memory_shown import (
     brief_shown,
     dataset_shown,
     snapshot_property,
+    token_shown,
     versions_shown,
 )
 from zrepl_trio.zfs.memory_streams import (
@@ -391,17 +392,7 @@ class MemoryZfs:
         await self._enter("decode_token", "")
         with self._words(lambda: argv.decode_token(token), ""):
             fields = decode_token(token)
-        return ResumeToken(
-            to_name=fields["toname"],
-            to_guid=int(fields["toguid"]),
-            from_guid=int(fields["fromguid"]) if "fromguid" in fields else None,
-            bytes_received=int(fields["bytes"]),
-            raw_ok="rawok" in fields,
-            compress_ok="compressok" in fields,
-            embed_ok="embedok" in fields,
-            large_block_ok="largeblockok" in fields,
-            saved_ok="savedok" in fields,
-        )
+        return token_shown(fields)
 
     def open_send(self, args: SendArgs) -> AbstractAsyncContextManager[ZfsSend]:
         return self._open_send(args)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from zrepl_trio.emulate.model import Dataset as ModelDataset
 from zrepl_trio.emulate.model import Snapshot, World
@@ -17,6 +17,7 @@ from zrepl_trio.zfs.model import (
     FilesystemVersion,
     Property,
     PropertySource,
+    ResumeToken,
     VersionKind,
     in_order,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "dataset_shown",
     "property_shown",
     "snapshot_property",
+    "token_shown",
     "versions_shown",
 ]
 
@@ -173,3 +175,18 @@ def _version_shown(snapshot: Snapshot) -> FilesystemVersion:
     )
     snapshot.shown = made
     return made
+
+
+def token_shown(fields: Mapping[str, str]) -> ResumeToken:
+    """A resume token's fields as `zfs send -nvt` has them."""
+    return ResumeToken(
+        to_name=fields["toname"],
+        to_guid=int(fields["toguid"]),
+        from_guid=int(fields["fromguid"]) if "fromguid" in fields else None,
+        bytes_received=int(fields["bytes"]),
+        raw_ok="rawok" in fields,
+        compress_ok="compressok" in fields,
+        embed_ok="embedok" in fields,
+        large_block_ok="largeblockok" in fields,
+        saved_ok="savedok" in fields,
+    )
