@@ -31,6 +31,8 @@ class SimulatedZfs(MemoryZfs):
     snapshot that was received, with the one before it on the replica, if there is one.
     """
 
+    keeps_versions = True
+
     def __init__(
         self,
         host: str,

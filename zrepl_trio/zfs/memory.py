@@ -79,13 +79,15 @@ Hook = Callable[[str, str], Awaitable[None]]
 
 
 class MemoryZfs:
-    """Pools in memory, behind the `Zfs` port.
+    """Pools in memory, behind the `Zfs` port. `keeps_versions`: what was listed serves later listings.
 
     `world` is the model itself, for tests to look at. `write` and `read` are the filesystems'
     contents: paths to bytes. `before`, if set, is awaited before every call. `send_limit`
     maps a dataset to a count of bytes after which its next send fails, once. `checkpoint` is awaited
     where the commands would be waited for.
     """
+
+    keeps_versions = False
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class MemoryZfs:
     async def versions(self, path: DatasetPath) -> list[FilesystemVersion]:
         await self._enter("versions", path)
         with self._words(lambda: argv.list_versions(path), path):
-            return versions_shown(self.world.open(path))
+            return versions_shown(self.world.open(path), keep=self.keeps_versions)
 
     async def versions_below(
         self, roots: Sequence[DatasetPath]
@@ -192,7 +194,7 @@ class MemoryZfs:
             with self._words(partial(argv.list_versions_below, root), root):
                 self.world.open(root)
             for each in self.world.below(root):
-                if versions := versions_shown(each):
+                if versions := versions_shown(each, keep=self.keeps_versions):
                     found[DatasetPath(each.name)] = versions
         return found
 
@@ -267,7 +269,9 @@ class MemoryZfs:
                 return
             except DatasetExists:
                 pass
-        check_existing_bookmark(path, snapshot, name, versions_shown(self.world.open(path)))
+        check_existing_bookmark(
+            path, snapshot, name, versions_shown(self.world.open(path), keep=self.keeps_versions)
+        )
 
     async def destroy_bookmark(self, path: DatasetPath, name: str) -> None:
         await self._enter("destroy_bookmark", path)
@@ -434,8 +438,6 @@ class MemoryZfs:
             yield receive
         finally:
             receive.end()
-
-    # -- inside ----------------------------------------------------------------------------
 
     async def _enter(self, call: str, dataset: str) -> None:
         self.calls.append(f"{call} {dataset}".rstrip())

@@ -146,9 +146,13 @@ def snapshot_property(snapshot: Snapshot, name: str) -> Property:
             return _NONE
 
 
-def versions_shown(dataset: ModelDataset) -> list[FilesystemVersion]:
-    """Its snapshots and bookmarks, as `in_order` has them."""
-    found = [snapshot.shown or _version_shown(snapshot) for snapshot in dataset.snapshots.values()]
+def versions_shown(dataset: ModelDataset, *, keep: bool = False) -> list[FilesystemVersion]:
+    """Its snapshots and bookmarks, as `in_order` has them; with `keep`, made once for many listings."""
+    snapshots = dataset.snapshots.values()
+    if keep:
+        found = [snapshot.shown or _kept(snapshot) for snapshot in snapshots]
+    else:
+        found = [_version_shown(snapshot) for snapshot in snapshots]
     if dataset.bookmarks:
         bookmarks = [
             FilesystemVersion(
@@ -164,8 +168,13 @@ def versions_shown(dataset: ModelDataset) -> list[FilesystemVersion]:
     return in_order(found)
 
 
+def _kept(snapshot: Snapshot) -> FilesystemVersion:
+    snapshot.shown = made = _version_shown(snapshot)
+    return made
+
+
 def _version_shown(snapshot: Snapshot) -> FilesystemVersion:
-    made = FilesystemVersion(
+    return FilesystemVersion(
         kind=VersionKind.SNAPSHOT,
         name=snapshot.name,
         guid=snapshot.guid,
@@ -173,8 +182,6 @@ def _version_shown(snapshot: Snapshot) -> FilesystemVersion:
         creation=snapshot.creation,
         userrefs=len(snapshot.holds),
     )
-    snapshot.shown = made
-    return made
 
 
 def token_shown(fields: Mapping[str, str]) -> ResumeToken:
