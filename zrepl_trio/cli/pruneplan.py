@@ -120,11 +120,10 @@ def explain_command(config: Path | None, *, snapshot: str, jobs: Sequence[str]) 
     for line in "\n".join(said).splitlines():
         print(escape(line))
     if not said:
-        print(
-            f"{escape(snapshot)}: no job of this config prunes it on its own side (what a sink or a source has, "
+        raise Refused(
+            f"{snapshot}: no job of this config prunes it on its own side (what a sink or a source has, "
             "its clients prune), or there is none of that name"
         )
-        raise typer.Exit(ExitCode.FAILED)
 
 
 def _snapshot(text: str) -> tuple[DatasetPath, str]:
