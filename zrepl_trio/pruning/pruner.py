@@ -48,6 +48,9 @@ ASKED_AT_ONCE = 4
 DESTROYED_AT_ONCE = 1000
 """Snapshots in one request: a bound on its size, and on how long the peer works for its answer."""
 
+_JUDGED_AT_A_GO = 1000
+"""Snapshots, some ten milliseconds' worth."""
+
 _NO_CURSOR = (
     "{}: the job's replication cursor is not on the sender, so nobody knows what is replicated: "
     "nothing is destroyed until a replication of it has succeeded"
@@ -77,6 +80,20 @@ class SidePlan:
     error: str = ""
     sizes: Mapping[DatasetPath, int | None] = field(default_factory=dict)
     """Bytes that it would free, of each with something going; None where the side cannot tell."""
+
+
+class _Turns:
+    """Lets others have their turn each time so many snapshots have been judged: a million take a while."""
+
+    def __init__(self) -> None:
+        self._judged = 0
+
+    async def before(self, versions: Sequence[FilesystemVersion] | ZreplError) -> None:
+        """These are judged next."""
+        self._judged += 1 if isinstance(versions, ZreplError) else 1 + len(versions)
+        if self._judged >= _JUDGED_AT_A_GO:
+            self._judged = 0
+            await trio.lowlevel.checkpoint()
 
 
 class _Side:
@@ -220,15 +237,16 @@ class Pruner:
         todo = [path for path, why in skipped.items() if not why]
         versions = await target.versions(todo)
         dropping: list[DatasetPath] = []
+        turns = _Turns()
         for path in todo:
-            await trio.lowlevel.checkpoint()  # a million snapshots take a while
+            await turns.before(versions[path])
             if _may_drop(versions[path], policy):
                 dropping.append(path)
         bases = await self._bases(policy, dropping, versions)
         now = self._clock.now().timestamp()
         planned: list[FilesystemPrune] = []
         for path, why in skipped.items():
-            await trio.lowlevel.checkpoint()
+            await turns.before(versions.get(path, ()))
             planned.append(
                 FilesystemPrune(path=path, skipped=why)
                 if why
