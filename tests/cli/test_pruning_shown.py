@@ -10,7 +10,8 @@ from tests.pruning.policies import LAST_1, policy
 from tests.replication.notation import path, versions
 from zrepl_trio.cli.progress import pruning_news
 from zrepl_trio.cli.verdict import JobFacts, Limit, State, judge
-from zrepl_trio.control.api import Status, status_document
+from zrepl_trio.control.api import Status
+from zrepl_trio.control.documents import status_document
 from zrepl_trio.pruning.plan import FilesystemPrune, PruneSide
 from zrepl_trio.pruning.plan import judge as judge_filesystem
 from zrepl_trio.pruning.report import (

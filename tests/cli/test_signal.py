@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from zrepl_trio.cli.signal import refusal
-from zrepl_trio.control.api import Status, status_document
+from zrepl_trio.control.api import Status
+from zrepl_trio.control.documents import status_document
 from zrepl_trio.jobs.base import JobStatus, JobType, Phase
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from zrepl_trio.cli.statusview import status_lines
-from zrepl_trio.control.api import Status, status_document
+from zrepl_trio.control.api import Status
+from zrepl_trio.control.documents import status_document
 from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Outcome, Phase
 from zrepl_trio.jobs.tracked import ActiveChild
 from zrepl_trio.process import StuckChild

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from zrepl_trio.control.alone import refuse_live_daemon
-from zrepl_trio.control.api import version_document
+from zrepl_trio.control.documents import version_document
 from zrepl_trio.control.server import Handler, serve_http
 from zrepl_trio.control.socket import DaemonRunning, open_control_listener
 

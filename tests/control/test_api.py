@@ -14,8 +14,9 @@ import pytest
 import trio
 
 from zrepl_trio.children import open_processes
-from zrepl_trio.control.api import Status, parse_signal, status_document
+from zrepl_trio.control.api import Status, parse_signal
 from zrepl_trio.control.client import open_control_client
+from zrepl_trio.control.documents import status_document
 from zrepl_trio.control.faults import DaemonRefused, DaemonUnreachable
 from zrepl_trio.control.routes import control_routes
 from zrepl_trio.control.server import BadRequest, serve_http

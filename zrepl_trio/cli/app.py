@@ -11,7 +11,8 @@ from zrepl_trio.cli.configcheck import configcheck
 from zrepl_trio.cli.errors import Commands
 from zrepl_trio.cli.gencompletion import complete_here
 from zrepl_trio.cli.groups import gencompletion, migrate, test, zfs_abstraction
-from zrepl_trio.cli.options import ConfigOption, chosen_config
+from zrepl_trio.cli.look import explain, plan
+from zrepl_trio.cli.options import ConfigOption, DestroyForeignOption, ResolveOption, chosen_config
 from zrepl_trio.cli.output import watched_output
 from zrepl_trio.cli.plainhelp import Cli
 from zrepl_trio.cli.sandbox import sandbox
@@ -24,23 +25,6 @@ EXITS = (
     "3 could not connect (to the peer, or to the daemon), 4 config, 5 already running, "
     "130 interrupted."
 )
-
-ResolveOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--resolve",
-        metavar="FS=rollback|keep_copy|fail",
-        help="What becomes of this filesystem's replica if it no longer fits, this once.",
-        show_default=False,
-    ),
-]
-DestroyForeignOption = Annotated[
-    bool,
-    typer.Option(
-        "--destroy-foreign",
-        help="Let go also the snapshots that the job did not take, where its rules do, this once.",
-    ),
-]
 
 app = Cli(
     name="zrepl-trio",
@@ -106,7 +90,7 @@ def run(
     Examples:
       zrepl-trio run                          the daemon, config in its default place
       zrepl-trio run --config zrepl.yml       another config
-      zrepl-trio run --once                   every push and pull job once, for cron or a look
+      zrepl-trio run --once                   every push, pull and snap job once, for cron or a look
       zrepl-trio run --once pull_app-srv      that one alone
     """
     if plan_only:
@@ -129,83 +113,8 @@ def run(
     )
 
 
-@app.command(epilog=EXITS, short_help="Show what the active jobs would do now.")
-def plan(
-    ctx: typer.Context,
-    jobs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="JOB", help="Only these jobs.", show_default=False),
-    ] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Show what pruning would destroy, snap jobs included.")
-    ] = False,
-    resolve: ResolveOption = None,
-    destroy_foreign: DestroyForeignOption = False,
-    json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
-    config: ConfigOption = None,
-) -> None:
-    """Show what the active jobs would do now, and do nothing.
-
-    For each filesystem: the steps with their sizes, what is resumed, which placeholders are made,
-    which holds and cursors move; or why it cannot be replicated, with the ways out and what each
-    would destroy. It asks the peer and this host's ZFS, changes nothing on either side, and needs
-    no daemon here. Status 1 when some filesystem cannot be replicated.
-
-    With --prune: each snapshot, whether it would go were the jobs' pruning to run now, by which rule it stays,
-    and what is freed.
-
-    \b
-    Examples:
-      zrepl-trio plan
-      zrepl-trio plan --prune snap_system
-      zrepl-trio plan pull_app-srv
-      zrepl-trio plan --json | jq '.jobs[].filesystems[] | select(.problem != "")'
-    """
-    from zrepl_trio.cli.exitcodes import UsageRefused
-
-    if prune:
-        from zrepl_trio.cli.pruneplan import prune_plan_command
-
-        if resolve:
-            raise UsageRefused("plan: --resolve says nothing of pruning")
-        prune_plan_command(
-            chosen_config(ctx, config),
-            jobs=jobs or [],
-            as_json=json,
-            destroy_foreign=destroy_foreign,
-        )
-    if destroy_foreign:
-        raise UsageRefused("plan: --destroy-foreign goes with --prune")
-    from zrepl_trio.cli.plan import plan_command
-
-    plan_command(chosen_config(ctx, config), jobs=jobs or [], as_json=json, resolve=resolve or [])
-
-
-@app.command(epilog=EXITS, short_help="Tell why pruning keeps a snapshot, or does not.")
-def explain(
-    ctx: typer.Context,
-    snapshot: Annotated[
-        str,
-        typer.Argument(metavar="DATASET@SNAP", help="A snapshot of this host.", show_default=False),
-    ],
-    jobs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="JOB", help="Ask only these jobs.", show_default=False),
-    ] = None,
-    config: ConfigOption = None,
-) -> None:
-    """Tell what each job's pruning would do now to a snapshot of this host, and by which rule.
-
-    Peers are asked, as by `plan --prune`; nothing is changed.
-
-    \b
-    Examples:
-      zrepl-trio explain tank/data@zrepl_20260514_211500_000
-      zrepl-trio explain storage/backups/tank/data@before-upgrade pull_app-srv
-    """
-    from zrepl_trio.cli.pruneplan import explain_command
-
-    explain_command(chosen_config(ctx, config), snapshot=snapshot, jobs=jobs or [])
+app.command(epilog=EXITS, short_help="Show what the active jobs would do now.")(plan)
+app.command(epilog=EXITS, short_help="Tell why pruning keeps a snapshot, or does not.")(explain)
 
 
 @app.command(epilog=EXITS, short_help="Run the daemon: zrepl's name for `run`.")

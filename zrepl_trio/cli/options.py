@@ -1,4 +1,4 @@
-"""`--config`, before or after the command."""
+"""Options that several commands have; `--config` may stand before or after the command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["ConfigOption", "chosen_config"]
+__all__ = ["ConfigOption", "DestroyForeignOption", "ResolveOption", "chosen_config"]
 
 ConfigOption = Annotated[
     Path | None,
@@ -17,6 +17,23 @@ ConfigOption = Annotated[
         help="Config file (default: /etc/zrepl/zrepl.yml, then /usr/local/etc/zrepl/zrepl.yml).",
         show_default=False,
         readable=False,  # looked at where it is read: the parser's own look is a usage error
+    ),
+]
+
+ResolveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resolve",
+        metavar="FS=rollback|keep_copy|fail",
+        help="What becomes of this filesystem's replica if it no longer fits, this once.",
+        show_default=False,
+    ),
+]
+DestroyForeignOption = Annotated[
+    bool,
+    typer.Option(
+        "--destroy-foreign",
+        help="Let go also the snapshots that the job did not take, where its rules do, this once.",
     ),
 ]
 

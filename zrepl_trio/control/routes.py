@@ -10,7 +10,8 @@ from datetime import datetime
 import structlog
 
 from zrepl_trio import __version__
-from zrepl_trio.control.api import parse_signal, status_document, version_document
+from zrepl_trio.control.api import parse_signal
+from zrepl_trio.control.documents import status_document, version_document
 from zrepl_trio.control.server import Handler
 from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.base import SignalRefused, Wishes
