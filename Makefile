@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help install demo test check style lint types imports test-zfs test-interop bench bench-profile clean
+.PHONY: help install demo test check style lint types imports test-zfs test-interop bench bench-profile simulate-faults clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,10 @@ test-zfs: $(DEV_STAMP) ## the same suites on real OpenZFS, in a virtual machine
 
 test-interop: $(DEV_STAMP) ## against a real zrepl 0.7.0: make test-interop ZREPL=/path/to/zrepl
 	ZREPL="$(ZREPL)" $(BIN)/python -m pytest -q -rs -m interop tests/interop
+
+SEEDS ?= 300
+simulate-faults: $(DEV_STAMP) ## run so many seeds (SEEDS=300) of two simulated hosts with faults
+	$(BIN)/python -m tests.hunt 1 $(SEEDS)
 
 bench: $(DEV_STAMP) ## the figures of docs/performance.md, as ratios of one run
 	$(BIN)/python -m benches

@@ -18,7 +18,7 @@ from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.simulate.direct import DirectPeer
 from zrepl_trio.simulate.joining import Join
 from zrepl_trio.simulate.outages import Windows
-from zrepl_trio.simulate.wire import memory_connections
+from zrepl_trio.simulate.wire import Passing, memory_connections
 from zrepl_trio.transport.base import Connecter, Connection, Listener
 from zrepl_trio.transport.clients import Handler, serve_client
 
@@ -63,6 +63,14 @@ class Network:
         windows = self._outages.get(join.hosts)
         if windows is not None and windows.until(trio.current_time()) is not None:
             raise ConnectFailed(f"the link from {join.host} to {join.peer} is down")
+
+    def link(self, join: Join) -> Passing:
+        """What one new connection goes over."""
+
+        async def passing(_count: int) -> None:
+            self.check(join)
+
+        return passing
 
     def door(self, join: Join) -> _Door:
         """ConnectFailed when the far end does not serve."""
@@ -136,9 +144,7 @@ class _Connecter(Connecter):
         await trio.lowlevel.checkpoint()
         join = self.join
         door = self.network.door(join)
-        ours, theirs = memory_connections(
-            (self.peer, join.identity), lambda: self.network.check(join)
-        )
+        ours, theirs = memory_connections((self.peer, join.identity), self.network.link(join))
         door.clients.start_soon(serve_client, theirs, door.handler)
         try:
             yield ours

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import trio
 from trio.testing import memory_stream_pair
@@ -10,21 +11,24 @@ from trio.testing import memory_stream_pair
 from zrepl_trio.errors import ConnectFailed
 from zrepl_trio.transport.base import Connection
 
-__all__ = ["MemoryConnection", "memory_connections"]
+__all__ = ["MemoryConnection", "Passing", "memory_connections"]
+
+Passing: TypeAlias = Callable[[int], Awaitable[None]]
+"""Awaited before so many bytes go over the link. ConnectFailed while it is down."""
 
 
 class MemoryConnection(Connection):
-    """One end. `check` raises ConnectFailed while the link is down, on which this end breaks."""
+    """One end. Where `passing` raises ConnectFailed, it breaks."""
 
     def __init__(
         self,
         stream: trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream],
         identity: str,
-        check: Callable[[], None],
+        passing: Passing,
     ) -> None:
         self._stream = stream
         self.client_identity = identity
-        self._check = check
+        self._passing = passing
 
     @property
     def read_fd(self) -> None:
@@ -34,14 +38,14 @@ class MemoryConnection(Connection):
     def write_fd(self) -> None:
         return None
 
-    def _over(self) -> None:
+    async def _over(self, count: int) -> None:
         try:
-            self._check()
+            await self._passing(count)
         except ConnectFailed as error:
             raise trio.BrokenResourceError(str(error)) from error
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        self._over()
+        await self._over(len(data))
         await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -63,11 +67,11 @@ class MemoryConnection(Connection):
 
 
 def memory_connections(
-    identities: tuple[str, str], check: Callable[[], None]
+    identities: tuple[str, str], passing: Passing
 ) -> tuple[MemoryConnection, MemoryConnection]:
     """Two ends with endless buffers; each bears the name of the other, the first the server's."""
     ours, theirs = memory_stream_pair()
     return (
-        MemoryConnection(ours, identities[0], check),
-        MemoryConnection(theirs, identities[1], check),
+        MemoryConnection(ours, identities[0], passing),
+        MemoryConnection(theirs, identities[1], passing),
     )
