@@ -150,3 +150,15 @@ def test_the_two_times_are_named() -> None:
         "2025-10-26T02:30:00+01:00",
     )
     assert naming.name(first) == naming.name(second) == "zrepl_2025-10-26_02-30"
+
+
+def test_pruning_that_can_never_have_a_cursor_is_told() -> None:
+    rules = "keep_receiver: [{type: last_n, count: 3}]"
+    text = PULL.replace("keep_receiver: [{type: regex, regex: '.*'}]", rules)
+    assert notes(text) == []
+    text += "  replication: {protection: {incremental: guarantee_nothing}}\n"
+    (note,) = notes(text)
+    assert "jobs[0].pruning: with `protection: {incremental: guarantee_nothing}`" in note
+    # to keep everything takes none
+    kept = PULL + "  replication: {protection: {incremental: guarantee_nothing}}\n"
+    assert notes(kept) == []

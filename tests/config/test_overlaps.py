@@ -133,3 +133,26 @@ def test_what_does_harm_is_told_with_its_place(
     (found,) = notes(*jobs)
     assert found.startswith(f"zrepl.yml:{place}: ")
     assert words in found
+
+
+GRID = "[{type: grid, grid: '1x1h(keep=all) | 24x1h', regex: '^zrepl_'}]"
+LAST = "[{type: last_n, count: 5}]"
+
+
+def test_two_jobs_that_thin_out_the_same_snapshots_are_told() -> None:
+    (note,) = notes(snap("s", '"tank<": true', keep=GRID), push("p", '"tank/a": true', keep=LAST))
+    assert "jobs[1].pruning.keep_sender: thins out 'zrepl_'… of tank/a, as job 's' does" in note
+    assert "let one keep them all" in note
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (GRID, KEEP),
+        (f"{GRID[:-1]}, {{type: regex, regex: '^zrepl_'}}]", LAST),
+    ],
+)
+def test_one_that_keeps_them_all_leaves_them_to_the_other(first: str, second: str) -> None:
+    assert (
+        notes(snap("s", '"tank<": true', keep=first), push("p", '"tank": true', keep=second)) == []
+    )

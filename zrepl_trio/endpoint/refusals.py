@@ -17,9 +17,9 @@ _STAYS = (
     HELD,
     FLOOR,
     "dataset is busy",
-    "is being held",
+    "being held",
     "has dependent clones",
-    "snapshot has clones",
+    "snapshot is cloned",
 )
 """zfs's words for a snapshot that somebody else still needs, and ours."""
 
