@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-__all__ = ["CYCLE_S", "Event", "Scenario", "scenario_of"]
+__all__ = ["CHANGES", "CYCLE_S", "Event", "Scenario", "scenario_of"]
 
 CYCLE_S = 600
 """Snapshots are taken, and replicated, that often."""
@@ -29,7 +29,7 @@ _RECEIVER_RULES = (
     "[{type: calendar, hourly: 4}]",
     '[{type: regex, regex: "nothing"}]',
 )
-_CHANGES = (
+CHANGES = (
     "hold_of",
     "release_of",
     "bookmark",
@@ -175,10 +175,10 @@ def _event(rng: Random, size: int) -> Event:
             count = _lasts(rng.choice((1, 700, 3_000)), at)
             return Event(at=at, kind=kind, host=host, count=count)
         case "before":
-            name = rng.choice((*_CHANGES, *_READS, *_STREAMS))
+            name = rng.choice((*CHANGES, *_READS, *_STREAMS))
             return Event(at=at, kind=kind, host=host, name=name)
         case "after":
-            return Event(at=at, kind=kind, host=host, name=rng.choice(_CHANGES))
+            return Event(at=at, kind=kind, host=host, name=rng.choice(CHANGES))
         case "stop":
             return Event(at=at, kind=kind, host="app", count=rng.randint(1, 2 * size))
         case _:

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from tests.hunt.invariants import Broken, check_at_rest, check_content
-from tests.hunt.scenario import Event, Scenario
+from tests.hunt.scenario import CHANGES, Event, Scenario
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.errors import ConnectFailed, ZfsError
 from zrepl_trio.jobs.base import Outcome as RunOutcome
@@ -95,15 +95,7 @@ def _failing_after(name: str) -> Any:
     return call
 
 
-for _name in (
-    "hold_of",
-    "release_of",
-    "bookmark",
-    "destroy_bookmark",
-    "destroy_snapshots",
-    "set_properties",
-    "create_filesystem",
-):
+for _name in CHANGES:
     setattr(FaultyZfs, _name, _failing_after(_name))
 
 

@@ -12,9 +12,17 @@ from tests.fakes.endpoint import FakeEndpoint
 from tests.pruning.policies import ALL, LAST_1, NOT_REPLICATED, policy
 from tests.replication.notation import path, version
 from tests.replication.pair import MIB, Pair, SteppingClock
-from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind, Protection
+from zrepl_trio.endpoint.model import (
+    Filesystem,
+    GuaranteeKind,
+    Protection,
+    ResolveRequest,
+    Way,
+)
 from zrepl_trio.endpoint.protocol import Endpoint
-from zrepl_trio.errors import RemoteError, TransportError, ZfsError
+from zrepl_trio.endpoint.refusals import no_floor
+from zrepl_trio.errors import Refused, RemoteError, TransportError, ZfsError
+from zrepl_trio.jobs.served_replicas import ServedReplicas
 from zrepl_trio.pruning.floor import FloorRules
 from zrepl_trio.pruning.plan import PruneSide, PruningPolicy
 from zrepl_trio.pruning.pruner import Pruner
@@ -319,8 +327,9 @@ async def test_the_floor_of_a_side_is_refused_and_told_as_such() -> None:
     (rule,) = policy({"type": "last_n", "count": 3}).rules
     pair.receiver._floor = FloorRules(job="dst", rules=(rule,), now=pair.clock.now)
     refused: list[int] = []
-    pair.receiver._on_refused = refused.append
-    report = await pruner(pair).prune(policy(LAST_1, side=PruneSide.RECEIVER))
+    served = ServedReplicas(pair.receiver, identity="app", on_refused=refused.append)
+    run = Pruner(sender=pair.cable, receiver=served, clock=pair.clock)
+    report = await run.prune(policy(LAST_1, side=PruneSide.RECEIVER))
     assert report.state is PruneState.DONE
     assert (report.destroyed, refused) == (1, [2])
     (each,) = [one for one in report.completed if one.left_alone]
@@ -328,6 +337,23 @@ async def test_the_floor_of_a_side_is_refused_and_told_as_such() -> None:
         "refused: kept by the floor of job 'dst': last_n 3"
     }
     assert (await left(pair))[1] == "2 3 4"
+
+
+async def test_a_rollback_gets_no_lower_than_the_floor() -> None:
+    pair = await replicated("1", "2")
+    (rule,) = policy({"type": "last_n", "count": 1}).rules
+    pair.receiver._floor = FloorRules(job="dst", rules=(rule,), now=pair.clock.now)
+    refused: list[int] = []
+    served = ServedReplicas(pair.receiver, identity="app", on_refused=refused.append)
+    there = tuple(await served.list_versions(A))
+    back = ResolveRequest(filesystem=A, way=Way.ROLLBACK, expected=there, to=there[0])
+    with pytest.raises(Refused, match="@2 would be destroyed, refused: kept by the floor of job"):
+        await served.resolve(back)
+    assert refused == [1]
+    assert (await left(pair))[1] == "1 2"
+    pair.receiver._floor = no_floor
+    await served.resolve(back)
+    assert (await left(pair))[1] == "1"
 
 
 async def test_a_plan_changes_nothing_and_is_what_is_done() -> None:

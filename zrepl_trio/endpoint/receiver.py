@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import structlog
@@ -43,7 +43,7 @@ from zrepl_trio.endpoint.received_properties import (
     KEY_LOCATION,
     ReceivedProperties,
 )
-from zrepl_trio.endpoint.refusals import FLOOR, Floor, no_floor
+from zrepl_trio.endpoint.refusals import Floor, no_floor
 from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.endpoint.resolving import follow_name, roll_back, set_aside
 from zrepl_trio.endpoint.room import comes_raw, empty_placeholder, room_for
@@ -84,7 +84,7 @@ class Receiver:
 
     `job` goes into the name of the last-received hold. With `unmounted` nothing received is
     mounted; zrepl mounts as zfs decides. All streams together are taken in as `throttle` lets them. What
-    the `floor` keeps, no peer can have destroyed; `on_refused` is told how many it wanted to.
+    the `floor` keeps, no peer can have destroyed.
     """
 
     def __init__(
@@ -100,7 +100,6 @@ class Receiver:
         unmounted: bool = True,
         throttle: Throttle | None = None,
         floor: Floor = no_floor,
-        on_refused: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self._zfs = zfs
         self._job = job
@@ -111,7 +110,6 @@ class Receiver:
         self._unmounted = unmounted
         self._throttle = throttle
         self._floor = floor
-        self._on_refused = on_refused
         self._remembered: Remembered[Dataset] = Remembered(zfs, [self._confined.client_root])
         self._later = Later(zfs, self._remembered)
         self._running: set[trio.Event] = set()
@@ -221,11 +219,7 @@ class Receiver:
         path = self._confined.local(filesystem)
         await self._later.settle()
         self._remembered.forget(path)
-        results = await destroy_listed(self._zfs, path, snapshots, floor=self._floor)
-        refused = sum(result.error.startswith(FLOOR) for result in results)
-        if refused:
-            self._on_refused(refused)
-        return results
+        return await destroy_listed(self._zfs, path, snapshots, floor=self._floor)
 
     async def resolve(self, request: ResolveRequest) -> str:
         path = self._confined.local(request.filesystem)

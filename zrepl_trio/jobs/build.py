@@ -301,7 +301,11 @@ def _serve_each(
         identity = check_identity(client_identity)
         if identity not in replicas:
             receiver = _receiver(section, world, throttle, identity)
-            replicas[identity] = ServedReplicas(receiver, identity=identity)
+            replicas[identity] = ServedReplicas(
+                receiver,
+                identity=identity,
+                on_refused=partial(world.watch.refused, section.name, identity),
+            )
         return replicas[identity]
 
     return served
@@ -343,7 +347,6 @@ def _receiver(
         unmounted=section.recv.unmounted,
         throttle=throttle,
         floor=floor(section, world.clock) if isinstance(section, SinkJob) else no_floor,
-        on_refused=partial(world.watch.refused, section.name, identity or ""),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from zrepl_trio.endpoint.protocol import (
     SendReply,
     StreamSource,
 )
+from zrepl_trio.endpoint.refusals import FLOOR
 from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.replication.report import SnapshotTimes
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
@@ -30,11 +31,19 @@ class Keeps(Endpoint, Protocol):
 
 class Served:
     """Passes every call on to `side`; one object serves all connections of the client `identity`.
-    What becomes known of a dataset is in `_times`, by the sender's name."""
+    What becomes known of a dataset is in `_times`, by the sender's name. `on_refused` is told how many
+    snapshots the client wanted destroyed that the floor keeps."""
 
-    def __init__(self, side: Keeps, *, identity: str) -> None:
+    def __init__(
+        self,
+        side: Keeps,
+        *,
+        identity: str,
+        on_refused: Callable[[int], None] = lambda _count: None,
+    ) -> None:
         self._side = side
         self._identity = identity
+        self._on_refused = on_refused
         self._times: dict[DatasetPath, SnapshotTimes] = {}
 
     @property
@@ -95,7 +104,11 @@ class Served:
     async def destroy_snapshots(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
-        return await self._side.destroy_snapshots(filesystem, snapshots)
+        results = await self._side.destroy_snapshots(filesystem, snapshots)
+        refused = sum(result.error.startswith(FLOOR) for result in results)
+        if refused:
+            self._on_refused(refused)
+        return results
 
     def _keep(self, filesystems: Sequence[Filesystem]) -> None:
         """Forget what is not there any more."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from zrepl_trio.endpoint.abstractions import newest_cursor
 from zrepl_trio.endpoint.model import Filesystem, SendRequest
-from zrepl_trio.endpoint.refusals import FLOOR
 from zrepl_trio.jobs.served import Keeps, Served
 from zrepl_trio.replication.freshness import times_of
-from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
+from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["ServedPeer"]
@@ -19,7 +18,6 @@ __all__ = ["ServedPeer"]
 class ServedPeer(Served):
     """What the client lists, and which steps it confirms, is noted. `cursor_job`: the job whose
     replication cursors tell what was confirmed before; None where other clients move them too.
-    `on_refused` is told how many snapshots the client wanted destroyed that the floor keeps.
     """
 
     def __init__(
@@ -30,9 +28,8 @@ class ServedPeer(Served):
         cursor_job: str | None,
         on_refused: Callable[[int], None] = lambda _count: None,
     ) -> None:
-        super().__init__(sender, identity=identity)
+        super().__init__(sender, identity=identity, on_refused=on_refused)
         self._cursor_job = cursor_job
-        self._on_refused = on_refused
 
     async def list_filesystems(self) -> list[Filesystem]:
         offered = await super().list_filesystems()
@@ -52,12 +49,3 @@ class ServedPeer(Served):
         await super().send_completed(request)
         known = self._known(request.filesystem)
         self._times[request.filesystem] = replace(known, replicated=request.to.creation)
-
-    async def destroy_snapshots(
-        self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
-    ) -> list[DestroyResult]:
-        results = await super().destroy_snapshots(filesystem, snapshots)
-        refused = sum(result.error.startswith(FLOOR) for result in results)
-        if refused:
-            self._on_refused(refused)
-        return results

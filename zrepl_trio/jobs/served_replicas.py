@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, ResolveRequest
 from zrepl_trio.endpoint.protocol import StreamSource
 from zrepl_trio.endpoint.receiver import Receiver
+from zrepl_trio.endpoint.refusals import FLOOR
 from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.served import Served
 from zrepl_trio.replication.freshness import times_of
@@ -25,8 +26,14 @@ class ServedReplicas(Served):
     the sender's newest is, nobody tells.
     """
 
-    def __init__(self, receiver: Receiver, *, identity: str) -> None:
-        super().__init__(receiver, identity=identity)
+    def __init__(
+        self,
+        receiver: Receiver,
+        *,
+        identity: str,
+        on_refused: Callable[[int], None] = lambda _count: None,
+    ) -> None:
+        super().__init__(receiver, identity=identity, on_refused=on_refused)
         self._receiver = receiver
 
     async def list_filesystems(self) -> list[Filesystem]:
@@ -49,7 +56,12 @@ class ServedReplicas(Served):
         self._times[filesystem] = replace(self._known(filesystem), replicated=replicated)
 
     async def resolve(self, request: ResolveRequest) -> str:
-        return await self._receiver.resolve(request)
+        try:
+            return await self._receiver.resolve(request)
+        except Refused as error:
+            if FLOOR in str(error):  # a rollback would have destroyed it
+                self._on_refused(1)
+            raise
 
     @property
     def tells_places(self) -> bool:
