@@ -15,36 +15,16 @@ from zrepl_trio.rpc.client import RemoteEndpoint, open_remote
 from zrepl_trio.rpc.greeting import OUR_BANNER
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.server import serve_connection
+from zrepl_trio.simulate import wire
 from zrepl_trio.transport.base import Connection
 
 
-class StreamConnection(Connection):
+class StreamConnection(wire.StreamConnection):
     """Any half-closeable stream as a Connection without fds."""
 
     def __init__(self, stream: trio.abc.HalfCloseableStream, identity: str = "client-1") -> None:
-        self.stream = stream
-        self.client_identity = identity
+        super().__init__(stream, identity)
         self.closed = False
-
-    @property
-    def read_fd(self) -> None:
-        return None
-
-    @property
-    def write_fd(self) -> None:
-        return None
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self.stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self.stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return bytes(await self.stream.receive_some(max_bytes))
-
-    async def send_eof(self) -> None:
-        await self.stream.send_eof()
 
     def close(self) -> None:
         raise AssertionError("whoever serves it in memory awaits aclose")

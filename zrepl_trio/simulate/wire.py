@@ -11,24 +11,18 @@ from trio.testing import memory_stream_pair
 from zrepl_trio.errors import ConnectFailed
 from zrepl_trio.transport.base import Connection
 
-__all__ = ["MemoryConnection", "Passing", "memory_connections"]
+__all__ = ["MemoryConnection", "Passing", "StreamConnection", "memory_connections"]
 
 Passing: TypeAlias = Callable[[int], Awaitable[None]]
 """Awaited before so many bytes go over the link. ConnectFailed while it is down."""
 
 
-class MemoryConnection(Connection):
-    """One end. Where `passing` raises ConnectFailed, it breaks."""
+class StreamConnection(Connection):
+    """Any half-closeable stream as one end, without fds. To be closed at once, it needs a `close`."""
 
-    def __init__(
-        self,
-        stream: trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream],
-        identity: str,
-        passing: Passing,
-    ) -> None:
-        self._stream = stream
+    def __init__(self, stream: trio.abc.HalfCloseableStream, identity: str) -> None:
+        self.stream = stream
         self.client_identity = identity
-        self._passing = passing
 
     @property
     def read_fd(self) -> None:
@@ -38,28 +32,42 @@ class MemoryConnection(Connection):
     def write_fd(self) -> None:
         return None
 
-    async def _over(self, count: int) -> None:
-        try:
-            await self._passing(count)
-        except ConnectFailed as error:
-            raise trio.BrokenResourceError(str(error)) from error
-
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._over(len(data))
-        await self._stream.send_all(data)
+        await self.stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
+        await self.stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return bytes(await self._stream.receive_some(max_bytes))
+        return bytes(await self.stream.receive_some(max_bytes))
 
     async def send_eof(self) -> None:
-        await self._stream.send_eof()
+        await self.stream.send_eof()
+
+
+class MemoryConnection(StreamConnection):
+    """One end of a simulated link. Where `passing` raises ConnectFailed, it breaks."""
+
+    def __init__(
+        self,
+        stream: trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream],
+        identity: str,
+        passing: Passing,
+    ) -> None:
+        super().__init__(stream, identity)
+        self._ends = stream.send_stream, stream.receive_stream
+        self._passing = passing
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            await self._passing(len(data))
+        except ConnectFailed as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        await super().send_all(data)
 
     def close(self) -> None:
-        self._stream.send_stream.close()
-        self._stream.receive_stream.close()
+        for end in self._ends:
+            end.close()
 
     async def aclose(self) -> None:
         self.close()
