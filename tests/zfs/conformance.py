@@ -14,6 +14,7 @@ import pytest
 from tests.zfs import (
     conformance_packed,
     conformance_renaming,
+    conformance_resuming,
     conformance_snapshots,
     conformance_streams,
 )
@@ -424,7 +425,14 @@ async def check_features(host: Host) -> None:
 _PARTS = (
     globals(),
     *map(
-        vars, (conformance_packed, conformance_renaming, conformance_snapshots, conformance_streams)
+        vars,
+        (
+            conformance_packed,
+            conformance_renaming,
+            conformance_resuming,
+            conformance_snapshots,
+            conformance_streams,
+        ),
     ),
 )
 
