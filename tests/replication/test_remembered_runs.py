@@ -12,6 +12,7 @@ import trio.testing
 from tests.replication.notation import path
 from tests.replication.pair import Cable, Pair, SteppingClock
 from tests.replication.test_range_runs import KINDS, RESUMABILITY, marks_now, take
+from zrepl_trio.emulate import holds
 from zrepl_trio.endpoint.model import GuaranteeKind, SendRequest
 from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.errors import Refused, ZfsError
@@ -215,7 +216,7 @@ async def test_a_snapshot_that_others_held_and_pruned_meanwhile_stops_nothing(
 
     async def prune(call: str, _dataset: str) -> None:
         if call == "open_send" and "01" in again:
-            zfs.world.release("zrepl_STEP_J_other", [(str(dataset), "01")])
+            holds.release(zfs.world, "zrepl_STEP_J_other", [(str(dataset), "01")])
             del again["01"]
 
     pair.source.before = prune

@@ -407,55 +407,6 @@ class World:
         self.tick(dataset)
         return dataset, newer
 
-    # -- holds -----------------------------------------------------------------------------
-
-    def hold(self, tag: str, wanted: Iterable[tuple[str, str]]) -> None:
-        """`zfs hold TAG fs@snap...`: all that exist, or none if one has the tag already."""
-        pairs = list(wanted)
-        for dataset_name, _ in pairs:
-            self.open(dataset_name)
-        if len(tag.encode("utf-8", "surrogateescape")) > names.MAX_NAME:
-            raise Fault(
-                "\n".join(f"cannot hold snapshot '{d}@{n}': tag too long" for d, n in pairs)
-            )
-        refused = [
-            f"cannot hold snapshot '{d}@{n}': tag already exists on this dataset"
-            for d, n in pairs
-            if n in self.open(d).snapshots and tag in self.open(d).snapshots[n].holds
-        ]
-        now = self.clock()
-        for dataset_name, name in pairs if not refused else ():
-            dataset = self.open(dataset_name)
-            if name in dataset.snapshots:
-                dataset.snapshots[name].holds[tag] = now
-                dataset.snapshots[name].shown = None
-                self.tick(dataset)
-            else:
-                full = f"{dataset_name}@{name}"
-                refused.append(f"cannot hold snapshot '{full}': dataset does not exist")
-        if refused:
-            raise Fault("\n".join(refused))
-
-    def release(self, tag: str, wanted: Iterable[tuple[str, str]]) -> None:
-        """`zfs release TAG fs@snap...`: those that can be are released; the rest is a Fault."""
-        pairs = list(wanted)
-        refused = []
-        for dataset_name, _ in pairs:
-            self.open(dataset_name)
-        for dataset_name, name in pairs:
-            cannot = f"cannot release hold from snapshot '{dataset_name}@{name}'"
-            dataset = self.open(dataset_name)
-            if name not in dataset.snapshots:
-                refused.append(f"{cannot}: dataset does not exist")
-            elif tag not in dataset.snapshots[name].holds:
-                refused.append(f"{cannot}: no such tag on this dataset")
-            else:
-                del dataset.snapshots[name].holds[tag]
-                dataset.snapshots[name].shown = None
-                self.tick(dataset)
-        if refused:
-            raise Fault("\n".join(refused))
-
 
 def _in_the_way(dataset: str, snap: Snapshot, *, busy: bool) -> str:
     """Why a snapshot can't be destroyed; "" when it can."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from zrepl_trio.emulate import mounts, names, receiving, renaming
+from zrepl_trio.emulate import holds, mounts, names, receiving, renaming
 from zrepl_trio.emulate.fault import Fault
 from zrepl_trio.emulate.model import Dataset, Snapshot, World
 from zrepl_trio.emulate.options import parse, properties
@@ -223,7 +223,7 @@ def hold(store: Store, words: list[str]) -> None:
     if len(options.words) < 2:
         raise usage_error("hold")
     tag = options.words[0]
-    _holding(store, lambda w: w.hold(tag, _snapshot_operands("hold", options.words[1:])))
+    _holding(store, lambda w: holds.hold(w, tag, _snapshot_operands("hold", options.words[1:])))
 
 
 def release(store: Store, words: list[str]) -> None:
@@ -231,7 +231,9 @@ def release(store: Store, words: list[str]) -> None:
     if len(options.words) < 2:
         raise usage_error("release")
     tag = options.words[0]
-    _holding(store, lambda w: w.release(tag, _snapshot_operands("release", options.words[1:])))
+    _holding(
+        store, lambda w: holds.release(w, tag, _snapshot_operands("release", options.words[1:]))
+    )
 
 
 def _holding(store: Store, act: Callable[[World], None]) -> None:

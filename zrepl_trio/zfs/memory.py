@@ -22,7 +22,7 @@ from typing import Protocol
 import trio
 
 from zrepl_trio.clock import WallClock
-from zrepl_trio.emulate import transfer
+from zrepl_trio.emulate import holds, transfer
 from zrepl_trio.emulate.model import Fault, Snapshot, World
 from zrepl_trio.emulate.renaming import rename
 from zrepl_trio.emulate.stream import body_size, decode_token
@@ -327,7 +327,7 @@ class MemoryZfs:
     ) -> dict[DatasetPath, list[Hold]]:
         await self._enter("holds_of", "")
         found = {path: self._holds(path, names) for path, names in snapshots.items()}
-        return {path: holds for path, holds in found.items() if holds}
+        return {path: each for path, each in found.items() if each}
 
     async def hold(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
         await self._enter("hold", path)
@@ -338,7 +338,7 @@ class MemoryZfs:
             if not (dataset and name in dataset.snapshots and tag in dataset.snapshots[name].holds)
         ]
         with self._words(lambda: argv.hold([f"{path}@{name}" for name in snapshots], tag), path):
-            self.world.hold(tag, wanted)
+            holds.hold(self.world, tag, wanted)
 
     async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
         await self._enter("release", path)
@@ -346,7 +346,7 @@ class MemoryZfs:
         if dataset is not None:
             for name in snapshots:
                 if name in dataset.snapshots and tag in dataset.snapshots[name].holds:
-                    self.world.release(tag, [(path, name)])
+                    holds.release(self.world, tag, [(path, name)])
 
     async def hold_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
         for path, names in snapshots.items():
