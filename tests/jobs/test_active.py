@@ -363,3 +363,25 @@ async def test_a_push_follows_its_snapshots(
     assert job.status().next_wakeup == report.next_at
     assert len(await zfs.versions(TANK)) == 3
     nursery.cancel_scope.cancel()
+
+
+async def test_work_with_nurseries_of_its_own_is_not_taken_for_broken_when_the_daemon_stops(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def at_two_things(
+        _publish: Callable[[Progress], None], /, *, patient: bool, wishes: Wishes
+    ) -> Result:
+        del patient, wishes
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await trio.sleep_forever()
+
+    job = make(tmp_path, at_two_things, at_start=True)
+    async with trio.open_nursery() as inner:
+        await inner.start(job.run)
+        await trio.sleep(1)
+        inner.cancel_scope.cancel()
+    status = job.status()
+    assert status.invocation is not None
+    assert status.invocation.outcome is Outcome.CANCELLED
+    assert status.error == "the daemon is stopping"

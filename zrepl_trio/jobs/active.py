@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from zrepl_trio.clock import WallClock
+from zrepl_trio.errors import leaves
 from zrepl_trio.jobs.base import (
     NO_WISHES,
     Invocation,
@@ -249,8 +250,10 @@ class ActiveJob:
                 result = await self.work(self._publish, patient=self._patient, wishes=self._wishes)
             if self._scope.cancelled_caught:
                 result = Result(outcome=Outcome.CANCELLED, error="reset by signal")
-        except trio.Cancelled:
-            result = Result(outcome=Outcome.CANCELLED, error="the daemon is stopping")
+        except BaseException as error:
+            # nurseries within the work make a group of it
+            if all(isinstance(leaf, trio.Cancelled) for leaf in leaves(error)):
+                result = Result(outcome=Outcome.CANCELLED, error="the daemon is stopping")
             raise
         finally:
             assert self._invocation is not None
