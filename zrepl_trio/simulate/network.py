@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 
 import trio
@@ -22,16 +23,22 @@ from zrepl_trio.simulate.wire import Passing, memory_connections
 from zrepl_trio.transport.base import Connecter, Connection, Listener
 from zrepl_trio.transport.clients import Handler, serve_client
 
-__all__ = ["HostLinks", "Network"]
+__all__ = ["Door", "HostLinks", "Network"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Door:
-    """A passive job that serves."""
+class Door:
+    """A passive job that serves, and the context in which it does."""
 
     endpoint_of: Callable[[str], Endpoint]
     handler: Handler
     clients: trio.Nursery
+    context: Context
+
+    def let_in(self, connection: Connection) -> None:
+        """Serve it, as who serves: what it logs is not the client's."""
+        spawn = self.clients.start_soon
+        self.context.copy().run(spawn, serve_client, connection, self.handler)
 
 
 class Network:
@@ -49,7 +56,7 @@ class Network:
         self._joins = {(join.host, join.job): join for join in joins}
         self._outages = outages
         self.wire = wire
-        self.doors: dict[tuple[str, str], _Door] = {}
+        self.doors: dict[tuple[str, str], Door] = {}
 
     def links_of(self, host: str) -> Callable[[Config], LinkFactory]:
         """What `World.links` is for that host."""
@@ -72,7 +79,7 @@ class Network:
 
         return passing
 
-    def door(self, join: Join) -> _Door:
+    def door(self, join: Join) -> Door:
         """ConnectFailed when the far end does not serve."""
         self.check(join)
         door = self.doors.get((join.peer, join.peer_job))
@@ -119,7 +126,9 @@ class _Listener(Listener):
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         async with trio.open_nursery() as nursery:
-            self._network.doors[self._place] = _Door(self._endpoint_of, handler, nursery)
+            self._network.doors[self._place] = Door(
+                self._endpoint_of, handler, nursery, copy_context()
+            )
             try:
                 task_status.started()
                 await trio.sleep_forever()
@@ -145,7 +154,7 @@ class _Connecter(Connecter):
         join = self.join
         door = self.network.door(join)
         ours, theirs = memory_connections((self.peer, join.identity), self.network.link(join))
-        door.clients.start_soon(serve_client, theirs, door.handler)
+        door.let_in(theirs)
         try:
             yield ours
         finally:
