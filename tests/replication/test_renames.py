@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.replication.hosts import Hosts, open_hosts
 from tests.replication.notation import path, versions
 from tests.replication.pair import MIB, ROOT, Pair
+from tests.replication.test_divergence import pushed
 from zrepl_trio.endpoint.model import Filesystem, ResolveRequest, Way
 from zrepl_trio.errors import Refused
 from zrepl_trio.replication.planning import plan_all
@@ -134,6 +136,20 @@ async def test_replicas_follow_and_go_on_incrementally(pair: Pair) -> None:
     assert (await pair.run(options=FOLLOW)).outcome is Outcome.DONE
     holds = await pair.target.holds(path(f"{ROOT}/tank/new/x"), ["1", "2"])
     assert [(hold.snapshot, hold.tag) for hold in holds] == [("2", "zrepl_last_received_J_dst")]
+
+
+async def test_those_at_the_far_end_of_a_push_follow(autojump_clock: trio.abc.Clock) -> None:
+    """The sink has nobody but the pusher to tell it whose the replica is."""
+    pair = Pair()
+    pair.fill("tank/a", MIB)
+    await pair.snapshot("tank/a", "1")
+    assert (await pushed(pair, pair.receiver, FOLLOW)).outcome is Outcome.DONE
+    await pair.source.rename(path("tank/a"), path("tank/z"))
+    await pair.snapshot("tank/z", "2")
+    report = await pushed(pair, pair.receiver, FOLLOW)
+    assert report.outcome is Outcome.DONE, report.error
+    assert await replicas(pair) == {ROOT, "tank", "tank/z"}
+    assert await names(pair, "tank/z") == ["1", "2"]
 
 
 async def test_those_without_anything_new_follow_as_well() -> None:

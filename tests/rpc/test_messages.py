@@ -176,7 +176,7 @@ def test_send_requests_come_back(request: SendRequest) -> None:
         to=_SNAPSHOTS,
         clear_resume_token=st.booleans(),
         protection=_PROTECTIONS,
-        source_guid=st.none(),
+        source_guid=st.none() | st.integers(0, 2**64 - 1),
     )
 )
 def test_receive_requests_come_back(request: ReceiveRequest) -> None:

@@ -79,8 +79,8 @@ class SendRequest:
 class ReceiveRequest:
     """The receiver's half of that step or range.
 
-    `source_guid` is the sender's dataset guid, `raw` whether the stream is one of an encrypted
-    dataset that stays so; None where unknown, since neither crosses zrepl's wire.
+    `source_guid` is the sender's dataset guid, which a zrepl does not tell; `raw` whether the stream is
+    one of an encrypted dataset that stays so, which crosses no wire; None where unknown.
     """
 
     filesystem: DatasetPath

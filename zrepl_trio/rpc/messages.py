@@ -227,6 +227,9 @@ def encode_receive(request: ReceiveRequest) -> bytes:
             ClearResumeToken=request.clear_resume_token,
             Config=_config_pdu(request.protection),
             Between=[version_pdu(version) for version in request.between],
+            SourceGuid=None
+            if request.source_guid is None
+            else uint64(request.source_guid, "dataset guid"),
         )
     )
 
@@ -244,6 +247,7 @@ def decode_receive(data: bytes) -> ReceiveRequest:
         filesystem=filesystem,
         to=to,
         clear_resume_token=message.ClearResumeToken,
+        source_guid=message.SourceGuid if message.HasField("SourceGuid") else None,
         between=_between(filesystem, message),
         protection=_protection(message),
     )

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\tpdu.proto\x12\x0ezrepl_trio.pdu\"2\n\x11ListFilesystemReq\x12\x13\n\x05\x41\x66ter\x18\xe8\x07 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_After\"S\n\x11ListFilesystemRes\x12/\n\x0b\x46ilesystems\x18\x01 \x03(\x0b\x32\x1a.zrepl_trio.pdu.Filesystem\x12\r\n\x04More\x18\xe8\x07 \x01(\x08\"\x94\x01\n\nFilesystem\x12\x0c\n\x04Path\x18\x01 \x01(\t\x12\x13\n\x0bResumeToken\x18\x02 \x01(\t\x12\x15\n\rIsPlaceholder\x18\x03 \x01(\x08\x12\x19\n\x0b\x44\x61tasetGuid\x18\xe8\x07 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x07Written\x18\xe9\x07 \x01(\x04H\x01\x88\x01\x01\x42\x0e\n\x0c_DatasetGuidB\n\n\x08_Written\"/\n\x19ListFilesystemVersionsReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\"P\n\x19ListFilesystemVersionsRes\x12\x33\n\x08Versions\x18\x01 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"\xbc\x01\n\x11\x46ilesystemVersion\x12;\n\x04Type\x18\x01 \x01(\x0e\x32-.zrepl_trio.pdu.FilesystemVersion.VersionType\x12\x0c\n\x04Name\x18\x02 \x01(\t\x12\x0c\n\x04Guid\x18\x03 \x01(\x04\x12\x11\n\tCreateTXG\x18\x04 \x01(\x04\x12\x10\n\x08\x43reation\x18\x05 \x01(\t\")\n\x0bVersionType\x12\x0c\n\x08Snapshot\x10\x00\x12\x0c\n\x08\x42ookmark\x10\x01\"\xfa\x01\n\x07SendReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12/\n\x04\x46rom\x18\x02 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12-\n\x02To\x18\x03 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\x13\n\x0bResumeToken\x18\x04 \x01(\t\x12\x31\n\x06\x43onfig\x18\x06 \x01(\x0b\x32!.zrepl_trio.pdu.ReplicationConfig\x12\x33\n\x07\x42\x65tween\x18\xe8\x07 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"T\n\x11ReplicationConfig\x12?\n\nprotection\x18\x01 \x01(\x0b\x32+.zrepl_trio.pdu.ReplicationConfigProtection\"\x97\x01\n\x1bReplicationConfigProtection\x12\x39\n\x07Initial\x18\x01 \x01(\x0e\x32(.zrepl_trio.pdu.ReplicationGuaranteeKind\x12=\n\x0bIncremental\x18\x02 \x01(\x0e\x32(.zrepl_trio.pdu.ReplicationGuaranteeKind\"H\n\x07SendRes\x12\x17\n\x0fUsedResumeToken\x18\x01 \x01(\x08\x12\x14\n\x0c\x45xpectedSize\x18\x02 \x01(\x04\x12\x0e\n\x05Sizes\x18\xe8\x07 \x03(\x04\"@\n\x10SendCompletedReq\x12,\n\x0bOriginalReq\x18\x02 \x01(\x0b\x32\x17.zrepl_trio.pdu.SendReq\"\x12\n\x10SendCompletedRes\"\xd1\x01\n\nReceiveReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12-\n\x02To\x18\x02 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\x18\n\x10\x43learResumeToken\x18\x03 \x01(\x08\x12\x31\n\x06\x43onfig\x18\x04 \x01(\x0b\x32!.zrepl_trio.pdu.ReplicationConfig\x12\x33\n\x07\x42\x65tween\x18\xe8\x07 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"\x0c\n\nReceiveRes\"_\n\x13\x44\x65stroySnapshotsReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12\x34\n\tSnapshots\x18\x02 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"X\n\x12\x44\x65stroySnapshotRes\x12\x33\n\x08Snapshot\x18\x01 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\r\n\x05\x45rror\x18\x02 \x01(\t\"J\n\x13\x44\x65stroySnapshotsRes\x12\x33\n\x07Results\x18\x01 \x03(\x0b\x32\".zrepl_trio.pdu.DestroySnapshotRes\"*\n\x14ReplicationCursorReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\"D\n\x14ReplicationCursorRes\x12\x0e\n\x04Guid\x18\x01 \x01(\x04H\x00\x12\x12\n\x08Notexist\x18\x02 \x01(\x08H\x00\x42\x08\n\x06Result\"\x1a\n\x07PingReq\x12\x0f\n\x07Message\x18\x01 \x01(\t\"\x17\n\x07PingRes\x12\x0c\n\x04\x45\x63ho\x18\x01 \x01(\t\"\xad\x01\n\nResolveReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12\x0b\n\x03Way\x18\x02 \x01(\t\x12\x33\n\x08\x45xpected\x18\x03 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12-\n\x02To\x18\x04 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\r\n\x05Stamp\x18\x05 \x01(\t\x12\x0b\n\x03Old\x18\x06 \x03(\t\"\x1a\n\nResolveRes\x12\x0c\n\x04\x44one\x18\x01 \x01(\t\"\x1f\n\x0e\x44\x65stroySizeRes\x12\r\n\x05\x42ytes\x18\x01 \x01(\x04\"5\n\x0fListVersionsReq\x12\x13\n\x0b\x46ilesystems\x18\x01 \x03(\t\x12\r\n\x05\x41\x66ter\x18\x02 \x01(\x04\"\x8f\x01\n\nVersionsOf\x12\r\n\x05\x45rror\x18\x01 \x01(\t\x12\r\n\x05Names\x18\x02 \x01(\t\x12\r\n\x05Guids\x18\x03 \x03(\x06\x12\x12\n\nCreateTXGs\x18\x04 \x03(\x04\x12\x11\n\tCreations\x18\x05 \x03(\x12\x12\x11\n\tBookmarks\x18\x06 \x03(\r\x12\x0c\n\x04More\x18\x07 \x01(\x08\x12\x0c\n\x04Held\x18\x08 \x03(\r\"=\n\x0fListVersionsRes\x12*\n\x06Listed\x18\x01 \x03(\x0b\x32\x1a.zrepl_trio.pdu.VersionsOf\" \n\tPlacesReq\x12\x13\n\x0b\x46ilesystems\x18\x01 \x03(\t\"&\n\x07PlaceOf\x12\x0c\n\x04Path\x18\x01 \x01(\t\x12\r\n\x05\x45rror\x18\x02 \x01(\t\"4\n\tPlacesRes\x12\'\n\x06Places\x18\x01 \x03(\x0b\x32\x17.zrepl_trio.pdu.PlaceOf*\x86\x01\n\x18ReplicationGuaranteeKind\x12\x14\n\x10GuaranteeInvalid\x10\x00\x12\x19\n\x15GuaranteeResumability\x10\x01\x12#\n\x1fGuaranteeIncrementalReplication\x10\x02\x12\x14\n\x10GuaranteeNothing\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\tpdu.proto\x12\x0ezrepl_trio.pdu\"2\n\x11ListFilesystemReq\x12\x13\n\x05\x41\x66ter\x18\xe8\x07 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_After\"S\n\x11ListFilesystemRes\x12/\n\x0b\x46ilesystems\x18\x01 \x03(\x0b\x32\x1a.zrepl_trio.pdu.Filesystem\x12\r\n\x04More\x18\xe8\x07 \x01(\x08\"\x94\x01\n\nFilesystem\x12\x0c\n\x04Path\x18\x01 \x01(\t\x12\x13\n\x0bResumeToken\x18\x02 \x01(\t\x12\x15\n\rIsPlaceholder\x18\x03 \x01(\x08\x12\x19\n\x0b\x44\x61tasetGuid\x18\xe8\x07 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\x07Written\x18\xe9\x07 \x01(\x04H\x01\x88\x01\x01\x42\x0e\n\x0c_DatasetGuidB\n\n\x08_Written\"/\n\x19ListFilesystemVersionsReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\"P\n\x19ListFilesystemVersionsRes\x12\x33\n\x08Versions\x18\x01 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"\xbc\x01\n\x11\x46ilesystemVersion\x12;\n\x04Type\x18\x01 \x01(\x0e\x32-.zrepl_trio.pdu.FilesystemVersion.VersionType\x12\x0c\n\x04Name\x18\x02 \x01(\t\x12\x0c\n\x04Guid\x18\x03 \x01(\x04\x12\x11\n\tCreateTXG\x18\x04 \x01(\x04\x12\x10\n\x08\x43reation\x18\x05 \x01(\t\")\n\x0bVersionType\x12\x0c\n\x08Snapshot\x10\x00\x12\x0c\n\x08\x42ookmark\x10\x01\"\xfa\x01\n\x07SendReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12/\n\x04\x46rom\x18\x02 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12-\n\x02To\x18\x03 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\x13\n\x0bResumeToken\x18\x04 \x01(\t\x12\x31\n\x06\x43onfig\x18\x06 \x01(\x0b\x32!.zrepl_trio.pdu.ReplicationConfig\x12\x33\n\x07\x42\x65tween\x18\xe8\x07 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"T\n\x11ReplicationConfig\x12?\n\nprotection\x18\x01 \x01(\x0b\x32+.zrepl_trio.pdu.ReplicationConfigProtection\"\x97\x01\n\x1bReplicationConfigProtection\x12\x39\n\x07Initial\x18\x01 \x01(\x0e\x32(.zrepl_trio.pdu.ReplicationGuaranteeKind\x12=\n\x0bIncremental\x18\x02 \x01(\x0e\x32(.zrepl_trio.pdu.ReplicationGuaranteeKind\"H\n\x07SendRes\x12\x17\n\x0fUsedResumeToken\x18\x01 \x01(\x08\x12\x14\n\x0c\x45xpectedSize\x18\x02 \x01(\x04\x12\x0e\n\x05Sizes\x18\xe8\x07 \x03(\x04\"@\n\x10SendCompletedReq\x12,\n\x0bOriginalReq\x18\x02 \x01(\x0b\x32\x17.zrepl_trio.pdu.SendReq\"\x12\n\x10SendCompletedRes\"\xfa\x01\n\nReceiveReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12-\n\x02To\x18\x02 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\x18\n\x10\x43learResumeToken\x18\x03 \x01(\x08\x12\x31\n\x06\x43onfig\x18\x04 \x01(\x0b\x32!.zrepl_trio.pdu.ReplicationConfig\x12\x33\n\x07\x42\x65tween\x18\xe8\x07 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\x18\n\nSourceGuid\x18\xe9\x07 \x01(\x04H\x00\x88\x01\x01\x42\r\n\x0b_SourceGuid\"\x0c\n\nReceiveRes\"_\n\x13\x44\x65stroySnapshotsReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12\x34\n\tSnapshots\x18\x02 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\"X\n\x12\x44\x65stroySnapshotRes\x12\x33\n\x08Snapshot\x18\x01 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\r\n\x05\x45rror\x18\x02 \x01(\t\"J\n\x13\x44\x65stroySnapshotsRes\x12\x33\n\x07Results\x18\x01 \x03(\x0b\x32\".zrepl_trio.pdu.DestroySnapshotRes\"*\n\x14ReplicationCursorReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\"D\n\x14ReplicationCursorRes\x12\x0e\n\x04Guid\x18\x01 \x01(\x04H\x00\x12\x12\n\x08Notexist\x18\x02 \x01(\x08H\x00\x42\x08\n\x06Result\"\x1a\n\x07PingReq\x12\x0f\n\x07Message\x18\x01 \x01(\t\"\x17\n\x07PingRes\x12\x0c\n\x04\x45\x63ho\x18\x01 \x01(\t\"\xad\x01\n\nResolveReq\x12\x12\n\nFilesystem\x18\x01 \x01(\t\x12\x0b\n\x03Way\x18\x02 \x01(\t\x12\x33\n\x08\x45xpected\x18\x03 \x03(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12-\n\x02To\x18\x04 \x01(\x0b\x32!.zrepl_trio.pdu.FilesystemVersion\x12\r\n\x05Stamp\x18\x05 \x01(\t\x12\x0b\n\x03Old\x18\x06 \x03(\t\"\x1a\n\nResolveRes\x12\x0c\n\x04\x44one\x18\x01 \x01(\t\"\x1f\n\x0e\x44\x65stroySizeRes\x12\r\n\x05\x42ytes\x18\x01 \x01(\x04\"5\n\x0fListVersionsReq\x12\x13\n\x0b\x46ilesystems\x18\x01 \x03(\t\x12\r\n\x05\x41\x66ter\x18\x02 \x01(\x04\"\x8f\x01\n\nVersionsOf\x12\r\n\x05\x45rror\x18\x01 \x01(\t\x12\r\n\x05Names\x18\x02 \x01(\t\x12\r\n\x05Guids\x18\x03 \x03(\x06\x12\x12\n\nCreateTXGs\x18\x04 \x03(\x04\x12\x11\n\tCreations\x18\x05 \x03(\x12\x12\x11\n\tBookmarks\x18\x06 \x03(\r\x12\x0c\n\x04More\x18\x07 \x01(\x08\x12\x0c\n\x04Held\x18\x08 \x03(\r\"=\n\x0fListVersionsRes\x12*\n\x06Listed\x18\x01 \x03(\x0b\x32\x1a.zrepl_trio.pdu.VersionsOf\" \n\tPlacesReq\x12\x13\n\x0b\x46ilesystems\x18\x01 \x03(\t\"&\n\x07PlaceOf\x12\x0c\n\x04Path\x18\x01 \x01(\t\x12\r\n\x05\x45rror\x18\x02 \x01(\t\"4\n\tPlacesRes\x12\'\n\x06Places\x18\x01 \x03(\x0b\x32\x17.zrepl_trio.pdu.PlaceOf*\x86\x01\n\x18ReplicationGuaranteeKind\x12\x14\n\x10GuaranteeInvalid\x10\x00\x12\x19\n\x15GuaranteeResumability\x10\x01\x12#\n\x1fGuaranteeIncrementalReplication\x10\x02\x12\x14\n\x10GuaranteeNothing\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pdu_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPLICATIONGUARANTEEKIND']._serialized_start=2578
-  _globals['_REPLICATIONGUARANTEEKIND']._serialized_end=2712
+  _globals['_REPLICATIONGUARANTEEKIND']._serialized_start=2619
+  _globals['_REPLICATIONGUARANTEEKIND']._serialized_end=2753
   _globals['_LISTFILESYSTEMREQ']._serialized_start=29
   _globals['_LISTFILESYSTEMREQ']._serialized_end=79
   _globals['_LISTFILESYSTEMRES']._serialized_start=81
@@ -60,39 +60,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDCOMPLETEDRES']._serialized_start=1272
   _globals['_SENDCOMPLETEDRES']._serialized_end=1290
   _globals['_RECEIVEREQ']._serialized_start=1293
-  _globals['_RECEIVEREQ']._serialized_end=1502
-  _globals['_RECEIVERES']._serialized_start=1504
-  _globals['_RECEIVERES']._serialized_end=1516
-  _globals['_DESTROYSNAPSHOTSREQ']._serialized_start=1518
-  _globals['_DESTROYSNAPSHOTSREQ']._serialized_end=1613
-  _globals['_DESTROYSNAPSHOTRES']._serialized_start=1615
-  _globals['_DESTROYSNAPSHOTRES']._serialized_end=1703
-  _globals['_DESTROYSNAPSHOTSRES']._serialized_start=1705
-  _globals['_DESTROYSNAPSHOTSRES']._serialized_end=1779
-  _globals['_REPLICATIONCURSORREQ']._serialized_start=1781
-  _globals['_REPLICATIONCURSORREQ']._serialized_end=1823
-  _globals['_REPLICATIONCURSORRES']._serialized_start=1825
-  _globals['_REPLICATIONCURSORRES']._serialized_end=1893
-  _globals['_PINGREQ']._serialized_start=1895
-  _globals['_PINGREQ']._serialized_end=1921
-  _globals['_PINGRES']._serialized_start=1923
-  _globals['_PINGRES']._serialized_end=1946
-  _globals['_RESOLVEREQ']._serialized_start=1949
-  _globals['_RESOLVEREQ']._serialized_end=2122
-  _globals['_RESOLVERES']._serialized_start=2124
-  _globals['_RESOLVERES']._serialized_end=2150
-  _globals['_DESTROYSIZERES']._serialized_start=2152
-  _globals['_DESTROYSIZERES']._serialized_end=2183
-  _globals['_LISTVERSIONSREQ']._serialized_start=2185
-  _globals['_LISTVERSIONSREQ']._serialized_end=2238
-  _globals['_VERSIONSOF']._serialized_start=2241
-  _globals['_VERSIONSOF']._serialized_end=2384
-  _globals['_LISTVERSIONSRES']._serialized_start=2386
-  _globals['_LISTVERSIONSRES']._serialized_end=2447
-  _globals['_PLACESREQ']._serialized_start=2449
-  _globals['_PLACESREQ']._serialized_end=2481
-  _globals['_PLACEOF']._serialized_start=2483
-  _globals['_PLACEOF']._serialized_end=2521
-  _globals['_PLACESRES']._serialized_start=2523
-  _globals['_PLACESRES']._serialized_end=2575
+  _globals['_RECEIVEREQ']._serialized_end=1543
+  _globals['_RECEIVERES']._serialized_start=1545
+  _globals['_RECEIVERES']._serialized_end=1557
+  _globals['_DESTROYSNAPSHOTSREQ']._serialized_start=1559
+  _globals['_DESTROYSNAPSHOTSREQ']._serialized_end=1654
+  _globals['_DESTROYSNAPSHOTRES']._serialized_start=1656
+  _globals['_DESTROYSNAPSHOTRES']._serialized_end=1744
+  _globals['_DESTROYSNAPSHOTSRES']._serialized_start=1746
+  _globals['_DESTROYSNAPSHOTSRES']._serialized_end=1820
+  _globals['_REPLICATIONCURSORREQ']._serialized_start=1822
+  _globals['_REPLICATIONCURSORREQ']._serialized_end=1864
+  _globals['_REPLICATIONCURSORRES']._serialized_start=1866
+  _globals['_REPLICATIONCURSORRES']._serialized_end=1934
+  _globals['_PINGREQ']._serialized_start=1936
+  _globals['_PINGREQ']._serialized_end=1962
+  _globals['_PINGRES']._serialized_start=1964
+  _globals['_PINGRES']._serialized_end=1987
+  _globals['_RESOLVEREQ']._serialized_start=1990
+  _globals['_RESOLVEREQ']._serialized_end=2163
+  _globals['_RESOLVERES']._serialized_start=2165
+  _globals['_RESOLVERES']._serialized_end=2191
+  _globals['_DESTROYSIZERES']._serialized_start=2193
+  _globals['_DESTROYSIZERES']._serialized_end=2224
+  _globals['_LISTVERSIONSREQ']._serialized_start=2226
+  _globals['_LISTVERSIONSREQ']._serialized_end=2279
+  _globals['_VERSIONSOF']._serialized_start=2282
+  _globals['_VERSIONSOF']._serialized_end=2425
+  _globals['_LISTVERSIONSRES']._serialized_start=2427
+  _globals['_LISTVERSIONSRES']._serialized_end=2488
+  _globals['_PLACESREQ']._serialized_start=2490
+  _globals['_PLACESREQ']._serialized_end=2522
+  _globals['_PLACEOF']._serialized_start=2524
+  _globals['_PLACEOF']._serialized_end=2562
+  _globals['_PLACESRES']._serialized_start=2564
+  _globals['_PLACESRES']._serialized_end=2616
 # @@protoc_insertion_point(module_scope)

@@ -128,18 +128,20 @@ class SendCompletedRes(_message.Message):
     def __init__(self) -> None: ...
 
 class ReceiveReq(_message.Message):
-    __slots__ = ("Filesystem", "To", "ClearResumeToken", "Config", "Between")
+    __slots__ = ("Filesystem", "To", "ClearResumeToken", "Config", "Between", "SourceGuid")
     FILESYSTEM_FIELD_NUMBER: _ClassVar[int]
     TO_FIELD_NUMBER: _ClassVar[int]
     CLEARRESUMETOKEN_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
     BETWEEN_FIELD_NUMBER: _ClassVar[int]
+    SOURCEGUID_FIELD_NUMBER: _ClassVar[int]
     Filesystem: str
     To: FilesystemVersion
     ClearResumeToken: bool
     Config: ReplicationConfig
     Between: _containers.RepeatedCompositeFieldContainer[FilesystemVersion]
-    def __init__(self, Filesystem: _Optional[str] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., ClearResumeToken: bool = ..., Config: _Optional[_Union[ReplicationConfig, _Mapping]] = ..., Between: _Optional[_Iterable[_Union[FilesystemVersion, _Mapping]]] = ...) -> None: ...
+    SourceGuid: int
+    def __init__(self, Filesystem: _Optional[str] = ..., To: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., ClearResumeToken: bool = ..., Config: _Optional[_Union[ReplicationConfig, _Mapping]] = ..., Between: _Optional[_Iterable[_Union[FilesystemVersion, _Mapping]]] = ..., SourceGuid: _Optional[int] = ...) -> None: ...
 
 class ReceiveRes(_message.Message):
     __slots__ = ()
