@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help install demo test check style lint types imports test-zfs test-interop bench bench-profile simulate-faults clean
+.PHONY: help install demo test check style lint types imports test-zfs test-interop bench bench-profile simulate-faults simulate-mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,8 +55,11 @@ test-interop: $(DEV_STAMP) ## against a real zrepl 0.7.0: make test-interop ZREP
 	ZREPL="$(ZREPL)" $(BIN)/python -m pytest -q -rs -m interop tests/interop
 
 SEEDS ?= 300
-simulate-faults: $(DEV_STAMP) ## run so many seeds (SEEDS=300) of two simulated hosts with faults
+simulate-faults: $(DEV_STAMP) ## run so many seeds (SEEDS=300) of simulated hosts with faults
 	$(BIN)/python -m tests.hunt 1 $(SEEDS)
+
+simulate-mutants: $(DEV_STAMP) ## build known bugs in again, and see which seed finds each
+	$(BIN)/python -m tests.hunt.mutants
 
 bench: $(DEV_STAMP) ## the figures of docs/performance.md, as ratios of one run
 	$(BIN)/python -m benches

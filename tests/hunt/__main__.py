@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import replace
-
-import structlog
 
 from tests.hunt.scenario import Scenario, scenario_of
 from tests.hunt.world import run_scenario
@@ -26,7 +23,6 @@ def shrunk(scenario: Scenario) -> Scenario:
 
 
 def main() -> int:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     first, count = (int(word) for word in [*sys.argv[1:], "1", "20"][:2])
     failed = 0
     for seed in range(first, first + count):
@@ -35,13 +31,7 @@ def main() -> int:
             continue
         failed += 1
         small = shrunk(scenario_of(seed))
-        print(f"seed {seed}: {run_scenario(small).broken}")
-        print(
-            f"  {'push' if small.pushes else 'pull'}, {small.protection}, {small.filesystems}, "
-            f"steps {small.steps}, keep {small.keep_sender} / {small.keep_receiver}"
-        )
-        for event in small.events:
-            print(f"  {event}")
+        print(f"seed {seed}: {run_scenario(small).broken}\n{small}")
     print(f"{count} seeds, {failed} broken")
     return 1 if failed else 0
 

@@ -1,83 +1,480 @@
-"""What must hold, whatever went wrong."""
+"""What must hold whatever goes wrong, looked at after each change of any host, each run and at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec
 
-from tests.hunt.scenario import CYCLE_S
-from zrepl_trio.emulate.objects import Bookmark, Snapshot
-from zrepl_trio.endpoint.abstractions import parse_cursor, parse_last_received_tag, parse_step_tag
-from zrepl_trio.zfs.memory import MemoryZfs
+import trio
 
-__all__ = ["Broken", "check_at_rest", "check_content"]
+from tests.hunt.evidence import Broken, Taken, listed_in, mark_of, versions_of
+from tests.hunt.faulty_zfs import FaultyZfs
+from tests.hunt.rest import Rest
+from tests.hunt.rules import Listed, kept_by
+from tests.hunt.scenario import CYCLE_S, Scenario
+from tests.hunt.topology import Flow
+from zrepl_trio.emulate.objects import Dataset
+from zrepl_trio.endpoint.abstractions import CursorKind
+from zrepl_trio.jobs.base import Invocation, Outcome
+from zrepl_trio.pruning.plan import PruneSide
+from zrepl_trio.pruning.report import PruneReport, PruneState
+from zrepl_trio.replication.report import Report
+from zrepl_trio.zfs.memory_streams import MemoryReceive
+
+__all__ = ["LONGEST_RUN_S", "Judge"]
+
+LONGEST_RUN_S = 1800.0
+"""No run takes longer on a link that is neither silent nor slow; streams here are small."""
+
+_RULES_LAG = 6
+"""So many snapshots may have been taken since the rules were asked about those that go."""
 
 
-class Broken(Exception):
-    """An invariant does not hold."""
+@dataclass(slots=True)
+class _Pair:
+    """A filesystem and its copy, by one flow."""
+
+    arrived: set[int] = field(default_factory=set)
+    partial: tuple[int, int] | None = None
+    """The guid on its way, and how many bytes of it are there."""
 
 
-def check_content(backup: MemoryZfs, contents: Mapping[int, Mapping[str, bytes]]) -> None:
-    """Each replicated snapshot holds what the one of its guid held."""
-    for dataset in backup.world.all():
-        for snapshot in dataset.snapshots.values():
-            expected = contents.get(snapshot.guid)
-            if expected is None:
+_P = ParamSpec("_P")
+
+
+def _noting(
+    method: Callable[Concatenate[Judge, _P], None],
+) -> Callable[Concatenate[Judge, _P], None]:
+    """Called from within a daemon, which would take Broken for an error of its own: it is noted."""
+
+    def call(self: Judge, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Broken as broken:
+            self.broken.append(f"at {self._now():.1f} s: {broken}")
+            self.fallen.set()
+
+    return call
+
+
+class Judge:
+    """`broken` is what did not hold; `fallen` is set then. An admin's hand on a filesystem excuses its
+    copies (`excuse`), nothing else does."""
+
+    def __init__(self, scenario: Scenario, now: Callable[[], float] = trio.current_time) -> None:
+        self._flows = scenario.topology.flows
+        self._scenario = scenario
+        self._now = now
+        self.broken: list[str] = []
+        self.fallen = trio.Event()
+        self.hosts: Mapping[str, FaultyZfs] = {}
+        self.taken: dict[int, Taken] = {}
+        self._pairs: dict[tuple[str, str], _Pair] = {}
+        self._excused: dict[tuple[str, str], str] = {}
+        self._removed: dict[tuple[str, str], list[tuple[float, Listed]]] = {}
+        self._seen: set[tuple[str, str, int]] = set()
+        self._held: set[tuple[str, int, str]] = set()
+        self._began: dict[str, float] = {}
+        self._reports: dict[str, Report] = {}
+        self._waits_until: dict[str, float] = {}
+        self.runs: dict[str, list[Outcome]] = {flow.job: [] for flow in self._flows}
+
+    # -- what is told to it -----------------------------------------------------------------
+
+    def excuse(self, host: str, dataset: str, why: str) -> None:
+        """An admin did something to a filesystem that its copies, and what is copied from it, may not
+        get over."""
+        for flow in self._flows:
+            if host == flow.sender and flow.sends(dataset):
+                self._excused[flow.job, dataset] = why
+                self.excuse(flow.receiver, flow.replica_of(dataset), why)
+            original = flow.original_of(dataset) if host == flow.receiver else None
+            if original is not None:
+                self._excused[flow.job, original] = why
+
+    def excused(self, flow: Flow, dataset: str) -> bool:
+        """Whether somebody laid hands on it or its copy."""
+        return (flow.job, dataset) in self._excused
+
+    def patience(self, job: str, seconds: float) -> None:
+        """Its link keeps its runs waiting for so long from now."""
+        until = self._now() + seconds
+        self._waits_until[job] = max(self._waits_until.get(job, 0.0), until)
+
+    def held(self, host: str, guid: int, tag: str) -> None:
+        """An admin wants it kept."""
+        self._held.add((host, guid, tag))
+
+    def let_go(self, host: str, dataset: Dataset) -> None:
+        """The admin has released all holds of it."""
+        guids = {each.guid for each in dataset.snapshots.values()}
+        self._held = {each for each in self._held if each[0] != host or each[1] not in guids}
+
+    def admin_destroyed(self, host: str, dataset: str, snapshots: Sequence[Listed]) -> None:
+        """By hand; the rules may still have been asked with them in the list."""
+        removed = self._removed.setdefault((host, dataset), [])
+        removed += [(self._now(), each) for each in snapshots]
+
+    # -- the witness of each host -----------------------------------------------------------
+
+    @_noting
+    def changed(self, host: str, dataset: str, *, call: str, by: str) -> None:
+        self._check_whose(host, dataset, call=call, by=by)
+        if call == "snapshot":
+            self.note_taken(host, dataset)
+        for flow in self._flows:
+            if host == flow.sender and flow.sends(dataset):
+                self._check_pair(flow, dataset)
+            original = flow.original_of(dataset) if host == flow.receiver else None
+            if original is not None:
+                self._check_pair(flow, original)
+
+    def note_taken(self, host: str, name: str) -> None:
+        """Its newest snapshot has just been taken."""
+        zfs = self.hosts[host]
+        dataset = zfs.world.open(name)
+        newest = dataset.newest
+        assert newest is not None
+        self.taken[newest.guid] = Taken(
+            host, name, dict(zfs.read(f"{name}@{newest.name}")), self._now()
+        )
+
+    def _check_whose(self, host: str, dataset: str, *, call: str, by: str) -> None:
+        """7: a client changes what is its own."""
+        if by == host:
+            return
+        for flow in self._flows:
+            concerns = host == flow.receiver and f"{dataset}/".startswith(f"{flow.place}/")
+            if host == flow.sender and flow.sends(dataset):
+                concerns = True
+            if concerns and by == flow.active:
+                return
+        raise Broken(f"{call} of {host}:{dataset} by {by}, whose it is not")
+
+    # -- 1, 2: what is there, and what can go on ------------------------------------------------
+
+    def _pair(self, flow: Flow, original: str) -> _Pair:
+        return self._pairs.setdefault((flow.job, original), _Pair())
+
+    def _check_pair(self, flow: Flow, original: str) -> None:
+        source = self.hosts[flow.sender].world.get(original)
+        replica = flow.replica_of(original)
+        copy = self.hosts[flow.receiver].world.get(replica)
+        if copy is None:
+            return
+        pair = self._pair(flow, original)
+        self._check_contents(flow, copy)
+        self._check_encryption(flow, copy)
+        pair.arrived |= {each.guid for each in copy.snapshots.values()}
+        excused = self.excused(flow, original)
+        before, pair.partial = pair.partial, _progress(copy)
+        if excused or source is None:
+            return
+        newest = copy.newest
+        if newest is None and pair.arrived:
+            raise Broken(
+                f"{flow.job}: {flow.receiver}:{replica} has lost all it had: no increment is possible"
+            )
+        if newest is not None and newest.guid not in {each.guid for each in versions_of(source)}:
+            raise Broken(
+                f"{flow.job}: {flow.sender}:{original} has no version of @{newest.name}, the newest "
+                f"of {flow.receiver}:{replica}: no increment is possible"
+            )
+        if flow.resumes and before is not None:
+            self._check_progress(flow, replica, before, pair)
+        if flow.resumes and pair.partial is not None:
+            guid = pair.partial[0]
+            if guid not in {each.guid for each in source.snapshots.values()}:
+                raise Broken(
+                    f"{flow.job}: {flow.sender}:{original} has lost the snapshot of which "
+                    f"{replica} has a part"
+                )
+
+    def _check_progress(
+        self, flow: Flow, replica: str, before: tuple[int, int], pair: _Pair
+    ) -> None:
+        guid, offset = before
+        if guid in pair.arrived:
+            return
+        if pair.partial is None or pair.partial[0] != guid or pair.partial[1] < offset:
+            raise Broken(
+                f"{flow.job}: {offset} bytes that {flow.receiver}:{replica} had of {guid:x} are lost, "
+                f"it has {pair.partial} now"
+            )
+
+    def _check_contents(self, flow: Flow, copy: Dataset) -> None:
+        for snapshot in copy.snapshots.values():
+            key = (flow.receiver, copy.key, snapshot.guid)
+            taken = self.taken.get(snapshot.guid)
+            if key in self._seen or taken is None:
                 continue
-            found = dict(backup.read(f"{dataset.name}@{snapshot.name}"))
-            if found != expected:
-                raise Broken(f"{dataset.name}@{snapshot.name} holds something else than was sent")
+            self._seen.add(key)
+            where = f"{flow.receiver}:{copy.name}@{snapshot.name}"
+            if snapshot.content != taken.content:
+                raise Broken(f"{where} holds something else than was taken of {taken.name}")
+            if taken.host not in self._upstream(flow):
+                raise Broken(f"{where} was taken on {taken.host}")
+
+    def _upstream(self, flow: Flow) -> set[str]:
+        """Where what it moves may have been taken: an admin may take snapshots of copies."""
+        before = (other for other in self._flows if other.receiver == flow.sender)
+        return {flow.receiver, flow.sender}.union(*map(self._upstream, before))
+
+    def _origin_of(self, flow: Flow) -> Flow:
+        """The first hop, whose sender is written to."""
+        for other in self._flows:
+            if other.receiver == flow.sender:
+                return self._origin_of(other)
+        return flow
+
+    def _check_encryption(self, flow: Flow, copy: Dataset) -> None:
+        """What lies below an encrypted root is encrypted."""
+        if flow.receiver == "backup" and self._scenario.encrypted:
+            for each in (copy.name, copy.name.rpartition("/")[0]):
+                found = self.hosts[flow.receiver].world.get(each)
+                if found is not None and not found.local.get("encryption"):
+                    raise Broken(f"{flow.receiver}:{each} is in clear text below an encrypted root")
+
+    # -- 3: what stays ----------------------------------------------------------------------
+
+    @_noting
+    def snapshots_gone(
+        self, host: str, dataset: str, before: Sequence[Listed], gone: Collection[str]
+    ) -> None:
+        victims = [each for each in before if each.name in gone]
+        removed = self._removed.setdefault((host, dataset), [])
+        allowed = {
+            each.guid
+            for each in victims
+            if any(self._may_go(host, dataset, before, each, flow) for flow in self._flows)
+        }
+        removed += [(self._now(), each) for each in victims]
+        for each in victims:
+            if each.guid not in allowed:
+                raise Broken(f"{host}:{dataset}@{each.name} was destroyed, which a rule keeps")
+
+    @_noting
+    def rolled_back(self, host: str, dataset: str, gone: Collection[str]) -> None:
+        """None of the jobs is told to."""
+        raise Broken(f"{host}:{dataset} was rolled back unasked, over {', '.join(gone)}")
+
+    def _may_go(
+        self, host: str, dataset: str, before: Sequence[Listed], victim: Listed, flow: Flow
+    ) -> bool:
+        """Whether that flow's rules would let it go, now or as things were when they may have been asked."""
+        original = flow.original_of(dataset) if host == flow.receiver else None
+        if original is not None:
+            rules, floor = flow.keep_receiver, flow.floor
+        elif host == flow.sender and flow.sends(dataset):
+            original, rules, floor = dataset, flow.keep_sender, flow.sender_floor
+        else:
+            return False
+        if _is_foreign(flow, victim.name, on_sender=host == flow.sender):
+            return False
+        source = self.hosts[flow.sender].world.get(original)
+        arrived = self._pair(flow, original).arrived
+        cursor = _cursor_of(flow, source) if host == flow.sender else None
+        for listed in self._lists(host, dataset, before, victim):
+            waiting = _waiting(listed, arrived) if host == flow.sender else set()
+            kept = kept_by(rules, listed, waiting=waiting, cursor=cursor)
+            if victim.guid not in kept and victim.guid not in kept_by(floor, listed):
+                return True
+        return False
+
+    def _lists(
+        self, host: str, dataset: str, before: Sequence[Listed], snapshot: Listed
+    ) -> Iterator[list[Listed]]:
+        """The snapshots as they are, and as they may have been when they were listed, that one among
+        them."""
+        recent = [
+            each
+            for at, each in self._removed.get((host, dataset), [])
+            if at > self._now() - 2 * CYCLE_S
+        ]
+        order = sorted({*before, *recent}, key=lambda each: each.createtxg)
+        for listed in (list(before), order):
+            for later in range(_RULES_LAG):
+                earlier = listed[: len(listed) - later]
+                if snapshot in earlier:
+                    yield earlier
+
+    # -- 5: each run ends -------------------------------------------------------------------
+
+    def replicating(self, job: str, report: Report) -> None:
+        self._began.setdefault(job, self._now())
+        self._reports[job] = report
+
+    @_noting
+    def pruned(self, job: str, report: PruneReport) -> None:
+        """3, the other way round: pruning that says it is done has left nothing that no rule keeps."""
+        if report.state is not PruneState.DONE:
+            return
+        (flow,) = (each for each in self._flows if each.job == job)
+        for done in report.completed:
+            original = str(done.path)
+            if done.skipped or self.excused(flow, original):
+                continue
+            on_sender = report.side is PruneSide.SENDER
+            host = flow.sender if on_sender else flow.receiver
+            dataset = original if on_sender else flow.replica_of(original)
+            self._check_pruned(flow, host, dataset, original)
+
+    def _check_pruned(self, flow: Flow, host: str, dataset: str, original: str) -> None:
+        found = self.hosts[host].world.get(dataset)
+        source = self.hosts[flow.sender].world.get(original)
+        copy = self.hosts[flow.receiver].world.get(flow.replica_of(original))
+        if found is None or source is None or copy is None:
+            return
+        common = {each.guid for each in versions_of(source)} & {
+            each.guid for each in copy.snapshots.values()
+        }
+        if any(
+            host in {other.sender, other.receiver} for other in self._flows if other is not flow
+        ):
+            return  # what another job held when it was asked for, stays until the next run
+        cursor = _cursor_of(flow, source)
+        now = self.hosts[host].listed(dataset)
+        for each in now:
+            if found.snapshots[each.name].holds or each.guid == cursor or each.guid in common:
+                continue
+            if self.taken[each.guid].at > self._now() - CYCLE_S:
+                continue
+            on_sender = host == flow.sender
+            if each.name.startswith("manual") or _is_foreign(flow, each.name, on_sender=on_sender):
+                continue
+            if not self._may_stay(flow, host, dataset, now, each):
+                raise Broken(
+                    f"{host}:{dataset}@{each.name} was left by pruning, and no rule keeps it"
+                )
+
+    def _may_stay(
+        self, flow: Flow, host: str, dataset: str, now: Sequence[Listed], snapshot: Listed
+    ) -> bool:
+        """Whether a rule keeps it, or kept it as things were when the rules may have been asked."""
+        on_sender = host == flow.sender
+        original = dataset if on_sender else flow.original_of(dataset)
+        assert original is not None
+        rules = flow.keep_sender if on_sender else flow.keep_receiver
+        floor = flow.sender_floor if on_sender else flow.floor
+        arrived = self._pair(flow, original).arrived
+        cursor = _cursor_of(flow, self.hosts[flow.sender].world.get(original))
+        for listed in self._lists(host, dataset, now, snapshot):
+            waiting = _waiting(listed, arrived) if on_sender else set()
+            kept = kept_by(rules, listed, waiting=waiting, cursor=cursor)
+            if snapshot.guid in kept | kept_by(floor, listed):
+                return True
+        return False
+
+    def refused(self, job: str, client: str, count: int) -> None:
+        del job, client, count
+
+    def unmatched(self, job: str, count: int) -> None:
+        del job, count
+
+    @_noting
+    def run_ended(self, job: str, run: Invocation) -> None:
+        began = self._began.pop(job, None)
+        assert run.outcome is not None
+        if job not in self.runs:
+            return
+        self.runs[job].append(run.outcome)
+        if run.outcome is not Outcome.DONE:
+            if not run.error:
+                raise Broken(f"a run of {job} ended as {run.outcome.value} without a word")
+            return
+        if began is not None:
+            self._check_done(job, began)
+
+    @_noting
+    def check_duration(self) -> None:
+        """No run goes on for ever."""
+        for job, began in self._began.items():
+            since = max(began, self._waits_until.get(job, 0.0))
+            if self._now() > since + LONGEST_RUN_S:
+                raise Broken(f"a run of {job} goes on since {began:.0f} s")
+
+    def _check_done(self, job: str, began: float) -> None:
+        """A run that says it is done has replicated what was there when it began."""
+        (flow,) = (each for each in self._flows if each.job == job)
+        for dataset in self.hosts[flow.sender].world.all():
+            if not flow.sends(dataset.name) or self.excused(flow, dataset.name):
+                continue
+            before = [
+                each
+                for each in dataset.snapshots.values()
+                if each.guid in self.taken and self.taken[each.guid].at < began
+            ]
+            arrived = self._pair(flow, dataset.name).arrived
+            # in a chain, what was taken before may come to the sender only meanwhile
+            if flow.sender not in self._scenario.topology.written:
+                continue
+            # the newest of all may have been enough
+            if before and before[-1].guid in _waiting(listed_in(dataset), arrived):
+                raise Broken(
+                    f"a run of {job} says it is done, and @{before[-1].name} of {dataset.name}, which "
+                    "was there when it began, has not arrived"
+                )
+
+    # -- 4, 6: at the end ---------------------------------------------------------------------
+
+    def check_at_rest(self) -> None:
+        """Two cycles after the first one without faults: Broken for what has not come right."""
+        Rest(
+            flows=self._flows,
+            hosts=self.hosts,
+            taken=self.taken,
+            excused=self._excused,
+            runs=self.runs,
+            reports=self._reports,
+        ).check()
+        self._check_held()
+
+    def _check_held(self) -> None:
+        for host, guid, tag in self._held:
+            if not any(
+                each.guid == guid and tag in each.holds
+                for dataset in self.hosts[host].world.all()
+                for each in dataset.snapshots.values()
+            ):
+                raise Broken(f"a snapshot that an admin of {host} holds by {tag} is gone")
 
 
-def check_at_rest(
-    app: MemoryZfs,
-    backup: MemoryZfs,
-    name: str,
-    replica: str,
-    *,
-    now: float,
-    disturbed: bool,
-) -> None:
-    """Some cycles after the last fault, one filesystem is replicated up to date and tidy. One that somebody
-    laid hands on may be in a conflict instead."""
-    source, copy = app.world.get(name), backup.world.get(replica)
-    assert source is not None
-    versions: list[Snapshot | Bookmark] = [
-        *source.snapshots.values(),
-        *source.bookmarks.values(),
+def _cursor_of(flow: Flow, source: Dataset | None) -> int | None:
+    """The guid at the job's newest cursor."""
+    marks = [
+        each
+        for each in (source.bookmarks.values() if source is not None else ())
+        if (mark := mark_of(each.name, flow.sending_job)) and mark.kind is CursorKind.CURSOR
     ]
-    if not versions:
-        if disturbed:
-            return
-        raise Broken(f"{name} has neither snapshot nor bookmark any more")
-    guids = {snapshot.guid for snapshot in copy.snapshots.values()} if copy is not None else set()
-    common = [version for version in versions if version.guid in guids]
-    newest = max(common, key=lambda version: version.createtxg, default=None)
-    # what was taken since the last run, comes with the next
-    if newest is None or newest.creation < now - 2 * CYCLE_S:
-        if disturbed:
-            return
-        had = newest.name if newest is not None else "nothing"
-        raise Broken(f"{name}: {had} is the newest that both have, cycles after the last fault")
-    assert copy is not None
-    if copy.partial is not None:
-        raise Broken(f"{replica} has partly received state left")
-    cursors = [mark for mark in source.bookmarks if parse_cursor(mark) is not None]
-    expected = {f"zrepl_CURSOR_G_{newest.guid:016x}"}
-    if {mark.partition("_J_")[0] for mark in cursors} != expected:
-        raise Broken(f"{name} has the cursors {cursors}, and its newest is {newest.guid:016x}")
-    held = [
-        f"@{snapshot.name}={tag}"
-        for snapshot in source.snapshots.values()
-        for tag in snapshot.holds
-        if parse_step_tag(tag) is not None
-    ]
-    if held:
-        raise Broken(f"{name} has step holds left: {held}")
-    kept = [
-        snapshot.guid
-        for snapshot in copy.snapshots.values()
-        for tag in snapshot.holds
-        if parse_last_received_tag(tag) is not None
-    ]
-    if kept != [newest.guid]:
-        raise Broken(f"{replica} is held at {kept}, and the newest is {newest.guid}")
+    newest = max(marks, key=lambda each: each.createtxg, default=None)
+    return newest.guid if newest is not None else None
+
+
+def _waiting(listed: Sequence[Listed], arrived: Collection[int]) -> set[int]:
+    """Those after the newest that has ever arrived."""
+    newest = max((each.createtxg for each in listed if each.guid in arrived), default=0)
+    return {each.guid for each in listed if each.createtxg > newest}
+
+
+def _progress(copy: Dataset) -> tuple[int, int] | None:
+    partial = copy.partial
+    if partial is None or not isinstance(partial.content, MemoryReceive):
+        return None
+    return int(partial.begin["toguid"]), partial.content.offset
+
+
+def _is_foreign(flow: Flow, name: str, *, on_sender: bool) -> bool:
+    """Whether the job leaves it, since it did not take it and no rule is about such names. A puller takes
+    none itself; where the job does, a rule about all names is about those."""
+    takes = flow.active == flow.sender
+    if flow.foreign != "keep" or (takes and name.startswith("zrepl_")):
+        return False
+    rules = flow.keep_sender if on_sender else flow.keep_receiver
+    return not any(
+        rule.type != "not_replicated"
+        and re.search(rule.regex, name)
+        and not (takes and rule.regex in {"", ".*"})
+        for rule in rules
+    )

@@ -1,34 +1,23 @@
-"""What one seed means: two hosts, their jobs and what goes wrong. Pure."""
+"""What one seed means: hosts, their jobs, and what goes wrong. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
 
-__all__ = ["CHANGES", "CYCLE_S", "Event", "Scenario", "scenario_of"]
+from tests.hunt.topology import TOPOLOGIES, Topology, topology_of
+
+__all__ = ["CYCLE_S", "FAULTY_S", "KINDS", "LASTS_S", "Event", "Scenario", "scenario_of"]
 
 CYCLE_S = 600
 """Snapshots are taken, and replicated, that often."""
 
-FAULTY_CYCLES = 50
-QUIET_CYCLES = 4
-"""So many more, without faults, in which all has to come right."""
+FAULTY_S = 50 * CYCLE_S
+"""From then on, nothing goes wrong any more."""
 
-_KINDS = ("guarantee_resumability", "guarantee_incremental")
-_SENDER_RULES = (
-    '[{type: regex, regex: ".*"}]',
-    "[{type: not_replicated}, {type: last_n, count: 2}]",
-    "[{type: not_replicated, keep_snapshot_at_cursor: false}]",
-    "[{type: last_n, count: 1}]",
-    '[{type: not_replicated}, {type: grid, grid: "1x20m(keep=all) | 3x1h", regex: "^zrepl_"}]',
-)
-_RECEIVER_RULES = (
-    '[{type: regex, regex: ".*"}]',
-    "[{type: last_n, count: 3}]",
-    '[{type: grid, grid: "1x30m(keep=all) | 4x1h", regex: "^zrepl_"}]',
-    "[{type: calendar, hourly: 4}]",
-    '[{type: regex, regex: "nothing"}]',
-)
+LASTS_S = FAULTY_S + 3 * CYCLE_S - 5
+"""Two cycles after the first one without a fault, all has to have come right."""
+
 CHANGES = (
     "hold_of",
     "release_of",
@@ -37,7 +26,9 @@ CHANGES = (
     "destroy_snapshots",
     "set_properties",
     "create_filesystem",
+    "snapshot",
 )
+_IN_PARTS = ("hold_of", "release_of", "destroy_snapshots")
 _READS = ("versions", "versions_below", "datasets", "datasets_in", "holds_of", "properties_of")
 _STREAMS = ("open_send", "open_receive")
 
@@ -46,12 +37,19 @@ _STREAMS = ("open_send", "open_receive")
 class Event:
     """Something goes wrong at `at`, in seconds. `kind` says what, and what the rest means:
 
-    `cut`: the next connection breaks once `count` bytes have gone over it; `down`: nothing gets over the
-    link for `count` seconds; `silence`: what is sent meanwhile hangs; `kill`: the daemon of `host` ends and
-    starts again `count` seconds later; `before`, `after`: the next call of `name` on `host` fails, without
-    or with its effect; `stop`: the next stream of `host` ends after `count` bytes; `destroy`: somebody destroys
-    a snapshot of a filesystem of the sender's, by `count` from the newest; `release`: somebody releases all
-    holds of it; `unmark`: somebody destroys its bookmarks.
+    On the link of the job `name`: `cut`: its next connection breaks once `count` bytes have gone over it;
+    `down`: nothing gets over for `count` seconds; `silence`: what is sent meanwhile hangs; `slow`: for `count`
+    seconds it takes `rate` bytes a second.
+
+    On `host`: `kill`: the daemon ends after `calls` more zfs commands, and starts again `count` seconds later;
+    `before`, `during`, `after`: the next call of `name` fails, without its effect, with a part of it, or with all
+    of it; `stop`: the next stream that it sends ends after `count` bytes; `full`: its pool has room for `count`
+    bytes more, for an hour; `clock`: it is set by `count` seconds.
+
+    By an admin of `host`, to its filesystem `name`, where it is not said otherwise to the snapshot `count` from
+    the newest: `destroy`: it is destroyed; `hold`: it is held, for good; `release`: all holds of all
+    snapshots go; `unmark`: all bookmarks go; `take`: a snapshot is taken by hand; `touch`: it is written to;
+    `rename`: it has another name; `create`: it is made; `remove`: it is destroyed with all its snapshots.
     """
 
     at: float
@@ -59,132 +57,161 @@ class Event:
     host: str = ""
     name: str = ""
     count: int = 0
+    calls: int = 0
+    rate: int = 0
 
     def __str__(self) -> str:
         words = [f"{self.at:8.1f} s", self.kind, self.host, self.name, str(self.count or "")]
+        words += [f"after {self.calls} calls"] if self.calls else []
+        words += [f"{self.rate} B/s"] if self.rate else []
         return " ".join(word for word in words if word)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """`pushes`: the host with the data connects; else it is connected to."""
+    """`filesystems` are those of each host that has data; each write has up to `size` bytes."""
 
     seed: int
-    pushes: bool
+    topology: Topology
     filesystems: tuple[str, ...]
-    protection: str
-    keep_sender: str
-    keep_receiver: str
-    steps: int
     size: int
+    encrypted: bool
     events: tuple[Event, ...]
 
     @property
-    def faulty_s(self) -> int:
-        return FAULTY_CYCLES * CYCLE_S
+    def steady(self) -> bool:
+        """Whether no clock is ever set."""
+        return all(event.kind != "clock" for event in self.events)
 
-    @property
-    def lasts_s(self) -> int:
-        return (FAULTY_CYCLES + QUIET_CYCLES) * CYCLE_S
-
-    def configs(self) -> dict[str, str]:
-        """By host: `app` has the data."""
-        names = ", ".join(f'"tank/{name}": true' for name in self.filesystems)
-        sending = f"""
-  filesystems: {{{names}}}
-  snapshotting: {{type: periodic, interval: 10m, prefix: zrepl_}}
-"""
-        receiving = """
-  root_fs: storage/backups
-  recv: {placeholder: {encryption: inherit}}
-"""
-        active = f"""
-  replication:
-    protection: {{initial: guarantee_resumability, incremental: {self.protection}}}
-    concurrency: {{steps: {self.steps}}}
-  pruning:
-    foreign: destroy
-    keep_sender: {self.keep_sender}
-    keep_receiver: {self.keep_receiver}
-  connect:
-    type: tcp
-    address: "peer.example.com:8888"
-"""
-        serve = '  serve: {type: tcp, listen: ":8888", clients: {"10.0.0.1": "client"}}'
-        if self.pushes:
-            return {
-                "app": f"jobs:\n- name: push\n  type: push{sending}{active}",
-                "backup": f"jobs:\n- name: sink\n  type: sink{receiving}{serve}\n",
-            }
-        return {
-            "app": f"jobs:\n- name: source\n  type: source{sending}{serve}\n",
-            "backup": f"jobs:\n- name: pull\n  type: pull\n  interval: 10m{receiving}{active}",
-        }
+    def __str__(self) -> str:
+        flows = "\n".join(
+            f"  {flow.job}: {flow.initial}, {flow.incremental}, foreign {flow.foreign}"
+            f"{', follows renames' if flow.follows else ''}\n"
+            f"    keep_sender {', '.join(map(str, flow.keep_sender))}\n"
+            f"    keep_receiver {', '.join(map(str, flow.keep_receiver))}"
+            + "".join(f"\n    floor {rule}" for rule in (*flow.floor, *flow.sender_floor))
+            for flow in self.topology.flows
+        )
+        events = "\n".join(f"  {event}" for event in self.events)
+        return f"{self.topology.name} of {', '.join(self.filesystems)}\n{flows}\n{events}"
 
 
 def scenario_of(seed: int) -> Scenario:
     """Always the same."""
     rng = Random(seed)
+    name = rng.choice(("pull", "pull", "push", "push", *TOPOLOGIES))
+    topology = topology_of(name, rng)
     size = rng.choice((2_000, 40_000, 400_000))
-    count = rng.randint(3, 12)
+    filesystems = tuple(f"f{number}" for number in range(rng.randint(1, 3)))
+    draw = _Events(rng, topology, filesystems, size)
     events = sorted(
-        (_event(rng, size) for _ in range(count)), key=lambda event: (event.at, str(event))
+        (draw() for _ in range(rng.randint(3, 12))), key=lambda event: (event.at, str(event))
     )
     return Scenario(
         seed=seed,
-        pushes=rng.random() < 0.5,
-        filesystems=tuple(f"f{number}" for number in range(rng.randint(1, 3))),
-        protection=rng.choice(_KINDS),
-        keep_sender=rng.choice(_SENDER_RULES),
-        keep_receiver=rng.choice(_RECEIVER_RULES),
-        steps=rng.choice((1, 2)),
+        topology=topology,
+        filesystems=filesystems,
         size=size,
+        encrypted=rng.random() < 0.3,
         events=tuple(events),
     )
 
 
-def _event(rng: Random, size: int) -> Event:
-    # most things go wrong while something is done: about the beginning of a cycle
-    at = rng.randint(0, FAULTY_CYCLES - 1) * CYCLE_S + rng.choice((0.0, 0.0, rng.uniform(0, 600)))
-    host = rng.choice(("app", "backup"))
-    kind = rng.choice(
-        [
-            "cut",
-            "cut",
-            "cut",
-            "down",
-            "silence",
-            "kill",
-            "kill",
-            "before",
-            "after",
-            "after",
-            "stop",
-            "destroy",
-            "release",
-            "unmark",
-        ]
-    )
-    match kind:
-        case "cut":
-            return Event(at=at, kind=kind, count=rng.randint(1, rng.choice((3_000, 3 * size))))
-        case "down" | "silence":
-            return Event(at=at, kind=kind, count=_lasts(rng.choice((1, 30, 900, 5_000)), at))
-        case "kill":
-            at += rng.uniform(0, 0.2)
-            count = _lasts(rng.choice((1, 700, 3_000)), at)
-            return Event(at=at, kind=kind, host=host, count=count)
-        case "before":
-            name = rng.choice((*CHANGES, *_READS, *_STREAMS))
-            return Event(at=at, kind=kind, host=host, name=name)
-        case "after":
-            return Event(at=at, kind=kind, host=host, name=rng.choice(CHANGES))
-        case "stop":
-            return Event(at=at, kind=kind, host="app", count=rng.randint(1, 2 * size))
-        case _:
-            return Event(at=at, kind=kind, name=rng.choice(("f0", "f1")), count=rng.randint(0, 3))
+KINDS = {
+    "cut": 4,
+    "down": 2,
+    "silence": 2,
+    "slow": 1,
+    "kill": 4,
+    "before": 2,
+    "during": 1,
+    "after": 2,
+    "stop": 2,
+    "full": 1,
+    "clock": 0.5,
+    "destroy": 0.7,
+    "hold": 1,
+    "release": 0.5,
+    "unmark": 0.5,
+    "take": 0.8,
+    "touch": 0.3,
+    "rename": 0.5,
+    "create": 0.7,
+    "remove": 0.3,
+}
+"""How often each is drawn."""
+
+
+class _Events:
+    def __init__(
+        self, rng: Random, topology: Topology, filesystems: tuple[str, ...], size: int
+    ) -> None:
+        self._rng = rng
+        self._topology = topology
+        self._filesystems = filesystems
+        self._size = size
+
+    def __call__(self) -> Event:
+        rng, size = self._rng, self._size
+        # most things go wrong while something is done: about the beginning of a cycle
+        at = rng.randint(0, 49) * CYCLE_S + rng.choice((0.0, 0.0, rng.uniform(0, 600)))
+        host = rng.choice(tuple(self._topology.configs))
+        job = rng.choice(self._topology.flows).job
+        (kind,) = rng.choices(tuple(KINDS), tuple(KINDS.values()))
+        match kind:
+            case "cut":
+                count = rng.randint(1, rng.choice((3_000, 3 * size)))
+                return Event(at=at, kind=kind, name=job, count=count)
+            case "down" | "silence":
+                count = _lasts(rng.choice((1, 30, 900, 5_000)), at)
+                return Event(at=at, kind=kind, name=job, count=count)
+            case "slow":
+                rate = rng.choice((20_000, 200_000))
+                count = _lasts(rng.choice((700, 5_000)), at)
+                return Event(at=at, kind=kind, name=job, count=count, rate=rate)
+            case "kill":
+                calls = rng.choice((0, rng.randint(1, 80)))
+                # it dies within the next cycle at the latest
+                count = _lasts(rng.choice((1, 700, 3_000)), at + CYCLE_S)
+                return Event(at=at, kind=kind, host=host, count=count, calls=calls)
+            case "before":
+                name = rng.choice((*CHANGES, *_READS, *_STREAMS))
+                return Event(at=at, kind=kind, host=host, name=name)
+            case "during":
+                return Event(at=at, kind=kind, host=host, name=rng.choice(_IN_PARTS))
+            case "after":
+                return Event(at=at, kind=kind, host=host, name=rng.choice(CHANGES))
+            case "stop":
+                host = rng.choice(self._topology.flows).sender
+                return Event(at=at, kind=kind, host=host, count=rng.randint(1, 2 * size))
+            case "full":
+                return Event(at=at, kind=kind, host=host, count=rng.randint(1, 2 * size))
+            case "clock":
+                count = rng.choice((-1, 1)) * rng.choice((3, 400, 5_000))
+                return Event(at=at, kind=kind, host=host, count=count)
+            case _:
+                return self._by_an_admin(at, kind)
+
+    def _by_an_admin(self, at: float, kind: str) -> Event:
+        rng = self._rng
+        flow = rng.choice(self._topology.flows)
+        name = f"{flow.sending}/{rng.choice(self._filesystems)}"
+        if kind == "create":
+            return Event(at=at, kind=kind, host=rng.choice(self._topology.written), name="tank/new")
+        if kind in {"hold", "take", "touch"} and rng.random() < 0.4:
+            return Event(
+                at=at,
+                kind=kind,
+                host=flow.receiver,
+                name=flow.replica_of(name),
+                count=rng.randint(0, 3),
+            )
+        if kind in {"rename", "remove"}:
+            host = rng.choice(self._topology.written)
+            return Event(at=at, kind=kind, host=host, name=f"tank/{rng.choice(self._filesystems)}")
+        return Event(at=at, kind=kind, host=flow.sender, name=name, count=rng.randint(0, 3))
 
 
 def _lasts(seconds: int, at: float) -> int:
     """It is over when the quiet cycles begin."""
-    return max(1, min(seconds, int(FAULTY_CYCLES * CYCLE_S - at)))
+    return max(1, min(seconds, int(FAULTY_S - at)))

@@ -1,0 +1,195 @@
+"""What each event of a scenario does to its hosts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from random import Random
+
+import trio
+
+from tests.hunt.faulty_zfs import FaultyZfs
+from tests.hunt.invariants import Judge
+from tests.hunt.network import FaultyNetwork
+from tests.hunt.scenario import CYCLE_S, Event
+from zrepl_trio.clock import WallClock
+from zrepl_trio.config.model import Config
+from zrepl_trio.emulate.model import Dataset
+from zrepl_trio.emulate.renaming import rename
+from zrepl_trio.zfs.names import DatasetPath
+
+__all__ = ["Disturber", "Host", "SetClock", "take"]
+
+FULL_FOR_S = 3600.0
+"""How long a pool stays full before somebody makes room."""
+
+
+class SetClock(WallClock):
+    """A clock that is set now and then."""
+
+    def __init__(self, start: datetime) -> None:
+        self._start = start
+        self.offset_s = 0.0
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=trio.current_time() + self.offset_s)
+
+
+class Host:
+    """One host: its config, its pools, and its daemon, which runs in `scope` and starts at `up_at`."""
+
+    def __init__(self, name: str, config: Config, zfs: FaultyZfs, clock: WallClock) -> None:
+        self.name = name
+        self.config = config
+        self.zfs = zfs
+        self.clock = clock
+        self.scope = trio.CancelScope()
+        self.up_at = 0.0
+
+    def kill(self, *, down_for: float) -> None:
+        """Its daemon is gone at once, wherever it is."""
+        self.zfs.dead = True
+        self.up_at = trio.current_time() + down_for
+        self.scope.cancel()
+
+
+class Disturber:
+    """Does what events say."""
+
+    def __init__(
+        self, hosts: dict[str, Host], network: FaultyNetwork, judge: Judge, rng: Random
+    ) -> None:
+        self._hosts = hosts
+        self._network = network
+        self._judge = judge
+        self._rng = rng
+
+    def do(self, event: Event) -> None:
+        """What happens in no time."""
+        match event.kind:
+            case "cut":
+                self._network.cut(event.name, at=event.count)
+            case "down":
+                self._network.down(event.name, seconds=event.count)
+                self._judge.patience(event.name, event.count)
+            case "silence":
+                self._network.silence(event.name, seconds=event.count)
+            case "slow":
+                self._network.slow(event.name, seconds=event.count, rate=event.rate)
+                self._judge.patience(event.name, event.count)
+            case "clock":
+                clock = self._hosts[event.host].clock
+                assert isinstance(clock, SetClock)
+                clock.offset_s += event.count
+            case "kill" | "before" | "during" | "after" | "stop" | "full":
+                self._break(self._hosts[event.host], event)
+            case _:
+                self._meddle(self._hosts[event.host], event)
+
+    def _break(self, host: Host, event: Event) -> None:
+        zfs = host.zfs
+        match event.kind:
+            case "kill" if event.calls:
+                zfs.kill = lambda: host.kill(down_for=event.count)
+                zfs.calls_left = event.calls
+                zfs.armed_until = event.at + CYCLE_S
+            case "kill":
+                host.kill(down_for=event.count)
+            case "before":
+                zfs.fails_before.add(event.name)
+            case "during":
+                zfs.fails_during.add(event.name)
+            case "after":
+                zfs.fails_after.add(event.name)
+            case "stop":
+                zfs.stops_at = event.count
+            case "full":
+                for pool in zfs.world.pools.values():
+                    used = zfs.world.used(pool.datasets[pool.name])
+                    pool.capacity = used + event.count
+            case _:
+                raise AssertionError(event.kind)
+
+    def calm_down(self) -> None:
+        """What has not gone wrong by now, never will."""
+        self._network.mend()
+        for host in self._hosts.values():
+            host.zfs.mend()
+
+    def relieve(self, event: Event) -> None:
+        """Somebody mends it."""
+        for pool in self._hosts[event.host].zfs.world.pools.values():
+            pool.capacity = 1 << 50
+
+    def _meddle(self, host: Host, event: Event) -> None:
+        """What an admin does by hand."""
+        zfs, name = host.zfs, event.name
+        if event.kind == "create":
+            if zfs.world.get(name) is None:
+                zfs.add_filesystem(name)
+            return
+        dataset = zfs.world.get(name)
+        if dataset is None:
+            return
+        match event.kind:
+            case "hold":
+                self._hold(host, dataset, event)
+            case "destroy":
+                self._destroy(host, dataset, event)
+            case "release":
+                for snapshot in dataset.snapshots.values():
+                    snapshot.holds.clear()
+                    snapshot.shown = None
+                self._judge.let_go(host.name, dataset)
+                self._judge.excuse(host.name, name, "all holds were released")
+            case "unmark":
+                dataset.bookmarks.clear()
+                self._judge.excuse(host.name, name, "all bookmarks were destroyed")
+            case "take":
+                take(self._judge, zfs, name, f"manual_{round(event.at)}")
+                if name not in _written(host):
+                    self._judge.excuse(host.name, name, "a snapshot was taken of a replica")
+            case "touch":
+                zfs.write(name, {"touched": self._rng.randbytes(10)})
+                if name not in _written(host):
+                    self._judge.excuse(host.name, name, "a replica was written to")
+            case "rename" if zfs.world.get(f"{name}-moved") is None:
+                busy = dataset.key in zfs.receiving_keys or any(zfs.in_use())
+                if not busy:
+                    rename(zfs.world, DatasetPath.parse(name), DatasetPath.parse(f"{name}-moved"))
+            case "remove":
+                if not any(snapshot.holds for snapshot in dataset.snapshots.values()):
+                    zfs.world.destroy(name, recursive=True)
+            case _:
+                pass
+
+    def _hold(self, host: Host, dataset: Dataset, event: Event) -> None:
+        snapshots = list(dataset.snapshots.values())
+        if event.count < len(snapshots):
+            snapshot = snapshots[-1 - event.count]
+            snapshot.holds["legal"] = round(event.at)
+            snapshot.shown = None
+            self._judge.held(host.name, snapshot.guid, "legal")
+
+    def _destroy(self, host: Host, dataset: Dataset, event: Event) -> None:
+        snapshots = list(dataset.snapshots.values())
+        if event.count >= len(snapshots):
+            return
+        victim = snapshots[-1 - event.count]
+        if victim.holds or any(each is victim for each in host.zfs.sending_now):
+            return
+        gone = [each for each in host.zfs.listed(dataset.name) if each.guid == victim.guid]
+        del dataset.snapshots[victim.name]
+        self._judge.admin_destroyed(host.name, dataset.name, gone)
+        self._judge.excuse(host.name, dataset.name, "a snapshot was destroyed by hand")
+
+
+def take(judge: Judge, zfs: FaultyZfs, dataset: str, name: str) -> None:
+    """A snapshot by hand."""
+    if name in {each.name for each in zfs.listed(dataset)}:
+        return
+    zfs.take_by_hand(DatasetPath.parse(dataset), name)
+    judge.note_taken(zfs.host, dataset)
+
+
+def _written(host: Host) -> set[str]:
+    return {each.name for each in host.zfs.world.all() if each.name.startswith("tank/")}

@@ -1,0 +1,226 @@
+"""A host's ZFS whose commands fail as told, and that tells what it has done."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from random import Random
+from typing import Protocol
+
+import structlog
+import trio
+
+from tests.hunt.evidence import listed_in
+from tests.hunt.rules import Listed
+from zrepl_trio.clock import WallClock
+from zrepl_trio.emulate.objects import Snapshot
+from zrepl_trio.errors import ZfsError
+from zrepl_trio.zfs import argv
+from zrepl_trio.zfs.memory import MemoryZfs
+from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, ReceiveArgs
+from zrepl_trio.zfs.names import DatasetPath
+from zrepl_trio.zfs.port import ZfsReceive
+
+__all__ = ["FaultyZfs", "Witness"]
+
+
+class Witness(Protocol):
+    """Is told of each change of a host's, once it is made. `by` is the host whose daemon wanted it."""
+
+    def changed(self, host: str, dataset: str, *, call: str, by: str) -> None: ...
+
+    def snapshots_gone(
+        self, host: str, dataset: str, before: Sequence[Listed], gone: Collection[str]
+    ) -> None:
+        """These were destroyed, of those that there were."""
+
+    def rolled_back(self, host: str, dataset: str, gone: Collection[str]) -> None:
+        """What was newer went with it."""
+
+
+class FaultyZfs(MemoryZfs):
+    """`dead`: the daemon is gone, so nothing that it still tries has an effect. After `calls_left` more commands
+    (None: never), if these come before `armed_until`, `kill` is called."""
+
+    def __init__(self, host: str, *, seed: int, clock: WallClock, witness: Witness) -> None:
+        super().__init__(rng=Random(f"{seed}:{host}"), clock=clock)
+        self.host = host
+        self.witness = witness
+        self.dead = False
+        self.fails_before: set[str] = set()
+        self.fails_during: set[str] = set()
+        self.fails_after: set[str] = set()
+        self.stops_at: int | None = None
+        self.calls_left: int | None = None
+        self.armed_until = 0.0
+        self.kill: Callable[[], None] = lambda: None
+        self.before = self._fault
+
+    async def _fault(self, call: str, dataset: str) -> None:
+        if self.dead:
+            raise ZfsError(f"{call}: the daemon is gone", dataset=dataset)
+        if call == "open_send" and self.stops_at is not None:
+            self.send_limit[dataset], self.stops_at = self.stops_at, None
+        if self.calls_left is not None and trio.current_time() < self.armed_until:
+            self.calls_left -= 1
+            if self.calls_left <= 0:
+                self.calls_left = None
+                self.kill()  # before it has an effect: the next checkpoint is the last
+        if call in self.fails_before:
+            self.fails_before.discard(call)
+            raise ZfsError(f"cannot {call} '{dataset}': I/O error", dataset=dataset)
+
+    def mend(self) -> None:
+        """No command is to fail any more."""
+        for each in (self.fails_before, self.fails_during, self.fails_after):
+            each.clear()
+        self.stops_at = None
+        self.send_limit.clear()
+
+    @property
+    def sending_now(self) -> list[Snapshot]:
+        """The snapshots that streams are made from."""
+        return self._sending
+
+    @property
+    def receiving_keys(self) -> set[str]:
+        """Of the datasets that are received into."""
+        return self._receiving
+
+    def take_by_hand(self, path: DatasetPath, name: str) -> None:
+        """A snapshot, by nobody's daemon."""
+        self._snapshot(partial(argv.snapshot, path, name), [path], name)
+
+    def listed(self, dataset: str) -> list[Listed]:
+        """Its snapshots, oldest first; none where it is not there."""
+        found = self.world.get(dataset)
+        return listed_in(found) if found is not None else []
+
+    def in_use(self) -> list[str]:
+        """What is being sent or received now."""
+        return [f"a stream of @{each.name}" for each in self._sending] + [
+            f"a receive into {each}" for each in self._receiving
+        ]
+
+    def _done(self, call: str, dataset: str) -> None:
+        by = str(structlog.contextvars.get_contextvars().get("on_behalf_of", self.host))
+        self.witness.changed(self.host, dataset, call=call, by=by)
+        if call in self.fails_after:
+            self.fails_after.discard(call)
+            raise ZfsError(f"{call} {dataset}: failed at its very end", dataset=dataset)
+
+    def _part(self, call: str, items: Iterable[str]) -> list[str] | None:
+        """The part of them that is done before it fails, if it is to."""
+        every = list(items)
+        if call not in self.fails_during or len(every) < 2:
+            return None
+        self.fails_during.discard(call)
+        return every[: len(every) // 2]
+
+    # -- what changes something -------------------------------------------------------------
+
+    async def snapshot(self, path: DatasetPath, name: str) -> None:
+        await super().snapshot(path, name)
+        self._done("snapshot", path)
+
+    async def snapshot_all(self, paths: Sequence[DatasetPath], name: str) -> None:
+        await super().snapshot_all(paths, name)
+        for path in paths:
+            self._done("snapshot", path)
+
+    async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
+        await super().bookmark(path, snapshot, name)
+        self._done("bookmark", path)
+
+    async def destroy_bookmark(self, path: DatasetPath, name: str) -> None:
+        await super().destroy_bookmark(path, name)
+        self._done("destroy_bookmark", path)
+
+    async def destroy_snapshots(
+        self, path: DatasetPath, names: Sequence[str]
+    ) -> list[DestroyResult]:
+        part = self._part("destroy_snapshots", names)
+        before = self.listed(path)
+        results = await super().destroy_snapshots(path, names if part is None else part)
+        left = {each.name for each in self.listed(path)}
+        gone = [each.name for each in before if each.name not in left]
+        if gone:
+            self.witness.snapshots_gone(self.host, path, before, gone)
+        self._done("destroy_snapshots", path)
+        if part is not None:
+            raise ZfsError(f"cannot destroy snapshots of '{path}': I/O error", dataset=path)
+        return results
+
+    async def hold_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
+        part = self._part("hold_of", snapshots)
+        await super().hold_of(_those(snapshots, part), tag)
+        self._done_with("hold_of", snapshots, part)
+
+    async def release_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
+        part = self._part("release_of", snapshots)
+        await super().release_of(_those(snapshots, part), tag)
+        self._done_with("release_of", snapshots, part)
+
+    def _done_with(
+        self, call: str, snapshots: Mapping[DatasetPath, Collection[str]], part: list[str] | None
+    ) -> None:
+        for path in snapshots:
+            self._done(call, path)
+        if part is not None:
+            raise ZfsError(f"cannot {call}: I/O error", dataset="")
+
+    async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
+        await super().set_properties(path, values)
+        self._done("set_properties", path)
+
+    async def create_filesystem(self, path: DatasetPath, properties: Mapping[str, str]) -> None:
+        await super().create_filesystem(path, properties)
+        self._done("create_filesystem", path)
+
+    async def rename(self, old: DatasetPath, new: DatasetPath) -> None:
+        await super().rename(old, new)
+        self._done("rename", new)
+
+    async def destroy_filesystem(self, path: DatasetPath) -> None:
+        await super().destroy_filesystem(path)
+        self._done("destroy_filesystem", path)
+
+    async def rollback(
+        self, path: DatasetPath, snapshot: str, *, destroy_newer: bool = True
+    ) -> None:
+        before = self.listed(path)
+        await super().rollback(path, snapshot, destroy_newer=destroy_newer)
+        left = {each.name for each in self.listed(path)}
+        gone = [each.name for each in before if each.name not in left]
+        if gone:
+            self.witness.rolled_back(self.host, path, gone)
+        self._done("rollback", path)
+
+    async def abort_receive(self, path: DatasetPath) -> None:
+        await super().abort_receive(path)
+        self._done("abort_receive", path)
+
+    def open_receive(self, args: ReceiveArgs) -> AbstractAsyncContextManager[ZfsReceive]:
+        return self._watched_receive(args)
+
+    @asynccontextmanager
+    async def _watched_receive(self, args: ReceiveArgs) -> AsyncIterator[ZfsReceive]:
+        before = self.listed(args.dataset)
+        async with super().open_receive(args) as receive:
+            try:
+                yield receive
+            finally:
+                left = {each.guid for each in self.listed(args.dataset)}
+                gone = [each.name for each in before if each.guid not in left]
+                if gone and args.force:
+                    self.witness.rolled_back(self.host, args.dataset, gone)
+        self._done("open_receive", args.dataset)
+
+
+def _those(
+    snapshots: Mapping[DatasetPath, Collection[str]], part: list[str] | None
+) -> Mapping[DatasetPath, Collection[str]]:
+    if part is None:
+        return snapshots
+    return {path: names for path, names in snapshots.items() if path in part}

@@ -1,0 +1,150 @@
+"""What must hold two cycles after the last fault: all is up to date and tidy, or its conflict is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tests.hunt.evidence import Broken, Taken, mark_of, versions_of
+from tests.hunt.faulty_zfs import FaultyZfs
+from tests.hunt.scenario import CYCLE_S, FAULTY_S
+from tests.hunt.topology import Flow
+from zrepl_trio.emulate.objects import Bookmark, Dataset, Snapshot
+from zrepl_trio.endpoint.abstractions import CursorKind, last_received_tag, step_tag
+from zrepl_trio.endpoint.model import SET_ASIDE
+from zrepl_trio.jobs.base import Outcome
+from zrepl_trio.replication.report import Report
+
+__all__ = ["Rest"]
+
+
+class Rest:
+    """`excused` are the filesystems, by a flow's job, that somebody laid hands on; `runs` how each run of a job
+    ended, `reports` what its last one told."""
+
+    def __init__(
+        self,
+        *,
+        flows: Sequence[Flow],
+        hosts: Mapping[str, FaultyZfs],
+        taken: Mapping[int, Taken],
+        excused: Mapping[tuple[str, str], str],
+        runs: Mapping[str, Sequence[Outcome]],
+        reports: Mapping[str, Report],
+    ) -> None:
+        self._flows = flows
+        self._hosts = hosts
+        self._taken = taken
+        self._excused = excused
+        self._runs = runs
+        self._reports = reports
+
+    def check(self) -> None:
+        """Broken for the first thing that has not come right. What somebody laid hands on may be in a conflict
+        that its job tells of; else it has to have come right, too."""
+        for flow in self._flows:
+            troubled = []
+            for dataset in self._sent(flow):
+                excused = (flow.job, dataset.name) in self._excused
+                behind = self._behind(flow, dataset)
+                if behind and excused:
+                    troubled.append(dataset.name)
+                elif behind:
+                    raise Broken(behind)
+                else:
+                    self._check_tidy(flow, dataset, excused=excused)
+                if flow.follows and not excused:
+                    self._check_once(flow, dataset)
+            self._check_last_run(flow, troubled)
+        for zfs in self._hosts.values():
+            for dataset in zfs.world.all():
+                if SET_ASIDE in dataset.name:
+                    raise Broken(f"{zfs.host}:{dataset.name} was left")
+
+    def _check_once(self, flow: Flow, dataset: Dataset) -> None:
+        """Its copy has come along with each new name."""
+        own = {each.guid for each in versions_of(dataset)}
+        copies = [
+            each.name
+            for each in self._hosts[flow.receiver].world.all()
+            if each.name.startswith(f"{flow.place}/")
+            and own & {snapshot.guid for snapshot in each.snapshots.values()}
+        ]
+        if len(copies) > 1:
+            raise Broken(f"{flow.job}: {dataset.name} has more than one copy: {copies}")
+
+    def _sent(self, flow: Flow) -> list[Dataset]:
+        zfs = self._hosts[flow.sender]
+        return [each for each in zfs.world.all() if flow.sends(each.name)]
+
+    def _is_first(self, flow: Flow) -> bool:
+        """Whether what it sends is written there, and not received."""
+        return all(other.receiver != flow.sender for other in self._flows)
+
+    def _behind(self, flow: Flow, dataset: Dataset) -> str:
+        """What is wrong with its copy, if anything is."""
+        hops = 1 if self._is_first(flow) else 2
+        wanted_at = FAULTY_S - (hops - 1) * CYCLE_S
+        versions = list(dataset.snapshots.values())
+        common = self._newest_common(flow, dataset)
+        if not versions and common is None:
+            return f"{flow.sender}:{dataset.name} has no snapshot at all"
+        if common is None:
+            return f"{flow.job}: {dataset.name} and its copy have nothing in common"
+        newer = [each for each in versions if each.createtxg > common.createtxg]
+        at = self._taken[common.guid].at
+        limit = wanted_at + 1.5 * CYCLE_S
+        if newer and (at < wanted_at or self._taken[newer[0].guid].at < limit):
+            return (
+                f"{flow.job}: {dataset.name}@{newer[0].name} has not arrived, cycles after the last "
+                f"fault; its copy is at {common.name}"
+            )
+        return ""
+
+    def _newest_common(self, flow: Flow, dataset: Dataset) -> Snapshot | Bookmark | None:
+        copy = self._hosts[flow.receiver].world.get(flow.replica_of(dataset.name))
+        guids = {each.guid for each in copy.snapshots.values()} if copy is not None else set()
+        common = [each for each in versions_of(dataset) if each.guid in guids]
+        return max(common, key=lambda each: each.createtxg, default=None)
+
+    def _check_tidy(self, flow: Flow, dataset: Dataset, *, excused: bool) -> None:
+        replica = flow.replica_of(dataset.name)
+        copy = self._hosts[flow.receiver].world.get(replica)
+        newest = self._newest_common(flow, dataset)
+        assert copy is not None
+        assert newest is not None
+        where = f"{flow.job}: {flow.sender}:{dataset.name}"
+        if copy.partial is not None:
+            raise Broken(f"{flow.job}: {flow.receiver}:{replica} has a partly received state left")
+        marks = [mark for each in dataset.bookmarks if (mark := mark_of(each, flow.sending_job))]
+        one = [(mark.kind, mark.guid) for mark in marks] == [(CursorKind.CURSOR, newest.guid)]
+        # an admin who takes it away, or a snapshot, gets it back with the next step
+        if not one and (marks or not excused):
+            raise Broken(
+                f"{where} has the cursors {list(dataset.bookmarks)}, its newest is {newest.guid:016x}"
+            )
+        tag = step_tag(flow.sending_job)
+        held = [each.name for each in dataset.snapshots.values() if tag in each.holds]
+        if held:
+            raise Broken(f"{where} has step holds left on {held}")
+        tag = last_received_tag(flow.receiving_job)
+        kept = [each.guid for each in copy.snapshots.values() if tag in each.holds]
+        if kept != [newest.guid] and not (excused and not kept):
+            names = [each.name for each in copy.snapshots.values() if tag in each.holds]
+            raise Broken(f"{flow.job}: {replica} is held at {names}, the newest is {newest.name}")
+
+    def _check_last_run(self, flow: Flow, troubled: Sequence[str]) -> None:
+        outcome = self._runs[flow.job][-1]
+        report = self._reports.get(flow.job)
+        attempt = report.last if report is not None else None
+        failed = {each.name: each.error for each in (attempt.failed if attempt else ())}
+        if outcome not in {Outcome.DONE, Outcome.FILESYSTEM_ERRORS}:
+            raise Broken(f"{flow.job} still ends as {outcome.value}")
+        there = {each.name for each in self._sent(flow)}
+        for name in failed:
+            if name in there and (flow.job, name) not in self._excused:
+                raise Broken(f"{flow.job} still fails for {name}: {failed[name]}")
+        for name in troubled:
+            if outcome is Outcome.DONE:
+                raise Broken(f"{flow.job} says it is done, and {name} is not replicated")
+            if name not in failed:
+                raise Broken(f"{flow.job} does not say what is wrong with {name}")

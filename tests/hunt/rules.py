@@ -1,0 +1,133 @@
+"""Keep rules as scenarios use them, and what each keeps, said a second time: the hunt takes nobody's word
+for it. By the reference of zrepl's behaviour (1.14). Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+__all__ = ["Listed", "Rule", "kept_by", "rules_text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A snapshot; `creation` in seconds since the epoch."""
+
+    guid: int
+    name: str
+    creation: int
+    createtxg: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One keep rule; what its type does not have is left alone."""
+
+    type: str
+    regex: str = ""
+    negate: bool = False
+    count: int = 0
+    grid: str = ""
+    hourly: int = 0
+    keep_snapshot_at_cursor: bool = True
+    max_count: int | None = None
+
+    def __str__(self) -> str:
+        """As in a config."""
+        words = [f"type: {self.type}"]
+        match self.type:
+            case "regex":
+                words += [f'regex: "{self.regex}"', f"negate: {str(self.negate).lower()}"]
+            case "last_n":
+                words += [f"count: {self.count}", f'regex: "{self.regex}"']
+            case "grid":
+                words += [f'grid: "{self.grid}"', f'regex: "{self.regex}"']
+            case "calendar":
+                words += [f"hourly: {self.hourly}"]
+            case "not_replicated":
+                words.append(
+                    f"keep_snapshot_at_cursor: {str(self.keep_snapshot_at_cursor).lower()}"
+                )
+                if self.max_count is not None:
+                    words.append(f"max_count: {self.max_count}")
+            case _:
+                raise AssertionError(self.type)
+        return "{" + ", ".join(words) + "}"
+
+
+def rules_text(rules: Sequence[Rule]) -> str:
+    """The list, as in a config."""
+    return "[" + ", ".join(map(str, rules)) + "]"
+
+
+def kept_by(
+    rules: Sequence[Rule],
+    snapshots: Sequence[Listed],
+    *,
+    waiting: Collection[int] = (),
+    cursor: int | None = None,
+) -> set[int]:
+    """The guids of those that a rule keeps. `waiting`: the guids of those that are not replicated; `cursor` is
+    the guid at the job's cursor."""
+    return {guid for rule in rules for guid in _kept(rule, snapshots, waiting, cursor)}
+
+
+def _kept(
+    rule: Rule, snapshots: Sequence[Listed], waiting: Collection[int], cursor: int | None
+) -> set[int]:
+    named = [each for each in snapshots if re.search(rule.regex, each.name)]
+    by_age = sorted(named, key=lambda each: (each.creation, each.name))
+    match rule.type:
+        case "regex":
+            matching = {each.guid for each in named}
+            return {each.guid for each in snapshots} - matching if rule.negate else matching
+        case "last_n":
+            return {each.guid for each in by_age[-rule.count :]}
+        case "grid":
+            return _kept_by_grid(rule.grid, named)
+        case "calendar":
+            return _kept_by_hours(rule.hourly, by_age)
+        case "not_replicated":
+            at_cursor = {cursor} if rule.keep_snapshot_at_cursor else set()
+            left = sorted(
+                (each for each in snapshots if each.guid in {*waiting, *at_cursor}),
+                key=lambda each: each.createtxg,
+            )
+            if rule.max_count is not None:
+                left = left[-rule.max_count :]
+            return {each.guid for each in left}
+        case _:
+            raise AssertionError(rule.type)
+
+
+def _kept_by_grid(text: str, snapshots: Sequence[Listed]) -> set[int]:
+    if not snapshots:
+        return set()
+    youngest = max(each.creation for each in snapshots)
+    edge = 0.0  # of the age
+    kept: set[int] = set()
+    for part in text.split("|"):
+        match = re.fullmatch(r"\s*(\d+)x(\d+)([mh])(?:\(keep=(\w+)\))?\s*", part)
+        assert match is not None, part
+        length = int(match[2]) * {"m": 60, "h": 3600}[match[3]]
+        for _ in range(int(match[1])):
+            inside = sorted(
+                (each for each in snapshots if edge <= youngest - each.creation < edge + length),
+                key=lambda each: each.creation,
+            )
+            keep = match[4] or "1"
+            kept |= {each.guid for each in (inside if keep == "all" else inside[: int(keep)])}
+            edge += length
+    return kept
+
+
+def _kept_by_hours(count: int, by_age: Sequence[Listed]) -> set[int]:
+    first_of: dict[datetime, int] = {}
+    for each in by_age:
+        hour = datetime.fromtimestamp(each.creation, UTC).replace(minute=0, second=0)
+        first_of.setdefault(hour, each.guid)
+    hours = sorted(first_of)[-count:]
+    newest = {by_age[-1].guid} if by_age else set()
+    return {first_of[hour] for hour in hours} | newest

@@ -1,0 +1,245 @@
+"""Who replicates what to whom: the hosts of a scenario, their configs, and each job's flow. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from tests.hunt.rules import Rule, rules_text
+
+__all__ = ["TOPOLOGIES", "Flow", "Topology", "topology_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """What an active job moves. All that is below `sending` on `sender` ends up below `place` on `receiver`,
+    under its whole name. `sending_job` is in the names of cursors and step holds, `receiving_job` in that of the
+    hold on what came last.
+    """
+
+    job: str
+    active: str
+    sender: str
+    sending: str
+    receiver: str
+    place: str
+    sending_job: str
+    receiving_job: str
+    initial: str
+    incremental: str
+    keep_sender: tuple[Rule, ...]
+    keep_receiver: tuple[Rule, ...]
+    foreign: str
+    follows: bool
+    floor: tuple[Rule, ...] = ()
+    sender_floor: tuple[Rule, ...] = ()
+
+    def replica_of(self, dataset: str) -> str:
+        return f"{self.place}/{dataset}"
+
+    def original_of(self, replica: str) -> str | None:
+        """None for what is no replica of its."""
+        original = replica.removeprefix(f"{self.place}/")
+        return original if self.sends(original) and original != replica else None
+
+    def sends(self, dataset: str) -> bool:
+        return dataset.startswith(f"{self.sending}/")
+
+    @property
+    def resumes(self) -> bool:
+        """Whether each step's bytes are never sent twice."""
+        return self.initial == self.incremental == "guarantee_resumability"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """`configs` by host; `written` are the hosts with data of their own, in `tank`."""
+
+    name: str
+    configs: dict[str, str]
+    flows: tuple[Flow, ...]
+    written: tuple[str, ...]
+
+
+_GUARANTEES = ("guarantee_resumability", "guarantee_resumability", "guarantee_incremental")
+_ALL = Rule(type="regex", regex=".*")
+_SENDER_RULES = (
+    (_ALL,),
+    (Rule(type="not_replicated"), Rule(type="last_n", count=2)),
+    (Rule(type="not_replicated", keep_snapshot_at_cursor=False),),
+    (Rule(type="not_replicated", max_count=4),),
+    (Rule(type="last_n", count=1),),
+    (
+        Rule(type="not_replicated"),
+        Rule(type="grid", grid="1x20m(keep=all) | 3x1h", regex="^zrepl_"),
+    ),
+    (Rule(type="not_replicated"), Rule(type="regex", regex="^zrepl_", negate=True)),
+)
+_RECEIVER_RULES = (
+    (_ALL,),
+    (Rule(type="last_n", count=3),),
+    (Rule(type="grid", grid="1x30m(keep=all) | 4x1h", regex="^zrepl_"),),
+    (Rule(type="calendar", hourly=4),),
+    (Rule(type="regex", regex="nothing"),),
+)
+_FLOORS = ((), (), (Rule(type="last_n", count=5),), (Rule(type="calendar", hourly=3),))
+
+
+class _Maker:
+    """Draws what a topology's jobs have, and writes their configs."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+
+    def flow(
+        self, *, job: str, active: str, sender: str, sending: str, receiver: str, place: str,
+        sending_job: str, receiving_job: str, floor: tuple[Rule, ...] = (), sender_floor: tuple[Rule, ...] = (),
+    ) -> Flow:  # fmt: skip
+        rng = self._rng
+        return Flow(
+            job=job,
+            active=active,
+            sender=sender,
+            sending=sending,
+            receiver=receiver,
+            place=place,
+            sending_job=sending_job,
+            receiving_job=receiving_job,
+            initial=rng.choice(_GUARANTEES),
+            incremental=rng.choice(_GUARANTEES),
+            keep_sender=rng.choice(_SENDER_RULES),
+            keep_receiver=rng.choice(_RECEIVER_RULES),
+            foreign=rng.choice(("destroy", "destroy", "keep")),
+            follows=rng.random() < 0.5,
+            floor=floor,
+            sender_floor=sender_floor,
+        )
+
+    def floor(self) -> tuple[Rule, ...]:
+        return self._rng.choice(_FLOORS)
+
+    def sending(self, below: str, *, snapshots: bool) -> str:
+        extra = self._rng.choice(("", "", ", atomic: true", ", skip_unchanged: true"))
+        taken = f"{{type: periodic, interval: 10m, prefix: zrepl_{extra}}}"
+        return f"""
+  filesystems: {{"{below}<": true, "{below}": false}}
+  snapshotting: {taken if snapshots else "{type: manual}"}
+"""
+
+    def active(self, flow: Flow, *, port: int) -> str:
+        peer = flow.receiver if flow.active == flow.sender else flow.sender
+        return f"""
+  replication:
+    protection: {{initial: {flow.initial}, incremental: {flow.incremental}}}
+    concurrency: {{steps: {self._rng.choice((1, 2))}, size_estimates: {self._rng.choice((1, 4))}}}
+  conflict_resolution: {{renames: {"follow" if flow.follows else "send_anew"}}}
+  pruning:
+    foreign: {flow.foreign}
+    keep_sender: {rules_text(flow.keep_sender)}
+    keep_receiver: {rules_text(flow.keep_receiver)}
+  connect: {{type: tcp, address: "{peer}.example.com:{port}"}}
+"""
+
+    def serve(self, *clients: str, port: int, floor: tuple[Rule, ...] = ()) -> str:
+        known = ", ".join(
+            f'"10.0.0.{number}": "{client}"' for number, client in enumerate(clients, 1)
+        )
+        pruning = f"  pruning: {{floor: {rules_text(floor)}}}\n" if floor else ""
+        return f'  serve: {{type: tcp, listen: ":{port}", clients: {{{known}}}}}\n{pruning}'
+
+
+def _receiving(root: str) -> str:
+    return f"\n  root_fs: {root}\n  recv: {{placeholder: {{encryption: inherit}}}}\n"
+
+
+def _pull(maker: _Maker) -> Topology:
+    floor = maker.floor()
+    flow = maker.flow(
+        job="pull", active="backup", sender="app", sending="tank", receiver="backup",
+        place="storage/backups", sending_job="source", receiving_job="pull", sender_floor=floor,
+    )  # fmt: skip
+    source = maker.sending("tank", snapshots=True) + maker.serve("backup", port=8888, floor=floor)
+    pull = _receiving("storage/backups") + maker.active(flow, port=8888)
+    configs = {
+        "app": f"jobs:\n- name: source\n  type: source{source}",
+        "backup": f"jobs:\n- name: pull\n  type: pull\n  interval: 10m{pull}",
+    }
+    return Topology(name="pull", configs=configs, flows=(flow,), written=("app",))
+
+
+def _fan_out(maker: _Maker) -> Topology:
+    flows = tuple(
+        maker.flow(
+            job=f"pull_{host}", active=host, sender="app", sending="tank", receiver=host,
+            place="storage/backups", sending_job=f"source_{host}",
+            receiving_job=f"pull_{host}",
+        )
+        for host in ("backup", "vault")
+    )  # fmt: skip
+    configs = {"app": "jobs:"}
+    # a job each: cursors are a job's, whoever replicates
+    for port, flow in enumerate(flows, 8888):
+        source = maker.sending("tank", snapshots=port == 8888) + maker.serve(flow.active, port=port)
+        configs["app"] += f"\n- name: {flow.sending_job}\n  type: source{source}"
+        pull = _receiving("storage/backups") + maker.active(flow, port=port)
+        configs[flow.active] = f"jobs:\n- name: {flow.job}\n  type: pull\n  interval: 10m{pull}"
+    return Topology(name="fan-out", configs=configs, flows=flows, written=("app",))
+
+
+def _pushes(maker: _Maker, *hosts: str) -> tuple[dict[str, str], tuple[Flow, ...]]:
+    """Hosts that push to one sink, on `backup`."""
+    floor = maker.floor()
+    flows = tuple(
+        maker.flow(
+            job=f"push_{host}", active=host, sender=host, sending="tank", receiver="backup",
+            place=f"storage/backups/{host}", sending_job=f"push_{host}",
+            receiving_job="sink", floor=floor,
+        )
+        for host in hosts
+    )  # fmt: skip
+    configs = {}
+    for flow in flows:
+        push = maker.sending("tank", snapshots=True) + maker.active(flow, port=8888)
+        configs[flow.active] = f"jobs:\n- name: {flow.job}\n  type: push{push}"
+    sink = _receiving("storage/backups") + maker.serve(*hosts, port=8888, floor=floor)
+    configs["backup"] = f"jobs:\n- name: sink\n  type: sink{sink}"
+    return configs, flows
+
+
+def _push(maker: _Maker) -> Topology:
+    configs, flows = _pushes(maker, "app")
+    return Topology(name="push", configs=configs, flows=flows, written=("app",))
+
+
+def _fan_in(maker: _Maker) -> Topology:
+    configs, flows = _pushes(maker, "app", "web")
+    return Topology(name="fan-in", configs=configs, flows=flows, written=("app", "web"))
+
+
+def _chain(maker: _Maker) -> Topology:
+    configs, flows = _pushes(maker, "app")
+    below = "storage/backups/app/tank"
+    onward = maker.flow(
+        job="onward", active="far", sender="backup", sending=below, receiver="far", place="vault",
+        sending_job="source",
+        receiving_job="onward",
+    )  # fmt: skip
+    source = maker.sending(below, snapshots=False) + maker.serve("far", port=8889)
+    configs["backup"] += f"\n- name: source\n  type: source{source}"
+    pull = _receiving("vault") + maker.active(onward, port=8889)
+    configs["far"] = f"jobs:\n- name: onward\n  type: pull\n  interval: 10m{pull}"
+    return Topology(name="chain", configs=configs, flows=(*flows, onward), written=("app",))
+
+
+TOPOLOGIES = {
+    "pull": _pull,
+    "push": _push,
+    "fan-out": _fan_out,
+    "fan-in": _fan_in,
+    "chain": _chain,
+}
+
+
+def topology_of(name: str, rng: Random) -> Topology:
+    """Of that name (see TOPOLOGIES), with rules and guarantees as `rng` has them."""
+    return TOPOLOGIES[name](_Maker(rng))
