@@ -16,24 +16,22 @@ __all__ = ["hold", "release"]
 def hold(world: World, tag: str, wanted: Iterable[tuple[str, str]]) -> None:
     """`zfs hold TAG fs@snap...`: all that exist, or none if one has the tag already."""
     pairs = list(wanted)
-    for dataset_name, _ in pairs:
-        world.open(dataset_name)
+    there = [(world.open(dataset_name), name) for dataset_name, name in pairs]
     if len(tag.encode("utf-8", "surrogateescape")) > names.MAX_NAME:
         raise Fault("\n".join(f"cannot hold snapshot '{d}@{n}': tag too long" for d, n in pairs))
     refused = [
-        f"cannot hold snapshot '{d}@{n}': tag already exists on this dataset"
-        for d, n in pairs
-        if n in world.open(d).snapshots and tag in world.open(d).snapshots[n].holds
+        f"cannot hold snapshot '{dataset_name}@{name}': tag already exists on this dataset"
+        for (dataset, name), (dataset_name, _) in zip(there, pairs, strict=True)
+        if name in dataset.snapshots and tag in dataset.snapshots[name].holds
     ]
     now = world.clock()
-    for dataset_name, name in pairs if not refused else ():
-        dataset = world.open(dataset_name)
+    for dataset, name in there if not refused else ():
         if name in dataset.snapshots:
             dataset.snapshots[name].holds[tag] = now
             dataset.snapshots[name].shown = None
             world.tick(dataset)
         else:
-            full = f"{dataset_name}@{name}"
+            full = f"{dataset.name}@{name}"
             refused.append(f"cannot hold snapshot '{full}': dataset does not exist")
     if refused:
         raise Fault("\n".join(refused))
@@ -43,11 +41,9 @@ def release(world: World, tag: str, wanted: Iterable[tuple[str, str]]) -> None:
     """`zfs release TAG fs@snap...`: those that can be are released; the rest is a Fault."""
     pairs = list(wanted)
     refused = []
-    for dataset_name, _ in pairs:
-        world.open(dataset_name)
-    for dataset_name, name in pairs:
-        cannot = f"cannot release hold from snapshot '{dataset_name}@{name}'"
-        dataset = world.open(dataset_name)
+    there = [(world.open(dataset_name), name) for dataset_name, name in pairs]
+    for dataset, name in there:
+        cannot = f"cannot release hold from snapshot '{dataset.name}@{name}'"
         if name not in dataset.snapshots:
             refused.append(f"{cannot}: dataset does not exist")
         elif tag not in dataset.snapshots[name].holds:

@@ -43,8 +43,8 @@ class World:
 
     def get(self, name: str) -> Dataset | None:
         """That dataset, None when it is not there."""
-        pool = self.pool_of(name)
-        return pool.datasets.get(name) if pool else None
+        pool = self.pools.get(name.partition("/")[0])
+        return pool.datasets.get(name) if pool is not None else None
 
     def open(self, name: str) -> Dataset:
         """That dataset; zfs's "cannot open" when it is not there."""
@@ -55,7 +55,7 @@ class World:
 
     def pool(self, dataset: Dataset) -> Pool:
         """The pool of a dataset that exists."""
-        return self.pools[names.pool_name(dataset.name)]
+        return self.pools[dataset.name.partition("/")[0]]
 
     def below(self, name: str, *, depth: int = -1) -> list[Dataset]:
         """`name` and all below it, parents first, siblings by name; depth -1: all levels."""
@@ -72,7 +72,8 @@ class World:
                 and (depth < 0 or d.name[len(prefix) :].count("/") < depth)
             )
         ]
-        found.sort(key=lambda d: d.name.split("/"))
+        if len(found) > 1:
+            found.sort(key=lambda d: d.name.split("/"))
         return found
 
     def all(self) -> Iterator[Dataset]:

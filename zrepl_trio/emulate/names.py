@@ -97,10 +97,10 @@ def check_version(name: str, cannot: str) -> None:
 def _check_part(part: str, cannot: str) -> None:
     if not part:
         raise Fault(f"{cannot}: empty component or misplaced '@' or '#' delimiter in name")
-    for char in part:
-        if char not in _LEGAL:
-            shown = char if char == "%" else f"'{char}'"
-            raise Fault(f"{cannot}: invalid character {shown} in name")
+    if not _LEGAL.issuperset(part):
+        char = next(char for char in part if char not in _LEGAL)
+        shown = char if char == "%" else f"'{char}'"
+        raise Fault(f"{cannot}: invalid character {shown} in name")
     if part == ".":
         raise Fault(f"{cannot}: self reference, '.' is found in name")
     if part == "..":

@@ -33,8 +33,6 @@ from zrepl_trio.zfs.filter import Extent
 from zrepl_trio.zfs.memory_refusals import Refusals
 from zrepl_trio.zfs.memory_shown import (
     Shown,
-    brief_shown,
-    dataset_shown,
     snapshot_property,
     token_shown,
     versions_shown,
@@ -157,28 +155,28 @@ class MemoryZfs:
     async def datasets(self, roots: Sequence[DatasetPath] = ()) -> list[Dataset]:
         await self._enter("datasets", ",".join(roots))
         if not roots:
-            return [dataset_shown(self._shown, each) for each in self.world.all()]
+            return [self._shown.dataset(each) for each in self.world.all()]
         found: dict[str, Dataset] = {}
         for root in roots:
             with self._words(partial(argv.list_datasets, root), root):
                 self.world.open(root)
             for each in self.world.below(root):
-                found.setdefault(each.name, dataset_shown(self._shown, each))
+                found.setdefault(each.name, self._shown.dataset(each))
         return list(found.values())
 
     async def datasets_in(self, extent: Extent) -> list[DatasetBrief]:
         await self._enter("datasets_in", ",".join((*extent.subtrees, *extent.alone)))
         if extent.everything:
-            return [brief_shown(self._shown, each) for each in self.world.all()]
+            return [self._shown.brief(each) for each in self.world.all()]
         roots = [root for root in extent.subtrees if self.world.get(root)]
         alone = [each for path in extent.alone if (each := self.world.get(path))]
         below = [each for root in roots for each in self.world.below(root)]
-        return [brief_shown(self._shown, each) for each in (*below, *alone)]
+        return [self._shown.brief(each) for each in (*below, *alone)]
 
     async def dataset(self, path: DatasetPath) -> Dataset | None:
         await self._enter("dataset", path)
         found = self.world.get(path)
-        return dataset_shown(self._shown, found) if found else None
+        return self._shown.dataset(found) if found else None
 
     async def versions(self, path: DatasetPath) -> list[FilesystemVersion]:
         await self._enter("versions", path)

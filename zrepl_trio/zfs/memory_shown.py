@@ -26,8 +26,6 @@ from zrepl_trio.zfs.placeholders import is_placeholder
 
 __all__ = [
     "Shown",
-    "brief_shown",
-    "dataset_shown",
     "property_shown",
     "snapshot_property",
     "token_shown",
@@ -62,6 +60,34 @@ class Shown:
         self._at = -1
         self._known: dict[tuple[str, str], Property] = {}
         self._sets: dict[tuple[str, tuple[str, ...]], dict[str, Property]] = {}
+        self._datasets: dict[str, Dataset] = {}
+        self._briefs: dict[str, DatasetBrief] = {}
+
+    def dataset(self, dataset: ModelDataset) -> Dataset:
+        """It as a listing of datasets has it."""
+        if Watched.changes != self._at:
+            self._forget()
+        found = self._datasets.get(dataset.name)
+        token, written = _token(dataset), self._world.sizes(dataset)[1]
+        # all else is steady
+        if found is None or found.written != written or found.resume_token != token:
+            found = self._datasets[dataset.name] = _dataset_shown(self, dataset, token, written)
+        return found
+
+    def brief(self, dataset: ModelDataset) -> DatasetBrief:
+        """It as a brief listing has it."""
+        if Watched.changes != self._at:
+            self._forget()
+        found = self._briefs.get(dataset.name)
+        if found is None:
+            whole = _dataset_shown(self, dataset, None, 0)
+            found = self._briefs[dataset.name] = DatasetBrief(
+                path=whole.path,
+                guid=whole.guid,
+                is_placeholder=whole.is_placeholder,
+                encrypted=whole.encrypted,
+            )
+        return found
 
     def property(self, dataset: ModelDataset, name: str) -> Property:
         """A property of a filesystem or volume, as `zfs get` has it."""
@@ -90,6 +116,8 @@ class Shown:
     def _forget(self) -> None:
         self._known.clear()
         self._sets.clear()
+        self._datasets.clear()
+        self._briefs.clear()
         self._at = Watched.changes
 
 
@@ -105,8 +133,7 @@ def property_shown(world: World, dataset: ModelDataset, name: str) -> Property:
     return Property(value[0], _SOURCES[value[1].partition(" ")[0]])
 
 
-def dataset_shown(shown: Shown, dataset: ModelDataset) -> Dataset:
-    """It as a listing of datasets has it."""
+def _dataset_shown(shown: Shown, dataset: ModelDataset, token: str | None, written: int) -> Dataset:
     mark = shown.property(dataset, argv.PLACEHOLDER)
     source_guid = shown.property(dataset, argv.SOURCE_GUID)
     return Dataset(
@@ -115,23 +142,12 @@ def dataset_shown(shown: Shown, dataset: ModelDataset) -> Dataset:
         is_volume=dataset.is_volume,
         is_placeholder=is_placeholder(dataset.name, mark.value, mark.source),
         placeholder_value=mark.value if mark.source is PropertySource.LOCAL else "",
-        resume_token=_token(dataset),
+        resume_token=token,
         source_guid=int(source_guid.value)
         if source_guid.value.isdecimal() and source_guid.source is PropertySource.LOCAL
         else None,
         encrypted=bool(dataset.local.get("encryption")),
-        written=int(shown.property(dataset, "written").value),
-    )
-
-
-def brief_shown(shown: Shown, dataset: ModelDataset) -> DatasetBrief:
-    """It as a brief listing has it."""
-    whole = dataset_shown(shown, dataset)
-    return DatasetBrief(
-        path=whole.path,
-        guid=whole.guid,
-        is_placeholder=whole.is_placeholder,
-        encrypted=whole.encrypted,
+        written=written,
     )
 
 
