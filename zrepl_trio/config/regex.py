@@ -7,7 +7,7 @@ runs in linear time, so no pattern can stall the daemon.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol, Self
@@ -40,6 +40,7 @@ class Regex:
 
     pattern: str
     _finds: Callable[[str], bool] = field(compare=False, repr=False)
+    _finds_in: Callable[[Sequence[str]], list[bool]] = field(compare=False, repr=False)
 
     @classmethod
     def parse(cls, pattern: str) -> Self:
@@ -55,11 +56,21 @@ class Regex:
             raise ScalarError(f"{pattern!r} is not a regex: {words}", REGEX_WORDS) from None
         plain = _PLAIN.fullmatch(pattern)
         if plain is None:
-            return cls(pattern, lambda name: compiled.search(name) is not None)
+            return cls(
+                pattern,
+                lambda name: compiled.search(name) is not None,
+                lambda names: [compiled.search(name) is not None for name in names],
+            )
         text = plain["text"]
         if plain["start"]:
-            return cls(pattern, lambda name: name.startswith(text))
-        return cls(pattern, lambda name: text in name)
+            return cls(
+                pattern,
+                lambda name: name.startswith(text),
+                lambda names: [name.startswith(text) for name in names],
+            )
+        return cls(
+            pattern, lambda name: text in name, lambda names: [text in name for name in names]
+        )
 
     @staticmethod
     def escape(text: str) -> str:
@@ -69,6 +80,10 @@ class Regex:
     def search(self, name: str) -> bool:
         """Whether the pattern is found anywhere in `name` (snapshot name without dataset and @)."""
         return self._finds(name)
+
+    def search_all(self, names: Sequence[str]) -> list[bool]:
+        """`search` for each of them."""
+        return self._finds_in(names)
 
     @property
     def finds_all(self) -> bool:

@@ -8,7 +8,7 @@ somebody wants it gone.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from enum import Enum
 
@@ -20,7 +20,7 @@ from zrepl_trio.config.keep import (
     KeepRule,
     keeps_all,
 )
-from zrepl_trio.pruning.rules import Candidate, any_goes, evaluate
+from zrepl_trio.pruning.rules import any_goes, keepers
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -104,15 +104,21 @@ class FilesystemPrune:
     judgements: tuple[Judgement, ...] = ()
     skipped: str = ""
     error: str = ""
+    let_go: tuple[Judgement, ...] = field(init=False, compare=False, repr=False)
+    """Those of the judgements by which no rule keeps the snapshot: few, mostly."""
+
+    def __post_init__(self) -> None:
+        let_go = tuple([each for each in self.judgements if each.fate is not Fate.KEPT])
+        object.__setattr__(self, "let_go", let_go)
 
     @property
     def going(self) -> list[FilesystemVersion]:
         """What is to be destroyed, oldest first."""
-        return [each.snapshot for each in self.judgements if each.fate is Fate.GOES]
+        return self.having(Fate.GOES)
 
     def having(self, fate: Fate) -> list[FilesystemVersion]:
-        """The snapshots with that fate, oldest first."""
-        return [each.snapshot for each in self.judgements if each.fate is fate]
+        """The snapshots with that fate, which is not KEPT, oldest first."""
+        return [each.snapshot for each in self.let_go if each.fate is fate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +177,7 @@ def _newest_common(
 def may_drop(versions: Sequence[FilesystemVersion], policy: PruningPolicy) -> bool:
     """Whether anything could go, were all of it replicated: if not, no cursor need be asked for."""
     snapshots = [version for version in versions if version.kind is VersionKind.SNAPSHOT]
-    candidates = [Candidate(snapshot=version, replicated=True) for version in snapshots]
-    return any_goes(candidates, policy.rules, local=policy.local)
+    return any_goes(snapshots, (), policy.rules, local=policy.local)
 
 
 def judge(
@@ -182,36 +187,36 @@ def judge(
     (a snap job) nothing depends on replication."""
     snapshots = [version for version in versions if version.kind is VersionKind.SNAPSHOT]
     replicated = _replicated(snapshots, policy, base)
-    candidates = [
-        Candidate(snapshot=version, replicated=version.guid in replicated) for version in snapshots
-    ]
+    waiting = range(replicated, len(snapshots))
+    kept_by = keepers(snapshots, waiting, policy.rules, local=policy.local)
     return tuple(
-        Judgement(
-            verdict.snapshot,
-            _fate(verdict.snapshot, policy, base) if verdict.goes else Fate.KEPT,
-            verdict.kept_by,
-            candidate.replicated,
-        )
-        for candidate, verdict in zip(
-            candidates, evaluate(candidates, policy.rules, local=policy.local), strict=True
-        )
+        [
+            Judgement(
+                version,
+                Fate.KEPT if kept else _fate(version, policy, base),
+                kept,
+                index < replicated,
+            )
+            for index, (version, kept) in enumerate(zip(snapshots, kept_by, strict=True))
+        ]
     )
 
 
 def _replicated(
     snapshots: Sequence[FilesystemVersion], policy: PruningPolicy, base: Base | None
-) -> Collection[int]:
+) -> int:
+    """How many of the oldest are replicated."""
     if base is None:
-        return frozenset()
+        return 0
     guids = [version.guid for version in snapshots]
     if base.reached not in guids:
-        return frozenset()
+        return 0
     at = guids.index(base.reached)
     lets_cursor_go = policy.side is PruneSide.SENDER and any(
         isinstance(rule, KeepNotReplicated) and not rule.keep_snapshot_at_cursor
         for rule in policy.rules
     )
-    return frozenset(guids[: at + 1] if lets_cursor_go else guids[:at])
+    return at + 1 if lets_cursor_go else at
 
 
 def _fate(version: FilesystemVersion, policy: PruningPolicy, base: Base | None) -> Fate:
@@ -246,16 +251,12 @@ def misleading(
 ) -> FilesystemVersion | None:
     """The snapshot from which a rule would count ages, or periods, although its time is yet to come, if
     there is one: by it, others are too old. `now` in seconds since the epoch."""
-    return next(
-        (
-            version
-            for version in versions
-            if version.is_snapshot
-            and version.creation > now + AHEAD_S
-            and any(_counts_from(rule, version.name) for rule in policy.rules)
-        ),
-        None,
-    )
+    limit = now + AHEAD_S
+    ahead = [version for version in versions if version.creation > limit and version.is_snapshot]
+    for version in ahead:
+        if any(_counts_from(rule, version.name) for rule in policy.rules):
+            return version
+    return None
 
 
 def _counts_from(rule: KeepRule, name: str) -> bool:

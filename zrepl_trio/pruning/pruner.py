@@ -407,7 +407,7 @@ def _judged(
 def _left(plan: FilesystemPrune) -> tuple[LeftAlone, ...]:
     return tuple(
         LeftAlone(each.snapshot.name, _WHY_LEFT[each.fate])
-        for each in plan.judgements
+        for each in plan.let_go
         if each.fate in _WHY_LEFT
     )
 

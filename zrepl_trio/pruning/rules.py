@@ -6,7 +6,7 @@ goes. Bookmarks are not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import TypeAlias, assert_never
@@ -20,10 +20,11 @@ from zrepl_trio.config.keep import (
     KeepRegex,
     KeepRule,
 )
+from zrepl_trio.config.regex import Regex
 from zrepl_trio.pruning.calendar import calendar_keeps
 from zrepl_trio.zfs.model import FilesystemVersion
 
-__all__ = ["Candidate", "Verdict", "any_goes", "evaluate", "grid_drops"]
+__all__ = ["Candidate", "Verdict", "any_goes", "evaluate", "grid_drops", "keepers"]
 
 
 @dataclass(unsafe_hash=True, slots=True, kw_only=True)
@@ -61,55 +62,78 @@ def evaluate(
     """A verdict on each, in their order, which is that of the listing (by createtxg): zrepl lets it
     decide between snapshots of one second. Without rules all are kept, by none of them. `local` is
     the zone that a calendar calls Local."""
+    waiting = [index for index, each in enumerate(candidates) if not each.replicated]
+    snapshots = [each.snapshot for each in candidates]
+    kept_by = keepers(snapshots, waiting, rules, local=local)
+    return list(map(Verdict, snapshots, kept_by))
+
+
+def keepers(
+    snapshots: Sequence[FilesystemVersion],
+    waiting: Sequence[int],
+    rules: Sequence[KeepRule],
+    *,
+    local: tzinfo = UTC,
+) -> list[tuple[int, ...]]:
+    """`Verdict.kept_by` of each; those `waiting`, by their index, oldest first, are not replicated."""
     if not rules:
-        return [Verdict(each.snapshot, (-1,)) for each in candidates]
-    dropped = [_drops(rule, candidates, local) for rule in rules]
-    numbered = list(enumerate(dropped))
-    return [
-        Verdict(each.snapshot, tuple([number for number, drops in numbered if index not in drops]))
-        for index, each in enumerate(candidates)
-    ]
+        return [(-1,)] * len(snapshots)
+    kept_by: list[tuple[int, ...]] = [()] * len(snapshots)
+    for number, rule in enumerate(rules):
+        drops = _drops(rule, snapshots, waiting, local)
+        if len(drops) < len(snapshots):
+            for index, before in enumerate(kept_by):
+                if index not in drops:
+                    kept_by[index] = (*before, number)
+    return kept_by
 
 
 def any_goes(
-    candidates: Sequence[Candidate], rules: Sequence[KeepRule], *, local: tzinfo = UTC
+    snapshots: Sequence[FilesystemVersion],
+    waiting: Sequence[int],
+    rules: Sequence[KeepRule],
+    *,
+    local: tzinfo = UTC,
 ) -> bool:
-    """Whether `evaluate` would let any of them go."""
-    left = set(range(len(candidates))) if rules else set()
+    """Whether `keepers` would have none for any of them."""
+    left = set(range(len(snapshots))) if rules else set()
     for rule in rules:
         if not left:
             break
-        left &= _drops(rule, candidates, local)
+        left &= _drops(rule, snapshots, waiting, local)
     return bool(left)
 
 
-def _drops(rule: KeepRule, candidates: Sequence[Candidate], local: tzinfo) -> _Dropped:
+def _drops(
+    rule: KeepRule,
+    snapshots: Sequence[FilesystemVersion],
+    waiting: Sequence[int],
+    local: tzinfo,
+) -> _Dropped:
     match rule:
         case KeepNotReplicated():
-            waiting = [index for index, each in enumerate(candidates) if not each.replicated]
-            return set(range(len(candidates))) - _within_budget(waiting, candidates, rule)
+            return set(range(len(snapshots))) - _within_budget(waiting, snapshots, rule)
         case KeepRegex():
-            return {
-                index
-                for index, each in enumerate(candidates)
-                if rule.regex.search(each.name) == rule.negate
-            }
+            found = rule.regex.search_all([each.name for each in snapshots])
+            return {index for index, matches in enumerate(found) if matches == rule.negate}
         case KeepLastN():
-            matching, others = _split(candidates, rule.regex.search)
+            matching, others = _split(snapshots, rule.regex)
+            if len(matching) <= rule.count:
+                return set(others)
 
             def age(index: int) -> tuple[int, str]:
-                each = candidates[index]
-                return each.snapshot.creation, each.name
+                each = snapshots[index]
+                return each.creation, each.name
 
             newest_first = sorted(matching, key=age, reverse=True)
             return {*others, *newest_first[rule.count :]}
         case KeepGrid():
-            matching, others = _split(candidates, rule.regex.search)
-            creations = [candidates[index].snapshot.creation for index in matching]
-            return {*others, *(matching[each] for each in grid_drops(creations, rule.grid))}
+            matching, others = _split(snapshots, rule.regex)
+            creations = [snapshots[index].creation for index in matching]
+            return {*others, *[matching[each] for each in grid_drops(creations, rule.grid)]}
         case KeepCalendar():
-            matching, others = _split(candidates, rule.regex.search)
-            creations = [candidates[index].snapshot.creation for index in matching]
+            matching, others = _split(snapshots, rule.regex)
+            creations = [snapshots[index].creation for index in matching]
             stay = calendar_keeps(creations, rule, local)
             return {*others, *(m for at, m in enumerate(matching) if at not in stay)}
         case _:
@@ -117,7 +141,7 @@ def _drops(rule: KeepRule, candidates: Sequence[Candidate], local: tzinfo) -> _D
 
 
 def _within_budget(
-    waiting: Sequence[int], candidates: Sequence[Candidate], rule: KeepNotReplicated
+    waiting: Sequence[int], snapshots: Sequence[FilesystemVersion], rule: KeepNotReplicated
 ) -> set[int]:
     """Those of the waiting snapshots (oldest first) that the rule may still keep. Their age counts
     from the newest snapshot of all, so that a clock set forward ages none."""
@@ -125,20 +149,18 @@ def _within_budget(
     if rule.max_count is not None:
         within = within[-rule.max_count :]
     if rule.max_age is not None:
-        newest = max((each.snapshot.creation for each in candidates), default=0)
+        newest = max((each.creation for each in snapshots), default=0)
         oldest = newest - rule.max_age
-        within = [index for index in within if candidates[index].snapshot.creation >= oldest]
+        within = [index for index in within if snapshots[index].creation >= oldest]
     return set(within)
 
 
-def _split(
-    candidates: Sequence[Candidate], matches: Callable[[str], bool]
-) -> tuple[list[int], list[int]]:
-    matching: list[int] = []
-    others: list[int] = []
-    for index, each in enumerate(candidates):
-        (matching if matches(each.snapshot.name) else others).append(index)
-    return matching, others
+def _split(snapshots: Sequence[FilesystemVersion], regex: Regex) -> tuple[Sequence[int], list[int]]:
+    found = regex.search_all([each.name for each in snapshots])
+    if all(found):
+        return range(len(found)), []
+    matching = [index for index, matches in enumerate(found) if matches]
+    return matching, [index for index, matches in enumerate(found) if not matches]
 
 
 def grid_drops(creations: Sequence[int], grid: RetentionGrid) -> set[int]:
@@ -153,14 +175,15 @@ def grid_drops(creations: Sequence[int], grid: RetentionGrid) -> set[int]:
     dropped: set[int] = set()
     end = len(times)  # what is behind that is in a bucket
     for interval in grid.intervals:
+        length_s, keep = interval.length_s, interval.keep
         for _ in range(interval.count):
             if not end:
                 return dropped
-            edge -= interval.length_s
+            edge -= length_s
             at = end
             while at and times[at - 1] > edge:
                 at -= 1
-            if interval.keep is not None:
-                dropped.update(oldest_first[at + interval.keep : end])
+            if keep is not None and end - at > keep:
+                dropped.update(oldest_first[at + keep : end])
             end = at
     return dropped.union(oldest_first[:end])
