@@ -119,10 +119,12 @@ def cursors_of(
     versions: Iterable[FilesystemVersion], job: str, kinds: Iterable[CursorKind]
 ) -> list[FilesystemVersion]:
     """That job's cursor bookmarks of those kinds, in the order given."""
-    wanted = tuple(kinds)
     # looked at first: mostly there are many snapshots and one or two bookmarks
     bookmarks = [v for v in versions if v.kind is VersionKind.BOOKMARK]
-    return [v for v in bookmarks if any(_is_own(v, kind, job) for kind in wanted)]
+    if not bookmarks:
+        return []
+    wanted = tuple(kinds)
+    return [v for v in bookmarks if v.name in [_bookmark(kind, v.guid, job) for kind in wanted]]
 
 
 def newest_cursor(versions: Iterable[FilesystemVersion], job: str) -> FilesystemVersion | None:

@@ -10,7 +10,7 @@ each command costs a process and often a pool sync.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from zrepl_trio.endpoint.abstractions import (
     CursorKind,
@@ -202,23 +202,44 @@ def after_changes(
     holds: Sequence[Hold],
 ) -> tuple[list[FilesystemVersion], list[Hold]]:
     """What versions and holds are once all of the changes are made."""
-    more = dict.fromkeys(changes.hold, 1) | dict.fromkeys(changes.release, -1)
     kept = list(versions)
     if changes.destroy:
         gone = set(changes.destroy)
         kept = [v for v in kept if v.kind is VersionKind.SNAPSHOT or v.name not in gone]
-    if more:
+    if changes.hold or changes.release:
+        more = dict.fromkeys(changes.hold, 1) | dict.fromkeys(changes.release, -1)
         changed = [i for i, v in enumerate(kept) if v.name in more and v.is_snapshot]
         for index in changed:
             v = kept[index]
-            kept[index] = replace(v, userrefs=(v.userrefs or 0) + more[v.name])
-    made = [
-        replace(b.snapshot, kind=VersionKind.BOOKMARK, name=b.name, userrefs=None)
-        for b in changes.bookmark
-    ]
-    still = [h for h in holds if h.tag != changes.tag or h.snapshot not in changes.release]
-    held = [Hold(dataset, name, changes.tag) for name in changes.hold]
-    return in_order([*made, *kept]) if made else kept, [*still, *held]
+            kept[index] = _counted(v, (v.userrefs or 0) + more[v.name])
+    if changes.bookmark:
+        made = [_bookmarked(b.snapshot, b.name) for b in changes.bookmark]
+        kept = in_order([*made, *kept])
+    still = list(holds)
+    if changes.release:
+        still = [h for h in still if h.tag != changes.tag or h.snapshot not in changes.release]
+    return kept, still + [Hold(dataset, name, changes.tag) for name in changes.hold]
+
+
+def _counted(version: FilesystemVersion, userrefs: int) -> FilesystemVersion:
+    return FilesystemVersion(
+        kind=version.kind,
+        name=version.name,
+        guid=version.guid,
+        createtxg=version.createtxg,
+        creation=version.creation,
+        userrefs=userrefs,
+    )
+
+
+def _bookmarked(version: FilesystemVersion, name: str) -> FilesystemVersion:
+    return FilesystemVersion(
+        kind=VersionKind.BOOKMARK,
+        name=name,
+        guid=version.guid,
+        createtxg=version.createtxg,
+        creation=version.creation,
+    )
 
 
 def _missing(

@@ -74,6 +74,8 @@ class Later:
 
     async def settle(self) -> None:
         """Do what waits. What zfs refuses is only logged: the next step of that filesystem tries again."""
+        if not self._waiting and not self._settling.locked():
+            return
         async with self._settling:
             waiting = {p: c for p, c in self._waiting.items() if not self._deciding[p]}
             if not waiting:

@@ -89,10 +89,12 @@ class Remembered(Generic[D]):
 
     async def of(self, path: DatasetPath) -> list[FilesystemVersion]:
         """Its versions; raises as `Zfs.versions`."""
-        async with self._listing:
-            if path in self._expected and trio.current_time() >= self._until:
-                await self._list()
-            state = self._fresh(path)
+        state = self._fresh(path) if not self._listing.locked() else None
+        if state is None:  # or a newer listing is on its way
+            async with self._listing:
+                if path in self._expected and trio.current_time() >= self._until:
+                    await self._list()
+                state = self._fresh(path)
         return state.versions if state is not None else await self._zfs.versions(path)
 
     async def all_of(

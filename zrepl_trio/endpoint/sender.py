@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 
 from zrepl_trio.endpoint.abstractions import newest_cursor
 from zrepl_trio.endpoint.destroy import destroy_listed
@@ -183,7 +182,12 @@ class Sender:
 
     async def _make(self, dataset: DatasetPath, changes: Changes) -> None:
         """What protects and where the cursor is, now; holds that are no longer needed, later."""
-        at_once = replace(changes, release=())
+        at_once = Changes(
+            tag=changes.tag,
+            hold=changes.hold,
+            bookmark=changes.bookmark,
+            destroy=changes.destroy,
+        )
         if await carry_out(self._zfs, dataset, at_once):
             self._remembered.did(dataset, at_once)
         else:

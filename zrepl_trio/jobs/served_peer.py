@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from zrepl_trio.endpoint.abstractions import newest_cursor
 from zrepl_trio.endpoint.model import Filesystem, SendRequest
 from zrepl_trio.jobs.served import Keeps, Served
 from zrepl_trio.replication.freshness import times_of
+from zrepl_trio.replication.report import SnapshotTimes
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -38,14 +38,15 @@ class ServedPeer(Served):
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         versions = await super().list_versions(filesystem)
-        times = replace(self._known(filesystem), newest=times_of(versions, ()).newest)
         cursor = newest_cursor(versions, self._cursor_job) if self._cursor_job else None
-        if cursor is not None:
-            times = replace(times, replicated=cursor.creation)
-        self._times[filesystem] = times
+        self._times[filesystem] = SnapshotTimes(
+            newest=times_of(versions, ()).newest,
+            replicated=self._known(filesystem).replicated if cursor is None else cursor.creation,
+        )
         return versions
 
     async def send_completed(self, request: SendRequest) -> None:
         await super().send_completed(request)
-        known = self._known(request.filesystem)
-        self._times[request.filesystem] = replace(known, replicated=request.to.creation)
+        self._times[request.filesystem] = SnapshotTimes(
+            newest=self._known(request.filesystem).newest, replicated=request.to.creation
+        )

@@ -283,6 +283,8 @@ class Pruner:
         return bases
 
     async def _ask_cursors(self, paths: Sequence[DatasetPath]) -> None:
+        if not paths:
+            return
         todo = iter(paths)
         broken: list[ZreplError] = []
 

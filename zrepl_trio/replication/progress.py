@@ -1,7 +1,7 @@
 """The one writer of a run's report.
 
-Each change replaces one immutable piece and publishes the new whole; bytes are published at
-most twice a second, since they come by the thousand.
+Each change replaces one immutable piece. The new whole is published at once where an attempt begins
+or ends; bytes and steps are at most twice a second, since they come by the thousand.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from zrepl_trio.zfs.names import DatasetPath
 __all__ = ["PUBLISH_EVERY_S", "Progress"]
 
 PUBLISH_EVERY_S = 0.5
-"""How often moved bytes make a new report, at most."""
+"""How often moved bytes and steps make a new report, at most."""
 
 
 class Progress:
@@ -53,6 +53,7 @@ class Progress:
         self._filesystems: dict[DatasetPath, FilesystemReport] = {}
         self._moved: dict[DatasetPath, int] = {}
         self._running: dict[DatasetPath, int] = {}
+        self._changed = False
         self._unpublished = trio.Event()
 
     @property
@@ -117,31 +118,29 @@ class Progress:
             if size:
                 steps[number] = replace(steps[number], expected=size)
         self._filesystems[path] = replace(self._filesystems[path], steps=tuple(steps))
-        self._refresh(at_once=False)
+        self._refresh()
 
     def moved(self, path: DatasetPath, count: int) -> None:
         """`count` more bytes of the running step have moved. Called for every piece, so it only
         adds up; the report takes the sum when it is next made."""
         self._moved[path] = self._moved.get(path, 0) + count
-        self._refresh(at_once=False)
-        if self._moved:
-            self._unpublished.set()
+        self._refresh()
 
     async def keep_fresh(self) -> None:
-        """Publish what moved last also when nothing moves after it (a link that stalls), within
+        """Publish what changed last also when nothing changes after it (a link that stalls), within
         PUBLISH_EVERY_S. To be run beside the run, and cancelled with it."""
         while True:
             await self._unpublished.wait()
             self._unpublished = trio.Event()
             await trio.sleep(PUBLISH_EVERY_S)
-            if self._moved:
-                self._refresh(at_once=True)
+            if self._changed:
+                self._publish_all()
 
     def range_started(self, path: DatasetPath, steps: int) -> None:
         """The next steps run, that many in one stream."""
         self._running[path] = steps
         self.blocked(path, BlockedOn.NOTHING)
-        self._refresh(at_once=True)
+        self._refresh()
 
     def steps_done(self, path: DatasetPath, steps: int) -> None:
         """So many of the running ones have succeeded; of the rest nothing is known yet."""
@@ -157,7 +156,7 @@ class Progress:
             if current == len(filesystem.steps)
             else FilesystemState.STEPPING,
         )
-        self._refresh(at_once=True)
+        self._refresh()
 
     def step_failed(
         self, path: DatasetPath, text: str, reaction: ErrorClass = ErrorClass.PERMANENT
@@ -169,10 +168,10 @@ class Progress:
             step_error=TimedError(text, self._clock.now(), reaction),
             blocked_on=BlockedOn.NOTHING,
         )
-        self._refresh(at_once=True)
+        self._publish_all()
 
     def attempt_finished(self) -> None:
-        self._refresh(at_once=False)
+        self._count_moved()
         failed = any(filesystem.error is not None for filesystem in self._filesystems.values())
         self._set_attempt(
             replace(
@@ -246,12 +245,19 @@ class Progress:
         attempt = replace(attempt, filesystems=tuple(self._filesystems.values()))
         self._set(replace(self._report, attempts=(*self._report.attempts[:-1], attempt)))
 
-    def _refresh(self, *, at_once: bool) -> None:
-        if at_once or self._monotonic() - self._published_at >= PUBLISH_EVERY_S:
-            self._count_moved()
-            self._set_attempt(self.attempt)
+    def _refresh(self) -> None:
+        if self._monotonic() - self._published_at >= PUBLISH_EVERY_S:
+            self._publish_all()
+        else:
+            self._changed = True
+            self._unpublished.set()
+
+    def _publish_all(self) -> None:
+        self._count_moved()
+        self._set_attempt(self.attempt)
 
     def _set(self, report: Report) -> None:
         self._report = report
+        self._changed = False
         self._published_at = self._monotonic()
         self._publish(report)

@@ -88,6 +88,9 @@ async def run_around(
     still run."""
     meant = [(hook, _meant(hook, filesystems)) for hook in hooks]
     meant = [(hook, paths) for hook, paths in meant if paths]
+    if not meant:
+        wrong = await take(filesystems) if filesystems else {}
+        return [_snapshot(path, taken=True, error=wrong.get(path)) for path in filesystems]
     left = list(filesystems)
     steps: list[Step] = []
     due: dict[int, tuple[DatasetPath, ...]] = {}
