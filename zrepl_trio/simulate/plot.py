@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,11 @@ _GREY, _DOWN = "#5f6b76", "#c0392b"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 _HOUR_S, _DAY_S = 3600, 86400
+
+_PLACES = re.compile(r' (?:d|x|y)="[^"]*"')
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_POINT = re.compile(r"[ML] (\S+) (\S+) \n")
+_LINE = re.compile(r"M \S+ \S+ \n(?:L \S+ \S+ \n)+")
 
 _STYLE: dict[RcKeyType, Any] = {
     "font.family": "sans-serif",
@@ -61,8 +68,37 @@ def plot(report: SimulationReport, path: Path) -> None:
     """Draw it into a file of the kind that its suffix says; raises OSError."""
     with mpl.rc_context(_STYLE):
         figure = _figure(report)
-        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix)
-        figure.savefig(path, dpi=130, metadata=metadata)
+        if path.suffix == ".svg":
+            text = StringIO()
+            figure.savefig(text, format="svg", metadata={"Date": None})
+            path.write_text(_PLACES.sub(_shortened, text.getvalue()))
+        else:
+            metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+            figure.savefig(path, dpi=130, metadata=metadata)
+
+
+def _shortened(attribute: re.Match[str]) -> str:
+    """Places to a tenth of a point, and no line through more points than it takes: else a year of steps makes
+    a file of twice the size."""
+    text = _NUMBER.sub(lambda found: f"{round(float(found[0]), 1) + 0:g}", attribute[0])
+    return _LINE.sub(_straightened, text)
+
+
+def _straightened(line: re.Match[str]) -> str:
+    points: list[tuple[str, str]] = []
+    for point in _POINT.findall(line[0]):
+        if len(points) > 1 and any(points[-2][i] == points[-1][i] == point[i] for i in (0, 1)):
+            points.pop()
+        if point not in points[-1:]:
+            points.append(point)
+    (before, *_), text = points, f"M{points[0][0]} {points[0][1]}"
+    for point in points[1:]:
+        if point[0] == before[0]:
+            text += f"V{point[1]}"
+        else:
+            text += f"H{point[0]}" if point[1] == before[1] else f"L{point[0]} {point[1]}"
+        before = point
+    return text + "\n"
 
 
 def _figure(report: SimulationReport) -> Figure:
