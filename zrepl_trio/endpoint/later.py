@@ -8,8 +8,8 @@ the next step of that filesystem.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import structlog
@@ -36,6 +36,31 @@ class Known(Protocol):
     def did(self, path: DatasetPath, changes: Changes) -> None: ...
 
 
+class _Deciding(AbstractAsyncContextManager[None]):
+    """Entered for each step, so it is no generator."""
+
+    __slots__ = ("_deciding", "_moved", "_path")
+
+    def __init__(
+        self,
+        path: DatasetPath,
+        deciding: Counter[DatasetPath],
+        moved: Callable[[DatasetPath], Awaitable[None]],
+    ) -> None:
+        self._path = path
+        self._deciding = deciding
+        self._moved = moved
+
+    async def __aenter__(self) -> None:
+        await self._moved(self._path)
+        self._deciding[self._path] += 1
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._deciding[self._path] -= 1
+        if not self._deciding[self._path]:
+            del self._deciding[self._path]
+
+
 class Later:
     """What one endpoint has put off; its changes all have one tag, and neither bookmarks nor cursors."""
 
@@ -47,20 +72,15 @@ class Later:
         self._deciding: Counter[DatasetPath] = Counter()
         self._settling = trio.Lock()
 
-    @asynccontextmanager
-    async def deciding(self, path: DatasetPath) -> AsyncIterator[None]:
+    def deciding(self, path: DatasetPath) -> AbstractAsyncContextManager[None]:
         """In the block, what was put off for `path` is not done, and is not being done: so the holds
         that are looked at stay as they are."""
+        return _Deciding(path, self._deciding, self._moved)
+
+    async def _moved(self, path: DatasetPath) -> None:
         while path in self._moving:
             async with self._settling:
                 pass
-        self._deciding[path] += 1
-        try:
-            yield
-        finally:
-            self._deciding[path] -= 1
-            if not self._deciding[path]:
-                del self._deciding[path]
 
     async def put_off(self, path: DatasetPath, changes: Changes) -> None:
         """Instead of all that was put off for `path` before: the changes were made out by how things
@@ -77,7 +97,7 @@ class Later:
         if not self._waiting and not self._settling.locked():
             return
         async with self._settling:
-            waiting = {p: c for p, c in self._waiting.items() if not self._deciding[p]}
+            waiting = {p: c for p, c in self._waiting.items() if p not in self._deciding}
             if not waiting:
                 return
             for path in waiting:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 
 from zrepl_trio.endpoint.abstractions import newest_cursor
 from zrepl_trio.endpoint.destroy import destroy_listed
@@ -132,7 +132,8 @@ class Sender:
 
     @asynccontextmanager
     async def send(self, request: SendRequest) -> AsyncGenerator[SendReply]:
-        with self._using(request), self._forgotten_if_it_fails(request):
+        self._in_use.append(request)
+        try:
             async with self._later.deciding(request.filesystem):
                 args = await self._protected(request)
             async with self._zfs.open_send(args) as send:
@@ -142,6 +143,12 @@ class Sender:
                     # nothing else is sent raw of an encrypted dataset: `_validated` sees to it
                     raw=self._flags.encrypted,
                 )
+        except BaseException:
+            # after an error, and after a cancel in the middle of it, nothing is sure any more
+            self._remembered.forget(request.filesystem)
+            raise
+        finally:
+            self._in_use = [other for other in self._in_use if other is not request]
 
     async def _protected(self, request: SendRequest) -> SendArgs:
         args, versions, holds = await self._validated(request)
@@ -161,9 +168,12 @@ class Sender:
 
     async def send_completed(self, request: SendRequest) -> None:
         dataset = self._check_access(request.filesystem)
-        with self._forgotten_if_it_fails(request):
+        try:
             async with self._later.deciding(dataset):
                 await self._completed(dataset, request)
+        except BaseException:
+            self._remembered.forget(request.filesystem)  # as in `send`
+            raise
 
     async def _completed(self, dataset: DatasetPath, request: SendRequest) -> None:
         versions, holds = await self._remembered.with_holds(dataset)
@@ -279,23 +289,6 @@ class Sender:
             flags=self._flags,
         )
         return args, versions, holds
-
-    @contextmanager
-    def _forgotten_if_it_fails(self, request: SendRequest) -> Generator[None]:
-        """After an error, and after a cancel in the middle of it, nothing is sure any more."""
-        try:
-            yield
-        except BaseException:
-            self._remembered.forget(request.filesystem)
-            raise
-
-    @contextmanager
-    def _using(self, request: SendRequest) -> Generator[None]:
-        self._in_use.append(request)
-        try:
-            yield
-        finally:
-            self._in_use = [other for other in self._in_use if other is not request]
 
     def _used_by_others(self, request: SendRequest) -> list[FilesystemVersion]:
         return [

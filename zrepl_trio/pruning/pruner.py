@@ -48,6 +48,9 @@ ASKED_AT_ONCE = 4
 DESTROYED_AT_ONCE = 1000
 """Snapshots in one request: a bound on its size, and on how long the peer works for its answer."""
 
+SHOWN_EVERY_S = 0.5
+"""How often it is told how far it has come, at most: each time of all filesystems."""
+
 _JUDGED_AT_A_GO = 1000
 """Snapshots, some ten milliseconds' worth."""
 
@@ -203,23 +206,31 @@ class Pruner:
         pending = [FilesystemPruneReport.of(each, _left(each)) for each in planned.filesystems]
         done: list[FilesystemPruneReport] = []
         self._show(replace(self._report, state=PruneState.EXEC, pending=tuple(pending)))
-        broken = ""
-        for position, each in enumerate(pending):
-            if each.going and broken:
-                done.append(replace(each, error=f"{each.path}: {broken}"))
-                continue
-            if each.going:
-                finished, broken = await self._destroy(policy, each)
-                done.append(finished)
-                left = tuple(pending[position + 1 :])
-                self._show(replace(self._report, pending=left, completed=tuple(done)))
-            else:
-                if each.error:
-                    log.error("filesystem cannot be pruned", err=each.error)
-                done.append(each)
-        self._report = replace(self._report, pending=(), completed=tuple(done))
+        shown_at = trio.current_time()
+        try:
+            broken = ""
+            for each in pending:
+                if each.going and broken:
+                    done.append(replace(each, error=f"{each.path}: {broken}"))
+                elif each.going:
+                    finished, broken = await self._destroy(policy, each)
+                    done.append(finished)
+                    if trio.current_time() - shown_at >= SHOWN_EVERY_S:
+                        self._show(self._at(pending, done))
+                        shown_at = trio.current_time()
+                else:
+                    if each.error:
+                        log.error("filesystem cannot be pruned", err=each.error)
+                    done.append(each)
+        finally:
+            self._report = self._at(pending, done)
         failed = any(each.error for each in done)
         self._end(PruneState.EXEC_ERR if failed else PruneState.DONE)
+
+    def _at(
+        self, pending: Sequence[FilesystemPruneReport], done: Sequence[FilesystemPruneReport]
+    ) -> PruneReport:
+        return replace(self._report, pending=tuple(pending[len(done) :]), completed=tuple(done))
 
     # -- planning ---------------------------------------------------------------------------
 

@@ -147,11 +147,13 @@ class Progress:
         self._count_moved()
         filesystem = self._filesystems[path]
         current = filesystem.current + steps
-        arrived = filesystem.steps[current - 1].taken
         self._filesystems[path] = replace(
             filesystem,
             current=current,
-            times=replace(filesystem.times or SnapshotTimes(), replicated=arrived),
+            times=SnapshotTimes(
+                newest=filesystem.times.newest if filesystem.times else None,
+                replicated=filesystem.steps[current - 1].taken,
+            ),
             state=FilesystemState.DONE
             if current == len(filesystem.steps)
             else FilesystemState.STEPPING,

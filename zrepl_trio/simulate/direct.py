@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 
 from zrepl_trio.endpoint.protocol import (
     Endpoint,
@@ -37,13 +38,24 @@ class _Told:
 _TOLD = _Told()
 
 
-@asynccontextmanager
-async def _sending(sending: AbstractAsyncContextManager[SendReply]) -> AsyncIterator[SendReply]:
+class _Sending:
     """A send of the far side; what fails in the block is the receiver's own."""
-    async with AsyncExitStack() as stack:
+
+    def __init__(self, sending: AbstractAsyncContextManager[SendReply]) -> None:
+        self._sending = sending
+
+    async def __aenter__(self) -> SendReply:
         with _TOLD:
-            reply = await stack.enter_async_context(sending)
-        yield SendReply(used_resume_token=reply.used_resume_token, stream=reply.stream)
+            reply = await self._sending.__aenter__()
+        return SendReply(used_resume_token=reply.used_resume_token, stream=reply.stream)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._sending.__aexit__(kind, error, traceback)
 
 
 class DirectPeer:
@@ -92,7 +104,7 @@ class DirectPeer:
             return await self._reach().range_sizes(request)
 
     def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
-        return _sending(self._reach().send(request))
+        return _Sending(self._reach().send(request))
 
     async def send_completed(self, request: SendRequest) -> None:
         with _TOLD:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Self
 
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
@@ -114,25 +115,32 @@ class FilesystemFilter:
     @property
     def extent(self) -> Extent:
         """Where all lies that can pass, and all that an entry names: what `unmatched` asks for."""
-        if self._verdicts.get("<"):
-            return Extent(everything=True)
-        subtrees: list[DatasetPath] = []
-        for root in sorted(self.roots, key=lambda root: root.components):
-            if not subtrees or not root.is_at_or_below(subtrees[-1]):
-                subtrees.append(root)
-        named = dict.fromkeys(pattern.removesuffix("<") for pattern, _ in self.entries)
-        alone = (DatasetPath.parse(name) for name in named if name)
-        return Extent(
-            subtrees=tuple(subtrees),
-            alone=tuple(
-                path for path in alone if not any(path.is_at_or_below(root) for root in subtrees)
-            ),
-        )
+        return _extent(self)
 
     @property
     def rejects_all(self) -> bool:
         """Whether nothing can ever pass."""
         return not any(verdict for _, verdict in self.entries)
+
+
+@lru_cache(maxsize=64)  # asked for with each listing
+def _extent(filesystems: FilesystemFilter) -> Extent:
+    named = dict(filesystems.entries)
+    if named.get("<"):
+        return Extent(everything=True)
+    subtrees: list[DatasetPath] = []
+    for root in sorted(filesystems.roots, key=lambda root: root.components):
+        if not subtrees or not root.is_at_or_below(subtrees[-1]):
+            subtrees.append(root)
+    alone = (
+        DatasetPath.parse(name)
+        for name in dict.fromkeys(p.removesuffix("<") for p in named)
+        if name
+    )
+    return Extent(
+        subtrees=tuple(subtrees),
+        alone=tuple(path for path in alone if not any(map(path.is_at_or_below, subtrees))),
+    )
 
 
 def _subtrees(path: str) -> Iterator[str]:
