@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from io import StringIO
@@ -29,10 +30,14 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 _HOUR_S, _DAY_S = 3600, 86400
 
+_STROKES = 1500
+"""As many of them can be told apart side by side."""
+
 _PLACES = re.compile(r' (?:d|x|y)="[^"]*"')
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _POINT = re.compile(r"[ML] (\S+) (\S+) \n")
 _LINE = re.compile(r"M \S+ \S+ \n(?:L \S+ \S+ \n)+")
+"""From one move to the next."""
 
 _STYLE: dict[RcKeyType, Any] = {
     "font.family": "sans-serif",
@@ -312,8 +317,17 @@ def _strips(axes: Axes, stories: Sequence[DatasetStory], colors: dict[str, str])
     oldest, youngest = max(ages) * 1.15, min(ages) / 1.15
     for index, story in enumerate(stories):
         row = len(stories) - index
-        at = [max(age, 300.0) for age in story.ages_s]
-        axes.plot(at, [row] * len(at), "|", color=colors[story.host], markersize=13, mew=1.1)
+        # one line with gaps: a marker each would make a large file, and thousands lie on one another
+        width = math.log(oldest / youngest) / _STROKES
+        at = {round(math.log(max(age, 300.0)) / width): max(age, 300.0) for age in story.ages_s}
+        strokes = [(age, age, math.nan) for age in at.values()]
+        axes.plot(
+            [each for stroke in strokes for each in stroke],
+            [row - 0.17, row + 0.17, math.nan] * len(strokes),
+            color=colors[story.host],
+            linewidth=1.1,
+            solid_capstyle="butt",
+        )
         axes.annotate(
             f"{story.dataset}, {story.snapshots} snapshots",
             (oldest, row),
