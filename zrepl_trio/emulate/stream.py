@@ -91,10 +91,11 @@ class Entry:
 
 def encode_fields(fields: Mapping[str, str]) -> bytes:
     """`key=value` lines."""
-    lines = [
-        f"{key}={value}".replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-        for key, value in fields.items()
-    ]
+    lines = [f"{key}={value}" for key, value in fields.items()]
+    for number, line in enumerate(lines):
+        if "\\" in line or "\n" in line or "\r" in line:
+            escaped = line.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+            lines[number] = escaped
     return "\n".join(lines).encode("utf-8", "surrogateescape")
 
 

@@ -9,7 +9,7 @@ import structlog
 
 from zrepl_trio.endpoint.refusals import HELD, Floor, no_floor
 from zrepl_trio.errors import Refused
-from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
+from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
 
@@ -36,7 +36,7 @@ async def destroy_listed(
     if not snapshots:
         return []
     versions = await zfs.versions(dataset)
-    there = {v.name: v for v in versions if v.is_snapshot}
+    there = {v.name: v for v in versions if v.kind is VersionKind.SNAPSHOT}
     kept = floor(versions)
     results: dict[str, DestroyResult] = {}
     for version in snapshots:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from enum import Enum
+from operator import attrgetter
 
 from zrepl_trio.config.keep import (
     Foreign,
@@ -39,6 +40,8 @@ __all__ = [
     "rule_text",
 ]
 
+
+_BY_CREATETXG = attrgetter("createtxg")
 
 AHEAD_S = 24 * 3600.0
 """How far the clocks of two hosts may be apart before a snapshot counts as one of the future."""
@@ -171,7 +174,7 @@ def _newest_common(
     """The guid of the sender's newest version of which the receiver has the snapshot."""
     there = {v.guid for v in receiver if v.kind is VersionKind.SNAPSHOT}
     common = [version for version in sender if version.guid in there]
-    return max(common, key=lambda version: version.createtxg).guid if common else None
+    return max(common, key=_BY_CREATETXG).guid if common else None
 
 
 def may_drop(versions: Sequence[FilesystemVersion], policy: PruningPolicy) -> bool:

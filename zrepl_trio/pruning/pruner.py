@@ -135,7 +135,7 @@ class _Side:
             self._versions[path] = [
                 version
                 for version in versions
-                if not (version.is_snapshot and version.name in names)
+                if not (version.name in names and version.is_snapshot)
             ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from operator import itemgetter
 from typing import TypeAlias, assert_never
 
 from zrepl_trio.config.grid import RetentionGrid
@@ -51,6 +52,8 @@ class Verdict:
     def goes(self) -> bool:
         return not self.kept_by
 
+
+_AGE = itemgetter(0, 1)
 
 _Dropped: TypeAlias = set[int]
 """Indexes into the candidates."""
@@ -121,12 +124,9 @@ def _drops(
             if len(matching) <= rule.count:
                 return set(others)
 
-            def age(index: int) -> tuple[int, str]:
-                each = snapshots[index]
-                return each.creation, each.name
-
-            newest_first = sorted(matching, key=age, reverse=True)
-            return {*others, *newest_first[rule.count :]}
+            ages = [(snapshots[index].creation, snapshots[index].name, index) for index in matching]
+            ages.sort(key=_AGE, reverse=True)
+            return {*others, *[index for _, _, index in ages[rule.count :]]}
         case KeepGrid():
             matching, others = _split(snapshots, rule.regex)
             creations = [snapshots[index].creation for index in matching]

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import trio
-from trio.testing import memory_stream_pair
 
 from zrepl_trio.errors import ConnectFailed
 from zrepl_trio.transport.base import Connection
@@ -45,41 +44,112 @@ class StreamConnection(Connection):
         await self.stream.send_eof()
 
 
-class MemoryConnection(StreamConnection):
-    """One end of a simulated link. Where `passing` raises ConnectFailed, it breaks."""
+class _Way:
+    """One direction of a link, with an endless buffer."""
 
-    def __init__(
-        self,
-        stream: trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream],
-        identity: str,
-        passing: Passing,
-    ) -> None:
-        super().__init__(stream, identity)
-        self._ends = stream.send_stream, stream.receive_stream
+    def __init__(self) -> None:
+        self.buffer = bytearray()
+        self.ended = False
+        self.deaf = False
+        """Whether nobody will read what is put in."""
+        self.changed = trio.lowlevel.ParkingLot()
+
+    def put(self, data: bytes | bytearray | memoryview) -> None:
+        if self.deaf:
+            raise trio.BrokenResourceError("the other end is closed")
+        self.buffer += data
+        self.changed.unpark_all()
+
+    def end(self) -> None:
+        self.ended = True
+        self.changed.unpark_all()
+
+    def stop(self) -> None:
+        self.deaf = True
+        self.buffer.clear()
+        self.changed.unpark_all()
+
+
+class MemoryConnection(Connection):
+    """One end of a simulated link. Where `passing` raises ConnectFailed, it breaks.
+
+    What need not wait gives no other task its turn, as zfs's commands in a simulation: a cycle has a thousand
+    sends and receives, mostly of bytes that are there.
+    """
+
+    def __init__(self, outgoing: _Way, incoming: _Way, identity: str, passing: Passing) -> None:
+        self.client_identity = identity
+        self._outgoing = outgoing
+        self._incoming = incoming
         self._passing = passing
+        self._closed = False
+        self._receiving = False
+
+    @property
+    def read_fd(self) -> None:
+        return None
+
+    @property
+    def write_fd(self) -> None:
+        return None
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._check_sends()
         try:
             await self._passing(len(data))
         except ConnectFailed as error:
             raise trio.BrokenResourceError(str(error)) from error
-        await super().send_all(data)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_sends()
+        self._outgoing.put(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        self._check_sends()
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._receiving:
+            raise trio.BusyResourceError("another task receives")
+        way = self._incoming
+        self._receiving = True
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            while not (way.buffer or way.ended or self._closed):
+                await way.changed.park()
+        finally:
+            self._receiving = False
+        if self._closed:
+            raise trio.ClosedResourceError
+        data = bytes(way.buffer[:max_bytes])
+        del way.buffer[:max_bytes]
+        return data
+
+    async def send_eof(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError
+        self._outgoing.end()
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     def close(self) -> None:
-        for end in self._ends:
-            end.close()
+        self._closed = True
+        self._outgoing.end()
+        self._incoming.stop()
 
     async def aclose(self) -> None:
         self.close()
         await trio.lowlevel.checkpoint()
+
+    def _check_sends(self) -> None:
+        if self._closed or self._outgoing.ended:
+            raise trio.ClosedResourceError
 
 
 def memory_connections(
     identities: tuple[str, str], passing: Passing
 ) -> tuple[MemoryConnection, MemoryConnection]:
     """Two ends with endless buffers; each bears the name of the other, the first the server's."""
-    ours, theirs = memory_stream_pair()
+    there, back = _Way(), _Way()
     return (
-        MemoryConnection(ours, identities[0], passing),
-        MemoryConnection(theirs, identities[1], passing),
+        MemoryConnection(there, back, identities[0], passing),
+        MemoryConnection(back, there, identities[1], passing),
     )
