@@ -153,7 +153,7 @@ def _figure(report: SimulationReport) -> Figure:
     days = (report.end - report.start).days
     figure.suptitle(
         f"{days} days from {report.start:%d %B %Y}".replace(" 0", " ")
-        + f" · {len(report.links)} link{'s' if len(report.links) != 1 else ''}"
+        + (f" · {len(report.links)} link{'s'[len(report.links) == 1 :]}" if report.links else "")
         + (f" · {len(report.needs_a_person)} need a person" if report.needs_a_person else ""),
         x=0.01,
         ha="left",
@@ -315,6 +315,7 @@ def _strips(axes: Axes, stories: Sequence[DatasetStory], colors: dict[str, str])
     axes.set_title("What is left at the end: each snapshot by its age")
     ages = [max(age, 300.0) for story in stories for age in story.ages_s] or [float(_DAY_S)]
     oldest, youngest = max(ages) * 1.15, min(ages) / 1.15
+    half = 0.17 if len(stories) > 1 else 0.11  # a single row is taller, and its text nearer
     for index, story in enumerate(stories):
         row = len(stories) - index
         # one line with gaps: a marker each would make a large file, and thousands lie on one another
@@ -323,7 +324,7 @@ def _strips(axes: Axes, stories: Sequence[DatasetStory], colors: dict[str, str])
         strokes = [(age, age, math.nan) for age in at.values()]
         axes.plot(
             [each for stroke in strokes for each in stroke],
-            [row - 0.17, row + 0.17, math.nan] * len(strokes),
+            [row - half, row + half, math.nan] * len(strokes),
             color=colors[story.host],
             linewidth=1.1,
             solid_capstyle="butt",
