@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: help install demo test check style lint types imports test-zfs test-interop bench bench-profile simulate-faults simulate-mutants clean
+.PHONY: help install demo test check style lint types imports test-zfs test-interop bench bench-profile simulate-faults simulate-mutants first-years clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +66,9 @@ bench: $(DEV_STAMP) ## the figures of docs/performance.md, as ratios of one run
 
 bench-profile: $(DEV_STAMP) ## which functions a simulation spends its time in
 	$(BIN)/python -m benches.simulate_stage 3 direct profile
+
+first-years: $(DEV_STAMP) ## run the simulations of docs/first-year.md, and put there what they show
+	$(BIN)/python scripts/first-years.py
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -30,6 +30,12 @@ EXPECTED: dict[str, set[str]] = {
     "tls.yml": set(),
     "local.yml": set(),
     "snap.yml": set(),
+    "fan-out-app-srv.yml": set(),
+    "fan-out-near.yml": set(),
+    "fan-out-far.yml": set(),
+    "chain-app-srv.yml": set(),
+    "chain-backup-srv.yml": set(),
+    "chain-vault.yml": set(),
 }
 
 
