@@ -23,13 +23,14 @@ from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.endpoint.refusals import no_floor
 from zrepl_trio.errors import Refused, RemoteError, TransportError, ZfsError
 from zrepl_trio.jobs.served_replicas import ServedReplicas
+from zrepl_trio.pruning import pruner as pruner_module
 from zrepl_trio.pruning.floor import FloorRules
 from zrepl_trio.pruning.plan import PruneSide, PruningPolicy
 from zrepl_trio.pruning.pruner import Pruner
 from zrepl_trio.pruning.report import PruneReport, PruneState
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.report import Outcome
-from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
 A, B = path("tank/a"), path("tank/b")
@@ -183,6 +184,24 @@ async def test_one_filesystem_that_fails_does_not_stop_the_next() -> None:
     assert "I/O error" in error
     assert (await left(pair))[0] == "1 2"
     assert (await left(pair, "tank/b"))[0] == "2"
+
+
+async def test_one_snapshot_that_fails_does_not_stop_the_next_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pruner_module, "DESTROYED_AT_ONCE", 2)
+    pair = await replicated("1", "2", "3", "4", "5")
+    destroy = pair.source.destroy_snapshots
+
+    async def all_but_2(dataset: DatasetPath, names: Sequence[str]) -> list[DestroyResult]:
+        done = await destroy(dataset, [name for name in names if name != "2"])
+        return [*done, *(DestroyResult(name, "I/O error") for name in names if name == "2")]
+
+    monkeypatch.setattr(pair.source, "destroy_snapshots", all_but_2)
+    report = await pruner(pair).prune(SENDER)
+    assert report.state is PruneState.EXEC_ERR
+    assert report.errors == ("tank/a: not all could be destroyed: @2: I/O error",)
+    assert (await left(pair))[0] == "2 5"
 
 
 async def test_a_link_that_breaks_ends_it_and_is_told_for_each() -> None:

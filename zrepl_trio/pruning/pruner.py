@@ -338,7 +338,7 @@ class Pruner:
         target = self._target(policy)
         gone: set[str] = set()
         left, failed = list(report.left_alone), list[str]()
-        broken = ""
+        broken, refused = "", False
         for start in range(0, len(going), DESTROYED_AT_ONCE):
             batch = going[start : start + DESTROYED_AT_ONCE]
             try:
@@ -347,6 +347,7 @@ class Pruner:
                 error = main_error(leaves(group))
                 broken = str(error) if isinstance(error, TransportError) else ""
                 failed.append(str(error))
+                refused = True
             else:
                 for result in results:
                     if not result.error:
@@ -355,8 +356,8 @@ class Pruner:
                         left.append(LeftAlone(result.name, result.error))
                     else:
                         failed.append(f"@{result.name}: {result.error}")
-            if failed:
-                break
+            if refused:
+                break  # so it would be with the next ones
         target.destroyed(path, gone)
         error_text = _failure(path, failed)
         say = log.error if failed else log.info
