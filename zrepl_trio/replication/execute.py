@@ -32,6 +32,7 @@ from zrepl_trio.replication.progress import Progress
 from zrepl_trio.replication.queue import Entry, StepQueue
 from zrepl_trio.replication.ranges import FIRST_BUDGET, Budget, joinable, next_budget, reach
 from zrepl_trio.replication.report import BlockedOn
+from zrepl_trio.replication.saved import until_saved
 from zrepl_trio.replication.step import receive_step, send_request
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -50,12 +51,14 @@ class Memory:
     `targets`: the guid each filesystem was first to arrive at. `unconfirmed`: steps that the
     receiver has but the sender could not be told of. `spoiled`: filesystems whose partly
     received state the sender would not resume. `modified`: those whose replica zfs called so.
+    `cut`: those whose stream broke off with the link, by which a zrepl received.
     """
 
     targets: dict[DatasetPath, int] = field(default_factory=dict)
     unconfirmed: dict[DatasetPath, SendRequest] = field(default_factory=dict)
     spoiled: set[DatasetPath] = field(default_factory=set)
     modified: set[DatasetPath] = field(default_factory=set)
+    cut: set[DatasetPath] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,9 @@ class Attempt:
         return AttemptResult(classes=frozenset(self._classes), planned=True, link=self._link)
 
     async def _plan(self) -> None:
+        if self._memory.cut:
+            await until_saved(self._receiver, self._memory.cut)
+            self._memory.cut.clear()
         planned = await plan_all(
             self._sender,
             self._receiver,
@@ -288,6 +294,7 @@ class Attempt:
         reached = await self._reach(path, index)
         steps = plan.steps[index : index + reached]
         request = send_request(plan.filesystem, steps, self._options.protection)
+        saves_first = self._receiver.moves_ranges  # ours, before it lists
         moved = 0
         began = trio.current_time()
 
@@ -322,6 +329,8 @@ class Attempt:
                 self._memory.spoiled.add(path)
             if says_modified(error):
                 self._memory.modified.add(path)
+            if moved and isinstance(error, TransportError) and not saves_first:
+                self._memory.cut.add(path)
             arrived = path in self._memory.unconfirmed
             reached = 0 if arrived else await self._arrived(request)
             what = _UNCONFIRMED if arrived else ""
