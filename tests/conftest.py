@@ -19,6 +19,11 @@ from zrepl_trio.demo.openssh import find_sshd
 settings.register_profile("zrepl-trio", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("zrepl-trio")
 
+# what these assert, too, is told with its values
+pytest.register_assert_rewrite(
+    *(f"tests.interop.{name}" for name in ("cells", "returns", "scenarios", "takeovers"))
+)
+
 
 # a shell's background job starts with SIGINT ignored, and so would all that the tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

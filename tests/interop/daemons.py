@@ -116,6 +116,19 @@ class Daemon:
 
         return until(finished, f"{self.program.name} finishes a run")
 
+    def pruned(self, job: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the last run's pruning came to: of the sender, of the receiver; once that is over."""
+
+        def over() -> tuple[dict[str, Any], dict[str, Any]] | None:
+            status = self.jobs()[job]
+            told = status[status["type"]]
+            sides = (told["PruningSender"], told["PruningReceiver"])
+            if "Invocation" in told:  # ours; its pruning is that of an earlier run until it begins
+                return sides if told["Invocation"]["FinishAt"] != NEVER else None
+            return sides if all(map(_is_final, sides)) else None
+
+        return until(over, f"{self.program.name} has pruned")
+
     def _wakes(self, job: str) -> bool:
         # zrepl goes on for a while after its report is final, and then refuses to be woken
         status, text = self._send("/signal", {"Name": job, "Op": "wakeup"})
@@ -125,10 +138,14 @@ class Daemon:
     def _over(self, job: str, report: dict[str, Any]) -> bool:
         if report["FinishAt"] != NEVER:
             return True
-        # zrepl leaves that time unset; what it does last is pruning, here of nothing
+        # zrepl leaves that time unset; what it does last is pruning
         status = self.jobs()[job]
-        pruning = status[status["type"]]["PruningReceiver"]
-        return pruning is not None and pruning["State"] in {"Done", "ExecErr", "PlanErr"}
+        told = status[status["type"]]
+        return "Invocation" not in told and _is_final(told["PruningReceiver"])
+
+
+def _is_final(pruning: dict[str, Any] | None) -> bool:
+    return pruning is not None and pruning["State"] in {"Done", "ExecErr", "PlanErr"}
 
 
 @contextmanager

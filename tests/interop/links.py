@@ -30,50 +30,62 @@ class Link:
 
 
 @contextmanager
-def linked(transport: str, line: Path, sshd: Sshd, *, pushes: bool) -> Iterator[Link]:
-    """The link; what transfers bring is counted in the directory `line`, except for local."""
+def linked(
+    transport: str,
+    line: Path,
+    sshd: Sshd,
+    *,
+    pushes: bool,
+    identity: str = IDENTITY,
+    key: Path | None = None,
+) -> Iterator[Link]:
+    """The link; what transfers bring is counted in the directory `line`, except for local.
+
+    `identity` is who connects; over ssh with `key`, if that is not to be sshd's one for all.
+    """
     counted = "to" if pushes else "from"
     match transport:
         case "ssh":
-            yield _ssh(sshd, counting_ssh.script(line, counted, tool("ssh")))
+            ssh_command = counting_ssh.script(line, counted, tool("ssh"))
+            yield _ssh(sshd, ssh_command, identity, key or sshd.identity_file)
         case "tcp":
             with _relayed(line, counted) as (ours, target):
                 yield Link(
                     f'{{type: tcp, address: "127.0.0.1:{ours}"}}',
                     f'{{type: tcp, listen: "127.0.0.1:{target}", '
-                    f"clients: {{127.0.0.1: {IDENTITY}}}}}",
+                    f"clients: {{127.0.0.1: {identity}}}}}",
                 )
         case "tls":
-            certificates = _certificates(line)
+            certificates = _certificates(line, identity)
             with _relayed(line, counted) as (ours, target):
                 yield Link(
                     f'{{type: tls, address: "127.0.0.1:{ours}", server_cn: {SERVER}, '
                     f"{certificates['client']}}}",
-                    f'{{type: tls, listen: "127.0.0.1:{target}", client_cns: [{IDENTITY}], '
+                    f'{{type: tls, listen: "127.0.0.1:{target}", client_cns: [{identity}], '
                     f"{certificates['server']}}}",
                 )
         case _:
             assert transport == "local"
             yield Link(
-                f"{{type: local, listener_name: here, client_identity: {IDENTITY}}}",
+                f"{{type: local, listener_name: here, client_identity: {identity}}}",
                 "{type: local, listener_name: here}",
             )
 
 
-def _ssh(sshd: Sshd, ssh_command: Path) -> Link:
+def _ssh(sshd: Sshd, ssh_command: Path, identity: str, key: Path) -> Link:
     options = ", ".join(f'"{option}"' for option in sshd.options)
     return Link(
         f"{{type: ssh+stdinserver, host: 127.0.0.1, user: {sshd.user}, port: {sshd.port}, "
-        f"identity_file: {sshd.identity_file}, ssh_command: {ssh_command}, dial_timeout: 30s, "
+        f"identity_file: {key}, ssh_command: {ssh_command}, dial_timeout: 30s, "
         f"options: [{options}]}}",
-        f"{{type: stdinserver, client_identities: [{IDENTITY}]}}",
+        f"{{type: stdinserver, client_identities: [{identity}]}}",
     )
 
 
-def _certificates(directory: Path) -> dict[str, str]:
+def _certificates(directory: Path, client: str) -> dict[str, str]:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(directory / "ca.pem")
-    names = {"server": SERVER, "client": IDENTITY}
+    names = {"server": SERVER, "client": client}
     for role, name in names.items():
         issued = authority.issue_cert(name, common_name=name)
         issued.private_key_pem.write_to_path(directory / f"{role}.key")

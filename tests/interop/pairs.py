@@ -1,11 +1,15 @@
-"""Two daemons, of either implementation, joined by any transport: one pulls, or one pushes."""
+"""Two daemons, of either implementation, joined by any transport: one pulls, or one pushes.
+
+They may have several lanes: each is a job of either, with datasets and a link of their own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .daemons import Daemon, Program, running
 from .line import is_open, received
@@ -25,70 +29,153 @@ jobs:
 """
 
 
-def _sending(dataset: str) -> str:
+@dataclass(frozen=True)
+class Lane:
+    """What one job of each daemon does; with its name, the jobs are `active-NAME` and `passive-NAME`.
+
+    YAML, with DATASET for the sender's dataset: `filesystems`, `send`, `keep_sender`, `keep_receiver`,
+    and `recv.target`. `create` are the options that the sender's dataset is made with.
+    """
+
+    name: str = ""
+    filesystems: str = '{"DATASET<": true}'
+    send: str = ""
+    keep_sender: str = '[{type: regex, regex: ".*"}]'
+    keep_receiver: str = '[{type: regex, regex: ".*"}]'
+    target: str = ""
+    protection: str = ""
+    create: tuple[str, ...] = ()
+
+    def job(self, role: str) -> str:
+        return f"{role}-{self.name}" if self.name else role
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name}.{IDENTITY}" if self.name else IDENTITY
+
+
+def _sending(lane: Lane, dataset: str) -> str:
+    send = f"  send: {lane.send}\n" if lane.send else ""
     return f"""\
-  filesystems: {{"{dataset}<": true}}
+  filesystems: {lane.filesystems.replace("DATASET", dataset)}
   snapshotting: {{type: manual}}
-"""
+{send}"""
 
 
-def _receiving(root_fs: str, target: str) -> str:
-    more = f", target: {target}" if target else ""
+def _receiving(lane: Lane, dataset: str, root_fs: str) -> str:
+    more = f", target: {lane.target.replace('DATASET', dataset)}" if lane.target else ""
     return f"""\
   root_fs: {root_fs}
   recv: {{placeholder: {{encryption: inherit}}{more}}}
 """
 
 
-_KEEP = """\
-  pruning:
-    keep_sender: [{type: regex, regex: ".*"}]
-    keep_receiver: [{type: regex, regex: ".*"}]
-"""
-
-
-def jobs(
-    link: Link,
-    dataset: str,
-    root_fs: str,
-    *,
-    pushes: bool,
-    target: str = "",
-    protection: str = "",
-) -> tuple[str, str]:
-    """The passive job and the active one, which destroy nothing; the active one is named `active`."""
-    passive = f"- name: passive\n  type: {'sink' if pushes else 'source'}\n  serve: {link.serve}\n"
-    active = f"- name: active\n  type: {'push' if pushes else 'pull'}\n  connect: {link.connect}\n"
-    if protection:
-        active += (
-            f"  replication: {{protection: {{initial: {protection}, incremental: {protection}}}}}\n"
-        )
+def jobs(link: Link, lane: Lane, dataset: str, root_fs: str, *, pushes: bool) -> tuple[str, str]:
+    """The lane's passive job and its active one."""
+    passive = (
+        f"- name: {lane.job('passive')}\n  type: {'sink' if pushes else 'source'}\n"
+        f"  serve: {link.serve}\n"
+    )
+    active = (
+        f"- name: {lane.job('active')}\n  type: {'push' if pushes else 'pull'}\n"
+        f"  connect: {link.connect}\n"
+        f"  pruning: {{keep_sender: {lane.keep_sender}, keep_receiver: {lane.keep_receiver}}}\n"
+    )
+    if lane.protection:
+        kind = lane.protection
+        active += f"  replication: {{protection: {{initial: {kind}, incremental: {kind}}}}}\n"
+    sending = _sending(lane, dataset)
+    receiving = _receiving(lane, dataset, root_fs)
     if pushes:
-        return passive + _receiving(root_fs, target), active + _sending(dataset) + _KEEP
-    active += f"  interval: manual\n{_receiving(root_fs, target)}{_KEEP}"
-    return passive + _sending(dataset), active
+        return passive + receiving, active + sending
+    return passive + sending, f"{active}  interval: manual\n{receiving}"
+
+
+@dataclass
+class Ends:
+    """Both daemons, which are one and the same if the transport is local."""
+
+    environment: dict[str, str]
+    programs: dict[str, Program]
+    at: dict[str, Path]
+    sshd: Sshd
+    stack: ExitStack
+    identities: dict[Path, str] = field(default_factory=dict)  # by the key of each
+    daemons: dict[str, Daemon] = field(default_factory=dict)
+
+    def let_in(self, proxy: Program) -> None:
+        """From now on logins run this program's `stdinserver`."""
+        config = self.at["passive"] / "zrepl.yml"
+        self.sshd.force_each(
+            {key: proxy.stdinserver(config, who) for key, who in self.identities.items()}
+        )
+
+    def start(self, role: str) -> None:
+        """After it ended, or was killed."""
+        self.daemons[role] = self.stack.enter_context(
+            running(self.programs[role], self.at[role], self.environment)
+        )
+
+    def stop(self, role: str) -> None:
+        """As an admin does; it must end well."""
+        process = self.daemons[role].process
+        process.terminate()
+        status = process.wait(60)
+        assert status == 0, f"{self.programs[role].name} ended with {status}"
 
 
 @dataclass
 class Pair:
-    """Both daemons up, one and the same if the transport is local; `dataset` is to appear as
-    `replica`."""
+    """A lane of two daemons that are up; `dataset` is to appear as `replica`."""
 
     world: World
-    passive: Daemon
-    active: Daemon
+    lane: Lane
     dataset: str
     replica: str
     line: Path
     pushes: bool
-    _start: Callable[[str], Daemon]
+    ends: Ends
+
+    @property
+    def passive(self) -> Daemon:
+        return self.ends.daemons["passive"]
+
+    @property
+    def active(self) -> Daemon:
+        return self.ends.daemons["active"]
+
+    @property
+    def sender(self) -> str:
+        """The role of the side that sends."""
+        return "active" if self.pushes else "passive"
+
+    @property
+    def receiver(self) -> str:
+        return "passive" if self.pushes else "active"
+
+    def job(self, role: str) -> str:
+        """Its job's name."""
+        return self.lane.job(role)
+
+    def is_theirs(self, role: str) -> bool:
+        """Whether that side is a zrepl."""
+        return self.ends.programs[role].name == "zrepl"
 
     def restart(self, role: str) -> None:
         """After `passive` or `active` was killed."""
-        setattr(self, role, self._start(role))
+        self.ends.start(role)
 
-    def replicate(self) -> dict[str, object]:
-        return self.active.replicate("active")
+    def reconfigure(self, role: str, old: str, new: str) -> None:
+        """Stop it, change its config, start it."""
+        self.ends.stop(role)
+        config = self.ends.at[role] / "zrepl.yml"
+        text = config.read_text()
+        assert old in text
+        config.write_text(text.replace(old, new))
+        self.ends.start(role)
+
+    def replicate(self) -> dict[str, Any]:
+        return self.active.replicate(self.job("active"))
 
     def cut_at(self, count: int) -> None:
         """The next connection that brings this many bytes is cut there."""
@@ -102,15 +189,72 @@ class Pair:
     def stalled_at(self, count: int) -> Iterator[None]:
         """Inside, the next connection that brings this many bytes stands still there."""
         (self.line / "stall").write_text(str(count))
-        self.active.wake("active")
+        self.active.wake(self.job("active"))
         until((self.line / "stalled").exists, f"{count} bytes come over the line")
-        yield
-        (self.line / "stalled").unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            (self.line / "stalled").unlink(missing_ok=True)
 
     def received(self) -> list[int]:
         """The bytes of each connection, once all have ended (a run's report comes before that)."""
         until(lambda: not is_open(self.line), "all connections end")
         return received(self.line)
+
+
+@contextmanager
+def lanes(
+    world: World,
+    sshd: Sshd,
+    directory: Path,
+    name: str,
+    wanted: Sequence[Lane],
+    *,
+    passive: Program,
+    proxy: Program,
+    active: Program,
+    transport: str = "ssh",
+    pushes: bool = False,
+) -> Iterator[Mapping[str, Pair]]:
+    """The lanes by name, on fresh datasets below `name` in both pools; both daemons are gone at the end."""
+    at = {role: directory / role for role in ("passive", "active")}
+    if transport == "local":
+        at["active"] = at["passive"]
+    for path in dict.fromkeys(at.values()):
+        path.mkdir(mode=0o700)
+        (path / "stdinserver").mkdir(mode=0o700)
+        (path / "zrepl.yml").write_text(_global(path))
+    made: dict[str, Pair] = {}
+    with ExitStack() as stack:
+        ends = Ends(world.environment, {"passive": passive, "active": active}, at, sshd, stack)
+        if any(lane.name for lane in wanted):
+            for pool in ("zisource", "zibackup"):
+                world.run("zfs", "create", f"{pool}/{name}")
+        for lane in wanted:
+            below = f"{name}/{lane.name}" if lane.name else name
+            dataset, root_fs = f"zisource/{below}", f"zibackup/{below}"
+            world.run("zfs", "create", *lane.create, dataset)
+            world.run("zfs", "create", root_fs)
+            line = directory / "line" / lane.name
+            line.mkdir(mode=0o700, parents=True, exist_ok=True)
+            key = sshd.key(lane.name) if lane.name else sshd.identity_file
+            link = stack.enter_context(
+                linked(transport, line, sshd, pushes=pushes, identity=lane.identity, key=key)
+            )
+            texts = jobs(link, lane, dataset, root_fs, pushes=pushes)
+            for role, text in zip(at, texts, strict=True):
+                with (at[role] / "zrepl.yml").open("a") as file:
+                    file.write(text)
+            ends.identities[key] = lane.identity
+            replica = f"{root_fs}/{lane.identity}/{dataset}" if pushes else f"{root_fs}/{dataset}"
+            made[lane.name] = Pair(world, lane, dataset, replica, line, pushes, ends)
+        ends.let_in(proxy)
+        ends.start("passive")
+        if transport == "local":
+            ends.daemons["active"] = ends.daemons["passive"]
+        else:
+            ends.start("active")
+        yield made
 
 
 @contextmanager
@@ -128,44 +272,17 @@ def joined(
     target: str = "",
     protection: str = "",
 ) -> Iterator[Pair]:
-    """A pair on fresh datasets named `name` in both pools; both daemons are gone at the end.
-
-    `target` is the receiver's `recv.target` in YAML, with DATASET for the sender's dataset.
-    """
-    dataset, root_fs = f"zisource/{name}", f"zibackup/{name}"
-    for parent in (dataset, root_fs):
-        world.run("zfs", "create", parent)
-    line = directory / "line"
-    at = {role: directory / role for role in ("passive", "active")}
-    if transport == "local":
-        at["active"] = at["passive"]
-    for path in {line, *at.values()}:
-        path.mkdir(mode=0o700)
-    (at["passive"] / "stdinserver").mkdir(mode=0o700)
-    programs = {"passive": passive, "active": active}
-    with ExitStack() as stack:
-        link = stack.enter_context(linked(transport, line, sshd, pushes=pushes))
-        target = target.replace("DATASET", dataset)
-        texts = jobs(link, dataset, root_fs, pushes=pushes, target=target, protection=protection)
-        for role, text in zip(at, texts, strict=True):
-            config = at[role] / "zrepl.yml"
-            if not config.exists():
-                config.write_text(_global(at[role]))
-            with config.open("a") as file:
-                file.write(text)
-        sshd.force(proxy.stdinserver(at["passive"] / "zrepl.yml", IDENTITY))
-
-        def start(role: str) -> Daemon:
-            return stack.enter_context(running(programs[role], at[role], world.environment))
-
-        first = start("passive")
-        yield Pair(
-            world,
-            passive=first,
-            active=first if transport == "local" else start("active"),
-            dataset=dataset,
-            replica=f"{root_fs}/{IDENTITY}/{dataset}" if pushes else f"{root_fs}/{dataset}",
-            line=line,
-            pushes=pushes,
-            _start=start,
-        )
+    """A pair of one lane, whose jobs destroy nothing; they are named `active` and `passive`."""
+    with lanes(
+        world,
+        sshd,
+        directory,
+        name,
+        [Lane(target=target, protection=protection)],
+        passive=passive,
+        proxy=proxy,
+        active=active,
+        transport=transport,
+        pushes=pushes,
+    ) as made:
+        yield made[""]

@@ -1,4 +1,4 @@
-"""A real sshd of our own on loopback: fresh keys, one forced command, nothing of ~/.ssh touched."""
+"""A real sshd of our own on loopback: fresh keys, a forced command each, nothing of ~/.ssh touched."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,19 +33,38 @@ class Sshd:
     identity_file: Path
     options: tuple[str, ...]
     _authorized_keys: Path
-    _public_key: str
+
+    def key(self, name: str) -> Path:
+        """A private key by that name, made when it is first asked for."""
+        path = self.identity_file.with_name(f"key.{name}")
+        if not path.exists():
+            _key(path)
+        return path
 
     def force(self, command: str) -> None:
         """From now on a login runs this, whatever the client asks for."""
-        assert '"' not in command
-        self._authorized_keys.write_text(f'command="{command}",restrict {self._public_key}\n')
+        self.force_each({self.identity_file: command})
+
+    def force_each(self, commands: Mapping[Path, str]) -> None:
+        """From now on a login runs the command of its key, and no other key is known."""
+        assert '"' not in "".join(commands.values())
+        self._authorized_keys.write_text(
+            "".join(
+                f'command="{command}",restrict {_public(key)}\n'
+                for key, command in commands.items()
+            )
+        )
 
 
 def _key(path: Path) -> str:
     subprocess.run(
         [tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path], check=True
     )
-    return path.with_name(f"{path.name}.pub").read_text().strip()
+    return _public(path)
+
+
+def _public(key: Path) -> str:
+    return key.with_name(f"{key.name}.pub").read_text().strip()
 
 
 def _free_port() -> int:
@@ -64,7 +83,7 @@ def running_sshd(directory: Path) -> Iterator[Sshd]:
     """sshd on a free port, its files in `directory`; gone, with its sessions, at the end."""
     directory.mkdir(mode=0o700)
     host_key = _key(directory / "host")
-    public_key = _key(directory / "identity")
+    _key(directory / "identity")
     port = _free_port()
     known_hosts = directory / "known_hosts"
     known_hosts.write_text(f"[127.0.0.1]:{port} {host_key}\n")
@@ -92,7 +111,6 @@ def running_sshd(directory: Path) -> Iterator[Sshd]:
             identity_file=directory / "identity",
             options=(f"UserKnownHostsFile={known_hosts}", "IdentitiesOnly=yes", "Compression=no"),
             _authorized_keys=authorized_keys,
-            _public_key=public_key,
         )
     finally:
         sshd.terminate()
