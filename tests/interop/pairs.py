@@ -16,7 +16,7 @@ from .line import is_open, received
 from .links import IDENTITY, Link, linked
 from .pools import World
 from .sshd import Sshd
-from .waiting import until
+from .waiting import LIMIT_S, until
 
 
 def _global(directory: Path) -> str:
@@ -174,8 +174,8 @@ class Pair:
         config.write_text(text.replace(old, new))
         self.ends.start(role)
 
-    def replicate(self) -> dict[str, Any]:
-        return self.active.replicate(self.job("active"))
+    def replicate(self, limit_s: float = LIMIT_S) -> dict[str, Any]:
+        return self.active.replicate(self.job("active"), limit_s)
 
     def cut_at(self, count: int) -> None:
         """The next connection that brings this many bytes is cut there."""
@@ -248,7 +248,8 @@ def lanes(
             ends.identities[key] = lane.identity
             replica = f"{root_fs}/{lane.identity}/{dataset}" if pushes else f"{root_fs}/{dataset}"
             made[lane.name] = Pair(world, lane, dataset, replica, line, pushes, ends)
-        ends.let_in(proxy)
+        if transport == "ssh":
+            ends.let_in(proxy)
         ends.start("passive")
         if transport == "local":
             ends.daemons["active"] = ends.daemons["passive"]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from zrepl_trio.emulate.cli import SANDBOX
+from zrepl_trio.emulate.store import Store
+from zrepl_trio.emulate.zfs_changes import COMMANDS
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,16 @@ class World:
         )
         pairs = (line.split("\t") for line in listed.splitlines())
         return {name.partition("@")[2]: guid for name, guid in pairs}
+
+    def snapshot_each(self, dataset: str, names: Sequence[str]) -> None:
+        """Many snapshots of one dataset, one after another."""
+        if self.real:
+            text = "\n".join(f"zfs snapshot {dataset}@{name}" for name in names)
+            self.run("sh", "-e", "-c", text)
+            return
+        store = Store(self.environment[SANDBOX])
+        for name in names:
+            COMMANDS["snapshot"](store, [f"{dataset}@{name}"])
 
     def files(self, dataset: str) -> Path:
         """Where the dataset's files are; mounts it, somewhere, if it is not."""

@@ -8,6 +8,7 @@ import random
 import sys
 import termios
 from contextlib import suppress
+from typing import Any
 
 import psutil
 
@@ -19,11 +20,9 @@ MIB = 2**20
 WHOLE, STALL_AT = 48, 16  # MiB
 
 
-def done(report: dict[str, object]) -> dict[str, object]:
+def done(report: dict[str, Any]) -> dict[str, Any]:
     """The report, of a pull that ended well in its last attempt."""
-    attempts = report["Attempts"]
-    assert isinstance(attempts, list)
-    assert attempts[-1]["State"] == "done", report
+    assert report["Attempts"][-1]["State"] == "done", report
     return report
 
 
