@@ -37,8 +37,7 @@ def abstractions(pair: Pair, program: Program) -> set[tuple[tuple[str, str], ...
         found += value if isinstance(value, list) else [value]
         at = end + len(text[end:]) - len(text[end:].lstrip())
     return {
-        tuple(sorted((key, json.dumps(each[key])) for key in each if key != "CreateTXG"))
-        for each in found
+        tuple(sorted((key, json.dumps(value)) for key, value in each.items())) for each in found
     }
 
 
