@@ -103,12 +103,13 @@ class FaultyZfs(MemoryZfs):
             f"a receive into {each}" for each in self._receiving
         ]
 
-    def _done(self, call: str, dataset: str) -> None:
+    def _done(self, call: str, *datasets: str) -> None:
         by = str(structlog.contextvars.get_contextvars().get("on_behalf_of", self.host))
-        self.witness.changed(self.host, dataset, call=call, by=by)
+        for dataset in datasets:
+            self.witness.changed(self.host, dataset, call=call, by=by)
         if call in self.fails_after:
             self.fails_after.discard(call)
-            raise ZfsError(f"{call} {dataset}: failed at its very end", dataset=dataset)
+            raise ZfsError(f"{call}: failed at its very end", dataset=next(iter(datasets), ""))
 
     def _part(self, call: str, items: Iterable[str]) -> list[str] | None:
         """The part of them that is done before it fails, if it is to."""
@@ -126,8 +127,7 @@ class FaultyZfs(MemoryZfs):
 
     async def snapshot_all(self, paths: Sequence[DatasetPath], name: str) -> None:
         await super().snapshot_all(paths, name)
-        for path in paths:
-            self._done("snapshot", path)
+        self._done("snapshot", *paths)
 
     async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
         await super().bookmark(path, snapshot, name)
@@ -165,8 +165,7 @@ class FaultyZfs(MemoryZfs):
     def _done_with(
         self, call: str, snapshots: Mapping[DatasetPath, Collection[str]], part: list[str] | None
     ) -> None:
-        for path in snapshots:
-            self._done(call, path)
+        self._done(call, *snapshots)
         if part is not None:
             raise ZfsError(f"cannot {call}: I/O error", dataset="")
 

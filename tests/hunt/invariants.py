@@ -319,9 +319,12 @@ class Judge:
             on_sender = report.side is PruneSide.SENDER
             host = flow.sender if on_sender else flow.receiver
             dataset = original if on_sender else flow.replica_of(original)
-            self._check_pruned(flow, host, dataset, original)
+            told = {each.name for each in done.left_alone}
+            self._check_pruned(flow, host, dataset, original, told)
 
-    def _check_pruned(self, flow: Flow, host: str, dataset: str, original: str) -> None:
+    def _check_pruned(
+        self, flow: Flow, host: str, dataset: str, original: str, told: Collection[str]
+    ) -> None:
         found = self.hosts[host].world.get(dataset)
         source = self.hosts[flow.sender].world.get(original)
         copy = self.hosts[flow.receiver].world.get(flow.replica_of(original))
@@ -339,7 +342,7 @@ class Judge:
         for each in now:
             if found.snapshots[each.name].holds or each.guid == cursor or each.guid in common:
                 continue
-            if self.taken[each.guid].at > self._now() - CYCLE_S:
+            if self.taken[each.guid].at > self._now() - CYCLE_S or each.name in told:
                 continue
             on_sender = host == flow.sender
             if each.name.startswith("manual") or _is_foreign(flow, each.name, on_sender=on_sender):

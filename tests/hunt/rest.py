@@ -91,9 +91,15 @@ class Rest:
         if common is None:
             return f"{flow.job}: {dataset.name} and its copy have nothing in common"
         newer = [each for each in versions if each.createtxg > common.createtxg]
-        at = self._taken[common.guid].at
-        limit = wanted_at + 1.5 * CYCLE_S
-        if newer and (at < wanted_at or self._taken[newer[0].guid].at < limit):
+        was = self._taken[common.guid]
+        # one that was pruned meanwhile is due all the same
+        due = [
+            each
+            for each in self._taken.values()
+            if (each.host, each.name) == (was.host, was.name)
+            and was.at < each.at < wanted_at + 1.5 * CYCLE_S
+        ]
+        if newer and due:
             return (
                 f"{flow.job}: {dataset.name}@{newer[0].name} has not arrived, cycles after the last "
                 f"fault; its copy is at {common.name}"
