@@ -17,6 +17,7 @@ BENCHES = {
     "catchup": "many small snapshots to catch up",
     "scale": "many filesystems and nothing new",
     "setup": "connection set-up beside silent clients",
+    "beside": "side by side with a zrepl 0.7 (ZREPL=/path/to/zrepl)",
     "simulate": "a simulated year, and cycles by the wire",
 }
 

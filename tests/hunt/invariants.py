@@ -12,7 +12,7 @@ import trio
 from tests.hunt.evidence import Broken, Taken, listed_in, mark_of, versions_of
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.rest import Rest
-from tests.hunt.rules import Listed, kept_by
+from tests.hunt.rules import Listed, in_order_taken, kept_by
 from tests.hunt.scenario import CYCLE_S, Scenario
 from tests.hunt.topology import Flow
 from zrepl_trio.emulate.objects import Dataset
@@ -279,7 +279,9 @@ class Judge:
         for listed in self._lists(host, dataset, before, victim):
             waiting = _waiting(listed, arrived) if host == flow.sender else set()
             kept = kept_by(rules, listed, waiting=waiting, cursor=cursor)
-            if victim.guid not in kept and victim.guid not in kept_by(floor, listed):
+            if victim.guid not in kept and victim.guid not in kept_by(
+                floor, in_order_taken(listed)
+            ):
                 return True
         return False
 
@@ -366,7 +368,7 @@ class Judge:
         for listed in self._lists(host, dataset, now, snapshot):
             waiting = _waiting(listed, arrived) if on_sender else set()
             kept = kept_by(rules, listed, waiting=waiting, cursor=cursor)
-            if snapshot.guid in kept | kept_by(floor, listed):
+            if snapshot.guid in kept | kept_by(floor, in_order_taken(listed)):
                 return True
         return False
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-__all__ = ["Listed", "Rule", "kept_by", "rules_text"]
+__all__ = ["Listed", "Rule", "in_order_taken", "kept_by", "rules_text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,16 @@ def kept_by(
     """The guids of those that a rule keeps. `waiting`: the guids of those that are not replicated; `cursor` is
     the guid at the job's cursor."""
     return {guid for rule in rules for guid in _kept(rule, snapshots, waiting, cursor)}
+
+
+def in_order_taken(snapshots: Sequence[Listed]) -> list[Listed]:
+    """With none older than one that was taken before it: a floor goes by the order, since times can be
+    forged, and clocks set."""
+    latest, found = 0, []
+    for each in sorted(snapshots, key=lambda each: each.createtxg):
+        latest = max(latest, each.creation)
+        found.append(replace(each, creation=latest))
+    return found
 
 
 def _kept(
