@@ -183,5 +183,5 @@ class _Hunt:
         self._disturber.calm_down()
 
     async def _relieve(self, event: Event) -> None:
-        await trio.sleep(FULL_FOR_S)
+        await trio.sleep_until(min(event.at + FULL_FOR_S, FAULTY_S))
         self._disturber.relieve(event)
