@@ -92,10 +92,11 @@ def stopped_in_mid_stream(pair: Pair, role: str, name: str) -> None:
 
 
 def resumed(pair: Pair) -> None:
-    """The rest comes, and what was in pipes at the end; of a killed ssh the count is lost."""
+    """Only the rest comes. Of a killed ssh the count is lost; and what filled pipes and windows beyond
+    the 6 MiB may have arrived after all."""
     before = sum(pair.received())
     done(pair.replicate())
-    assert 5 * MIB < sum(pair.received()) - before < 9 * MIB
+    assert MIB < sum(pair.received()) - before < 9 * MIB
     assert pair.world.snapshots(pair.replica) == pair.world.snapshots(pair.dataset)
 
 
