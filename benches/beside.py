@@ -113,12 +113,7 @@ def _bulk(home: Path, world: World, sshd: Sshd, transport: str, bar: float) -> l
             at_most=False,
             note=_told(pairs),
         ),
-        Figure(
-            f"{what}: CPU-s of both daemons / zrepl's",
-            tuple(one.cpu_s / two.cpu_s for one, two in pairs),
-            0.5,
-            at_most=True,
-        ),
+        _cpu(what, pairs),
     ]
 
 
@@ -151,13 +146,13 @@ def _nothing_new(home: Path, world: World, sshd: Sshd) -> list[Figure]:
             at_most=True,
             note=_told(pairs),
         ),
-        Figure(
-            f"{what}: CPU-s of both daemons / zrepl's",
-            tuple(one.cpu_s / two.cpu_s for one, two in pairs),
-            0.5,
-            at_most=True,
-        ),
+        _cpu(what, pairs),
     ]
+
+
+def _cpu(what: str, pairs: Sequence[tuple[_Run, _Run]]) -> Figure:
+    ratios = tuple(one.cpu_s / two.cpu_s for one, two in pairs)
+    return Figure(f"{what}: CPU-s of both daemons / zrepl's", ratios, 0.5, at_most=True)
 
 
 def _told(pairs: Sequence[tuple[_Run, _Run]]) -> str:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec
 
 import trio
 
-from tests.hunt.evidence import Broken, Taken, listed_in, mark_of, versions_of
+from tests.hunt.evidence import Broken, Taken, listed_in, versions_of
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.rest import Rest
-from tests.hunt.rules import Listed, in_order_taken, kept_by
-from tests.hunt.scenario import CYCLE_S, Scenario
+from tests.hunt.retention import Retention, waiting_in
+from tests.hunt.rules import Listed
+from tests.hunt.scenario import Scenario
 from tests.hunt.topology import Flow
 from zrepl_trio.emulate.objects import Dataset
-from zrepl_trio.endpoint.abstractions import CursorKind
 from zrepl_trio.jobs.base import Invocation, Outcome
 from zrepl_trio.pruning.plan import PruneSide
 from zrepl_trio.pruning.report import PruneReport, PruneState
@@ -27,9 +26,6 @@ __all__ = ["LONGEST_RUN_S", "Judge"]
 
 LONGEST_RUN_S = 1800.0
 """No run takes longer on a link that is neither silent nor slow; streams here are small."""
-
-_RULES_LAG = 6
-"""So many snapshots may have been taken since the rules were asked about those that go."""
 
 
 @dataclass(slots=True)
@@ -69,11 +65,17 @@ class Judge:
         self._now = now
         self.broken: list[str] = []
         self.fallen = trio.Event()
-        self.hosts: Mapping[str, FaultyZfs] = {}
+        self.hosts: dict[str, FaultyZfs] = {}
         self.taken: dict[int, Taken] = {}
         self._pairs: dict[tuple[str, str], _Pair] = {}
+        self._retention = Retention(
+            flows=self._flows,
+            hosts=self.hosts,
+            taken=self.taken,
+            arrived=lambda flow, original: self._pair(flow, original).arrived,
+            now=now,
+        )
         self._excused: dict[tuple[str, str], str] = {}
-        self._removed: dict[tuple[str, str], list[tuple[float, Listed]]] = {}
         self._seen: set[tuple[str, str, int]] = set()
         self._held: set[tuple[str, int, str]] = set()
         self._began: dict[str, float] = {}
@@ -114,8 +116,7 @@ class Judge:
 
     def admin_destroyed(self, host: str, dataset: str, snapshots: Sequence[Listed]) -> None:
         """By hand; the rules may still have been asked with them in the list."""
-        removed = self._removed.setdefault((host, dataset), [])
-        removed += [(self._now(), each) for each in snapshots]
+        self._retention.removed(host, dataset, snapshots)
 
     # -- the witness of each host -----------------------------------------------------------
 
@@ -243,64 +244,12 @@ class Judge:
     def snapshots_gone(
         self, host: str, dataset: str, before: Sequence[Listed], gone: Collection[str]
     ) -> None:
-        victims = [each for each in before if each.name in gone]
-        removed = self._removed.setdefault((host, dataset), [])
-        allowed = {
-            each.guid
-            for each in victims
-            if any(self._may_go(host, dataset, before, each, flow) for flow in self._flows)
-        }
-        removed += [(self._now(), each) for each in victims]
-        for each in victims:
-            if each.guid not in allowed:
-                raise Broken(f"{host}:{dataset}@{each.name} was destroyed, which a rule keeps")
+        self._retention.check_gone(host, dataset, before, gone)
 
     @_noting
     def rolled_back(self, host: str, dataset: str, gone: Collection[str]) -> None:
         """None of the jobs is told to."""
         raise Broken(f"{host}:{dataset} was rolled back unasked, over {', '.join(gone)}")
-
-    def _may_go(
-        self, host: str, dataset: str, before: Sequence[Listed], victim: Listed, flow: Flow
-    ) -> bool:
-        """Whether that flow's rules would let it go, now or as things were when they may have been asked."""
-        original = flow.original_of(dataset) if host == flow.receiver else None
-        if original is not None:
-            rules, floor = flow.keep_receiver, flow.floor
-        elif host == flow.sender and flow.sends(dataset):
-            original, rules, floor = dataset, flow.keep_sender, flow.sender_floor
-        else:
-            return False
-        if _is_foreign(flow, victim.name, on_sender=host == flow.sender):
-            return False
-        source = self.hosts[flow.sender].world.get(original)
-        arrived = self._pair(flow, original).arrived
-        cursor = _cursor_of(flow, source) if host == flow.sender else None
-        for listed in self._lists(host, dataset, before, victim):
-            waiting = _waiting(listed, arrived) if host == flow.sender else set()
-            kept = kept_by(rules, listed, waiting=waiting, cursor=cursor)
-            if victim.guid not in kept and victim.guid not in kept_by(
-                floor, in_order_taken(listed)
-            ):
-                return True
-        return False
-
-    def _lists(
-        self, host: str, dataset: str, before: Sequence[Listed], snapshot: Listed
-    ) -> Iterator[list[Listed]]:
-        """The snapshots as they are, and as they may have been when they were listed, that one among
-        them."""
-        recent = [
-            each
-            for at, each in self._removed.get((host, dataset), [])
-            if at > self._now() - 2 * CYCLE_S
-        ]
-        order = sorted({*before, *recent}, key=lambda each: each.createtxg)
-        for listed in (list(before), order):
-            for later in range(_RULES_LAG):
-                earlier = listed[: len(listed) - later]
-                if snapshot in earlier:
-                    yield earlier
 
     # -- 5: each run ends -------------------------------------------------------------------
 
@@ -322,55 +271,7 @@ class Judge:
             host = flow.sender if on_sender else flow.receiver
             dataset = original if on_sender else flow.replica_of(original)
             told = {each.name for each in done.left_alone}
-            self._check_pruned(flow, host, dataset, original, told)
-
-    def _check_pruned(
-        self, flow: Flow, host: str, dataset: str, original: str, told: Collection[str]
-    ) -> None:
-        found = self.hosts[host].world.get(dataset)
-        source = self.hosts[flow.sender].world.get(original)
-        copy = self.hosts[flow.receiver].world.get(flow.replica_of(original))
-        if found is None or source is None or copy is None:
-            return
-        common = {each.guid for each in versions_of(source)} & {
-            each.guid for each in copy.snapshots.values()
-        }
-        if any(
-            host in {other.sender, other.receiver} for other in self._flows if other is not flow
-        ):
-            return  # what another job held when it was asked for, stays until the next run
-        cursor = _cursor_of(flow, source)
-        now = self.hosts[host].listed(dataset)
-        for each in now:
-            if found.snapshots[each.name].holds or each.guid == cursor or each.guid in common:
-                continue
-            if self.taken[each.guid].at > self._now() - CYCLE_S or each.name in told:
-                continue
-            on_sender = host == flow.sender
-            if each.name.startswith("manual") or _is_foreign(flow, each.name, on_sender=on_sender):
-                continue
-            if not self._may_stay(flow, host, dataset, now, each):
-                raise Broken(
-                    f"{host}:{dataset}@{each.name} was left by pruning, and no rule keeps it"
-                )
-
-    def _may_stay(
-        self, flow: Flow, host: str, dataset: str, now: Sequence[Listed], snapshot: Listed
-    ) -> bool:
-        """Whether a rule keeps it, or kept it as things were when the rules may have been asked."""
-        on_sender = host == flow.sender
-        original = dataset if on_sender else flow.original_of(dataset)
-        assert original is not None
-        rules = flow.keep_sender if on_sender else flow.keep_receiver
-        floor = flow.sender_floor if on_sender else flow.floor
-        arrived = self._pair(flow, original).arrived
-        cursor = _cursor_of(flow, self.hosts[flow.sender].world.get(original))
-        for listed in self._lists(host, dataset, now, snapshot):
-            waiting = _waiting(listed, arrived) if on_sender else set()
-            kept = kept_by(rules, listed, waiting=waiting, cursor=cursor)
-            if snapshot.guid in kept | kept_by(floor, in_order_taken(listed)):
-                return True
-        return False
+            self._retention.check_pruned(flow, host, dataset, original, told)
 
     def refused(self, job: str, client: str, count: int) -> None:
         del job, client, count
@@ -416,7 +317,7 @@ class Judge:
             if flow.sender not in self._scenario.topology.written:
                 continue
             # the newest of all may have been enough
-            if before and before[-1].guid in _waiting(listed_in(dataset), arrived):
+            if before and before[-1].guid in waiting_in(listed_in(dataset), arrived):
                 raise Broken(
                     f"a run of {job} says it is done, and @{before[-1].name} of {dataset.name}, which "
                     "was there when it began, has not arrived"
@@ -446,40 +347,8 @@ class Judge:
                 raise Broken(f"a snapshot that an admin of {host} holds by {tag} is gone")
 
 
-def _cursor_of(flow: Flow, source: Dataset | None) -> int | None:
-    """The guid at the job's newest cursor."""
-    marks = [
-        each
-        for each in (source.bookmarks.values() if source is not None else ())
-        if (mark := mark_of(each.name, flow.sending_job)) and mark.kind is CursorKind.CURSOR
-    ]
-    newest = max(marks, key=lambda each: each.createtxg, default=None)
-    return newest.guid if newest is not None else None
-
-
-def _waiting(listed: Sequence[Listed], arrived: Collection[int]) -> set[int]:
-    """Those after the newest that has ever arrived."""
-    newest = max((each.createtxg for each in listed if each.guid in arrived), default=0)
-    return {each.guid for each in listed if each.createtxg > newest}
-
-
 def _progress(copy: Dataset) -> tuple[int, int] | None:
     partial = copy.partial
     if partial is None or not isinstance(partial.content, MemoryReceive):
         return None
     return int(partial.begin["toguid"]), partial.content.offset
-
-
-def _is_foreign(flow: Flow, name: str, *, on_sender: bool) -> bool:
-    """Whether the job leaves it, since it did not take it and no rule is about such names. A puller takes
-    none itself; where the job does, a rule about all names is about those."""
-    takes = flow.active == flow.sender
-    if flow.foreign != "keep" or (takes and name.startswith("zrepl_")):
-        return False
-    rules = flow.keep_sender if on_sender else flow.keep_receiver
-    return not any(
-        rule.type != "not_replicated"
-        and re.search(rule.regex, name)
-        and not (takes and rule.regex in {"", ".*"})
-        for rule in rules
-    )

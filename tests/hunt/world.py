@@ -84,7 +84,7 @@ class _Hunt:
             clock: WallClock = steady if scenario.steady else SetClock(START)
             zfs = FaultyZfs(name, seed=scenario.seed, clock=clock, witness=self.judge)
             self._hosts[name] = Host(name, config, zfs, clock)
-        self.judge.hosts = {name: host.zfs for name, host in self._hosts.items()}
+        self.judge.hosts.update({name: host.zfs for name, host in self._hosts.items()})
         self._network = FaultyNetwork(join_all(configs))
         self._disturber = Disturber(self._hosts, self._network, self.judge, self._rng)
 
