@@ -2,7 +2,8 @@
 
 All by files in its directory, since it is its own process: it appends when each connection began, and
 the number of its bytes, to `received` at its end. If `cut` holds a number, the first connection that has brought that many
-bytes takes the file away and ends at once. `stall`, likewise a number, makes it stop there instead,
+bytes takes the file away, stands still for DRAIN_S, so that what it has brought gets through the buffers behind it,
+which may hold it all, and ends. `stall`, likewise a number, makes it stop there instead,
 until the file `stalled` is taken away. While a connection is open, a file `open.PID.THREAD` says so.
 """
 
@@ -14,6 +15,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+DRAIN_S = 2.0
 
 
 def _limit(path: Path) -> float:
@@ -40,6 +43,7 @@ def carry(directory: Path, source: int, target: int, cut: Callable[[], None]) ->
                     time.sleep(0.05)
             if total >= _limit(directory / "cut"):
                 (directory / "cut").unlink()
+                time.sleep(DRAIN_S)
                 cut()
                 return
     finally:
