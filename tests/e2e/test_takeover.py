@@ -18,7 +18,6 @@ from tests.interop.takeovers import (
     state_of_an_old_zrepl_goes_on,
     state_of_zrepl_0_7_goes_on,
 )
-from tests.support.hosts import scratch
 from zrepl_trio.demo.openssh import find_sshd
 
 pytestmark = [
@@ -34,12 +33,7 @@ _names = (f"taken{number}" for number in itertools.count(1))
 def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[Pair]:
     us = ours()
     pushes: bool = request.param
-    with (
-        scratch() as directory,
-        joined(
-            world, sshd, directory, next(_names), passive=us, proxy=us, active=us, pushes=pushes
-        ) as made,
-    ):
+    with joined(world, sshd, next(_names), passive=us, proxy=us, active=us, pushes=pushes) as made:
         yield made
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.interop.cells import one_stops_no_other
 from tests.interop.daemons import ours
 from tests.interop.links import IDENTITY, TRANSPORTS
 from tests.interop.pairs import Pair, joined
@@ -23,7 +24,6 @@ from tests.interop.scenarios import (
     write,
 )
 from tests.interop.sshd import Sshd
-from tests.support.hosts import scratch
 from zrepl_trio.demo.openssh import find_sshd
 
 pytestmark = [
@@ -42,21 +42,17 @@ IDS = [f"{transport}-{'push' if pushes else 'pull'}" for transport, pushes in WA
 def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[Pair]:
     transport, pushes, *rest = request.param
     us = ours()
-    with (
-        scratch() as directory,
-        joined(
-            world,
-            sshd,
-            directory,
-            next(_names),
-            passive=us,
-            proxy=us,
-            active=us,
-            transport=transport,
-            pushes=pushes,
-            protection=rest[0] if rest else "",
-        ) as made,
-    ):
+    with joined(
+        world,
+        sshd,
+        next(_names),
+        passive=us,
+        proxy=us,
+        active=us,
+        transport=transport,
+        pushes=pushes,
+        protection=rest[0] if rest else "",
+    ) as made:
         yield made
 
 
@@ -102,18 +98,7 @@ def test_a_full_receiver_says_so_and_goes_on_when_there_is_room(pair: Pair) -> N
 
 @every_way
 def test_one_filesystem_that_cannot_go_on_stops_no_other(pair: Pair) -> None:
-    world = pair.world
-    for name in ("good", "torn"):
-        world.run("zfs", "create", f"{pair.dataset}/{name}")
-    world.run("zfs", "snapshot", "-r", f"{pair.dataset}@1")
-    done(pair.replicate())
-    world.run("zfs", "snapshot", f"{pair.replica}/torn@local")
-    world.run("zfs", "snapshot", "-r", f"{pair.dataset}@2")
-    attempts = pair.replicate()["Attempts"]
-    assert isinstance(attempts, list)
-    assert attempts[-1]["State"] == "filesystem-error"
-    assert list(world.snapshots(f"{pair.replica}/good")) == ["1", "2"]
-    assert list(world.snapshots(f"{pair.replica}/torn")) == ["1", "local"]
+    one_stops_no_other(pair)
 
 
 @pytest.mark.parametrize("pushes", [False, True], ids=["pull", "push"])
@@ -122,21 +107,17 @@ def test_replicas_go_where_the_receivers_target_says(
 ) -> None:
     us = ours()
     target = '{"DATASET<": "", "DATASET/vm/web": hosts/web}'
-    with (
-        scratch() as directory,
-        joined(
-            world,
-            sshd,
-            directory,
-            next(_names),
-            passive=us,
-            proxy=us,
-            active=us,
-            transport="local",
-            pushes=pushes,
-            target=target,
-        ) as pair,
-    ):
+    with joined(
+        world,
+        sshd,
+        next(_names),
+        passive=us,
+        proxy=us,
+        active=us,
+        transport="local",
+        pushes=pushes,
+        target=target,
+    ) as pair:
         for name in ("a", "a/b", "vm", "vm/web"):
             world.run("zfs", "create", f"{pair.dataset}/{name}")
         root = pair.replica.removesuffix(f"/{pair.dataset}")

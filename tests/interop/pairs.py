@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.hosts import scratch
+
 from .daemons import Daemon, Program, running
 from .line import is_open, received
 from .links import IDENTITY, Link, linked
@@ -262,7 +264,6 @@ def lanes(
 def joined(
     world: World,
     sshd: Sshd,
-    directory: Path,
     name: str,
     *,
     passive: Program,
@@ -274,16 +275,19 @@ def joined(
     protection: str = "",
 ) -> Iterator[Pair]:
     """A pair of one lane, whose jobs destroy nothing; they are named `active` and `passive`."""
-    with lanes(
-        world,
-        sshd,
-        directory,
-        name,
-        [Lane(target=target, protection=protection)],
-        passive=passive,
-        proxy=proxy,
-        active=active,
-        transport=transport,
-        pushes=pushes,
-    ) as made:
+    with (
+        scratch() as directory,
+        lanes(
+            world,
+            sshd,
+            directory,
+            name,
+            [Lane(target=target, protection=protection)],
+            passive=passive,
+            proxy=proxy,
+            active=active,
+            transport=transport,
+            pushes=pushes,
+        ) as made,
+    ):
         yield made[""]

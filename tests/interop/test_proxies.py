@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.hosts import scratch
-
 from .daemons import ours, theirs
 from .pairs import Pair, joined
 from .pools import World
@@ -29,19 +27,15 @@ ROLES = {
 @pytest.fixture(params=list(ROLES.values()), ids=list(ROLES))
 def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[Pair]:
     passive, proxy, active, pushes = request.param
-    with (
-        scratch() as directory,
-        joined(
-            world,
-            sshd,
-            directory,
-            next(_names),
-            passive=passive(),
-            proxy=proxy(),
-            active=active(),
-            pushes=pushes,
-        ) as made,
-    ):
+    with joined(
+        world,
+        sshd,
+        next(_names),
+        passive=passive(),
+        proxy=proxy(),
+        active=active(),
+        pushes=pushes,
+    ) as made:
         yield made
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.hosts import scratch
-
 from .daemons import theirs
 from .pairs import Pair, joined
 from .pools import World
@@ -22,20 +20,16 @@ _names = (f"there{number}" for number in itertools.count(1))
 def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[Pair]:
     transport, pushes = request.param
     zrepl = theirs()
-    with (
-        scratch() as directory,
-        joined(
-            world,
-            sshd,
-            directory,
-            next(_names),
-            passive=zrepl,
-            proxy=zrepl,
-            active=zrepl,
-            transport=transport,
-            pushes=pushes,
-        ) as made,
-    ):
+    with joined(
+        world,
+        sshd,
+        next(_names),
+        passive=zrepl,
+        proxy=zrepl,
+        active=zrepl,
+        transport=transport,
+        pushes=pushes,
+    ) as made:
         yield made
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -26,9 +25,9 @@ _names = (f"ours{number}" for number in itertools.count(1))
 
 
 @pytest.fixture
-def pair(world: World, sshd: Sshd, tmp_path: Path) -> Iterator[Pair]:
+def pair(world: World, sshd: Sshd) -> Iterator[Pair]:
     us = ours()
-    with joined(world, sshd, tmp_path, next(_names), passive=us, proxy=us, active=us) as made:
+    with joined(world, sshd, next(_names), passive=us, proxy=us, active=us) as made:
         yield made
 
 

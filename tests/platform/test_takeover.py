@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,14 +21,10 @@ _names = (f"taken{number}" for number in itertools.count(1))
 
 
 @pytest.fixture(params=[False, True], ids=["pull", "push"])
-def pair(
-    request: pytest.FixtureRequest, world: World, sshd: Sshd, tmp_path: Path
-) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[Pair]:
     us = ours()
     pushes: bool = request.param
-    with joined(
-        world, sshd, tmp_path, next(_names), passive=us, proxy=us, active=us, pushes=pushes
-    ) as made:
+    with joined(world, sshd, next(_names), passive=us, proxy=us, active=us, pushes=pushes) as made:
         yield made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import pytest
 
@@ -38,14 +37,13 @@ _LIKE_THEIR_NEIGHBOURS = {("tcp", True), ("tls", False)}
     ],
 )
 def test_full_incremental_and_resumed(
-    transport: str, pushes: bool, world: World, sshd: Sshd, tmp_path: Path
+    transport: str, pushes: bool, world: World, sshd: Sshd
 ) -> None:
     us = ours()
     pair: Pair
     with joined(
         world,
         sshd,
-        tmp_path,
         next(_names),
         passive=us,
         proxy=us,
@@ -58,21 +56,17 @@ def test_full_incremental_and_resumed(
         same(pair)  # last: to look at a replica mounts it, and that modifies it
 
 
-def test_several_snapshots_go_in_one_stream_that_may_be_cut(
-    world: World, sshd: Sshd, tmp_path: Path
-) -> None:
+def test_several_snapshots_go_in_one_stream_that_may_be_cut(world: World, sshd: Sshd) -> None:
     us = ours()
     pair: Pair
     with joined(
-        world, sshd, tmp_path, next(_names), passive=us, proxy=us, active=us, transport="tcp"
+        world, sshd, next(_names), passive=us, proxy=us, active=us, transport="tcp"
     ) as pair:
         range_cut_and_resumed(pair)
 
 
-def test_a_range_killed_in_mid_transfer_converges(world: World, sshd: Sshd, tmp_path: Path) -> None:
+def test_a_range_killed_in_mid_transfer_converges(world: World, sshd: Sshd) -> None:
     us = ours()
     pair: Pair
-    with joined(
-        world, sshd, tmp_path, next(_names), passive=us, proxy=us, active=us, pushes=True
-    ) as pair:
+    with joined(world, sshd, next(_names), passive=us, proxy=us, active=us, pushes=True) as pair:
         killed_in_mid_transfer(pair, "active", in_range=True)

@@ -50,22 +50,25 @@ class Captured:
 
     def of(self, label: bytes) -> list[tuple[bytes, bytes]]:
         """The connections of a kind, without their greetings."""
-        banner = len(OUR_BANNER) if self.connections[0][0].startswith(OUR_BANNER) else 67
-        other = 67 + len(OUR_BANNER) - banner
-        return [
+        ours, zrepls = len(OUR_BANNER), len(ZREPLS_BANNER)
+        we_dial = self.connections[0][0].startswith(OUR_BANNER)
+        banner, other = (ours, zrepls) if we_dial else (zrepls, ours)
+        found = [
             (said[banner + LABEL_BYTES :], answered[other:])
             for said, answered in self.connections
             if said[banner : banner + LABEL_BYTES] == label
         ]
+        assert found  # or all that is asked of each of them would be answered by none
+        return found
 
 
 def test_its_banner_is_ours_of_old() -> None:
     for way in ("they-pull", "they-push"):
         for said, _ in Captured(way).connections:
-            assert said[:67] == ZREPLS_BANNER
+            assert said.startswith(ZREPLS_BANNER)
     for way in ("we-pull", "we-push"):
         for _, answered in Captured(way).connections:
-            assert answered[:67] == ZREPLS_BANNER
+            assert answered.startswith(ZREPLS_BANNER)
 
 
 async def replayed(said: bytes, kind: Label, endpoint: FakeEndpoint) -> bytes:

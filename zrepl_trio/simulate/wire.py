@@ -16,13 +16,7 @@ Passing: TypeAlias = Callable[[int], Awaitable[None]]
 """Awaited before so many bytes go over the link. ConnectFailed while it is down."""
 
 
-class StreamConnection(Connection):
-    """Any half-closeable stream as one end, without fds. To be closed at once, it needs a `close`."""
-
-    def __init__(self, stream: trio.abc.HalfCloseableStream, identity: str) -> None:
-        self.stream = stream
-        self.client_identity = identity
-
+class _WithoutFds(Connection):
     @property
     def read_fd(self) -> None:
         return None
@@ -30,6 +24,14 @@ class StreamConnection(Connection):
     @property
     def write_fd(self) -> None:
         return None
+
+
+class StreamConnection(_WithoutFds):
+    """Any half-closeable stream as one end, without fds. To be closed at once, it needs a `close`."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream, identity: str) -> None:
+        self.stream = stream
+        self.client_identity = identity
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await self.stream.send_all(data)
@@ -70,7 +72,7 @@ class _Way:
         self.changed.unpark_all()
 
 
-class MemoryConnection(Connection):
+class MemoryConnection(_WithoutFds):
     """One end of a simulated link. Where `passing` raises ConnectFailed, it breaks.
 
     What need not wait gives no other task its turn, as zfs's commands in a simulation: a cycle has a thousand
@@ -84,14 +86,6 @@ class MemoryConnection(Connection):
         self._passing = passing
         self._closed = False
         self._receiving = False
-
-    @property
-    def read_fd(self) -> None:
-        return None
-
-    @property
-    def write_fd(self) -> None:
-        return None
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         self._check_sends()
