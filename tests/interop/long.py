@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,8 +79,10 @@ def failures_are_told(faults: Faults, pair: Pair) -> None:
 
 
 def a_gib(pair: Pair) -> None:
+    """As a stream; in the pools, which have no more room than that, zfs makes little of it."""
+    files = pair.world.files(pair.dataset)
     for number in range(16):
-        write(pair, f"part{number}", 64)
+        (files / f"part{number}").write_bytes(random.Random(number).randbytes(1024) * (64 * 1024))
     pair.world.run("zfs", "snapshot", f"{pair.dataset}@1")
     done(pair.replicate(limit_s=LONG_S))
     assert sum(pair.received()) > 1024 * MIB

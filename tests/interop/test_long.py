@@ -91,6 +91,4 @@ def test_many_snapshots(pair: Pair) -> None:
 @every_way
 @lane("big")
 def test_a_gib(pair: Pair) -> None:
-    if pair.world.real:
-        pytest.skip("the pools of the tests have 1 GiB")
     long.a_gib(pair)
