@@ -127,7 +127,7 @@ class FaultyZfs(MemoryZfs):
 
     async def snapshot_all(self, paths: Sequence[DatasetPath], name: str) -> None:
         await super().snapshot_all(paths, name)
-        self._done("snapshot", *paths)
+        self._done("snapshot_all", *paths)
 
     async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
         await super().bookmark(path, snapshot, name)
@@ -148,26 +148,26 @@ class FaultyZfs(MemoryZfs):
         if gone:
             self.witness.snapshots_gone(self.host, path, before, gone)
         self._done("destroy_snapshots", path)
-        if part is not None:
-            raise ZfsError(f"cannot destroy snapshots of '{path}': I/O error", dataset=path)
+        _fail_if(part, "destroy_snapshots", path)
         return results
+
+    async def hold(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
+        await super().hold(path, snapshots, tag)
+        self._done("hold", path)
+
+    async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
+        await super().release(path, snapshots, tag)
+        self._done("release", path)
 
     async def hold_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
         part = self._part("hold_of", snapshots)
         await super().hold_of(_those(snapshots, part), tag)
-        self._done_with("hold_of", snapshots, part)
+        _fail_if(part, "hold_of")
 
     async def release_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
         part = self._part("release_of", snapshots)
         await super().release_of(_those(snapshots, part), tag)
-        self._done_with("release_of", snapshots, part)
-
-    def _done_with(
-        self, call: str, snapshots: Mapping[DatasetPath, Collection[str]], part: list[str] | None
-    ) -> None:
-        self._done(call, *snapshots)
-        if part is not None:
-            raise ZfsError(f"cannot {call}: I/O error", dataset="")
+        _fail_if(part, "release_of")
 
     async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
         await super().set_properties(path, values)
@@ -215,6 +215,12 @@ class FaultyZfs(MemoryZfs):
                 if gone and args.force:
                     self.witness.rolled_back(self.host, args.dataset, gone)
         self._done("open_receive", args.dataset)
+
+
+def _fail_if(part: list[str] | None, call: str, dataset: str = "") -> None:
+    """Where no more than a part was to be done."""
+    if part is not None:
+        raise ZfsError(f"cannot {call}: I/O error", dataset=dataset)
 
 
 def _those(

@@ -8,9 +8,9 @@ from typing import Concatenate, ParamSpec
 
 import trio
 
+from tests.hunt.at_rest import Rest
 from tests.hunt.evidence import Broken, Taken, listed_in, versions_of
 from tests.hunt.faulty_zfs import FaultyZfs
-from tests.hunt.rest import Rest
 from tests.hunt.retention import Retention, waiting_in
 from tests.hunt.rules import Listed
 from tests.hunt.scenario import Scenario
@@ -123,7 +123,7 @@ class Judge:
     @_noting
     def changed(self, host: str, dataset: str, *, call: str, by: str) -> None:
         self._check_whose(host, dataset, call=call, by=by)
-        if call == "snapshot":
+        if call in {"snapshot", "snapshot_all"}:
             self.note_taken(host, dataset)
         for flow in self._flows:
             if host == flow.sender and flow.sends(dataset):

@@ -7,7 +7,18 @@ from random import Random
 
 from tests.hunt.topology import TOPOLOGIES, Topology, topology_of
 
-__all__ = ["CYCLE_S", "FAULTY_S", "KINDS", "LASTS_S", "Event", "Scenario", "scenario_of"]
+__all__ = [
+    "CHANGES",
+    "CYCLE_S",
+    "FAULTY_S",
+    "KINDS",
+    "LASTS_S",
+    "READS",
+    "STREAMS",
+    "Event",
+    "Scenario",
+    "scenario_of",
+]
 
 CYCLE_S = 600
 """Snapshots are taken, and replicated, that often."""
@@ -19,18 +30,18 @@ LASTS_S = FAULTY_S + 3 * CYCLE_S - 5
 """Two cycles after the first one without a fault, all has to have come right."""
 
 CHANGES = (
-    "hold_of",
-    "release_of",
+    "hold",
+    "release",
     "bookmark",
     "destroy_bookmark",
     "destroy_snapshots",
-    "set_properties",
+    "snapshot_all",
     "create_filesystem",
     "snapshot",
 )
 _IN_PARTS = ("hold_of", "release_of", "destroy_snapshots")
-_READS = ("versions", "versions_below", "datasets", "datasets_in", "holds_of", "properties_of")
-_STREAMS = ("open_send", "open_receive")
+READS = ("versions", "versions_below", "datasets", "datasets_in", "holds_of", "properties_of")
+STREAMS = ("open_send", "open_receive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +186,7 @@ class _Events:
                 count = _lasts(rng.choice((1, 700, 3_000)), at + CYCLE_S)
                 return Event(at=at, kind=kind, host=host, count=count, calls=calls)
             case "before":
-                name = rng.choice((*CHANGES, *_READS, *_STREAMS))
+                name = rng.choice((*CHANGES, *READS, *STREAMS))
                 return Event(at=at, kind=kind, host=host, name=name)
             case "during":
                 return Event(at=at, kind=kind, host=host, name=rng.choice(_IN_PARTS))

@@ -44,6 +44,8 @@ class Outcome:
     broken: list[str] = field(default_factory=list)
     digest: str = ""
     runs: int = 0
+    calls: frozenset[str] = frozenset()
+    """The zfs commands that were called, by name."""
 
 
 def run_scenario(scenario: Scenario) -> Outcome:
@@ -65,6 +67,7 @@ def run_scenario(scenario: Scenario) -> Outcome:
     outcome.broken += [*hunt.judge.broken, *hunt.bugs]
     outcome.digest = hashlib.sha256("\n".join(hunt.noted).encode()).hexdigest()
     outcome.runs = min(map(len, hunt.judge.runs.values()))
+    outcome.calls = hunt.calls
     return outcome
 
 
@@ -103,6 +106,11 @@ class _Hunt:
         )
         with logging_to(dispatcher):
             yield
+
+    @property
+    def calls(self) -> frozenset[str]:
+        every = (call for host in self._hosts.values() for call in host.zfs.calls)
+        return frozenset(call.partition(" ")[0] for call in every)
 
     async def run(self) -> None:
         self._lay_out()
