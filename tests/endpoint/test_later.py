@@ -1,8 +1,9 @@
-"""Holds that are moved and dropped for many filesystems at once."""
+"""Holds and cursors that are moved and dropped for many filesystems at once."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import trio
@@ -10,7 +11,7 @@ import trio.testing
 
 from tests.replication.notation import path
 from tests.replication.pair import SteppingClock
-from zrepl_trio.endpoint.guarantees import Changes
+from zrepl_trio.endpoint.guarantees import Bookmark, Changes
 from zrepl_trio.endpoint.later import Later
 from zrepl_trio.endpoint.remembered import Remembered
 from zrepl_trio.errors import ZfsError
@@ -129,12 +130,50 @@ async def test_a_hold_that_fails_leaves_the_old_one(later: Later, zfs: MemoryZfs
     assert await held(zfs, NAMES[0]) == "1"
 
 
-@pytest.mark.parametrize("call", ["hold", "release"])
+async def test_cursors_are_moved_for_all_between_holds_and_releases(
+    later: Later, zfs: MemoryZfs
+) -> None:
+    for name in NAMES[:3]:
+        versions = {v.name: v for v in await zfs.versions(name)}
+        await zfs.bookmark(name, versions["1"], "old")
+        changes = replace(MOVE, bookmark=(Bookmark(versions["2"], "new"),), destroy=("old",))
+        await later.put_off(name, changes)
+    zfs.calls.clear()
+    await later.settle()
+    done = [call.split(" ")[0] for call in zfs.calls]
+    each = ["hold", "bookmark", "destroy_bookmark", "release"]
+    assert [call for call in done if call in each] == [call for call in each for _ in range(3)]
+    for name in NAMES[:3]:
+        assert [v.name for v in await zfs.versions(name) if not v.is_snapshot] == ["new"]
+
+
+async def test_one_whose_cursor_cannot_move_loses_nothing_and_keeps_up_no_other(
+    later: Later, zfs: MemoryZfs
+) -> None:
+    for name in NAMES[:3]:
+        versions = {v.name: v for v in await zfs.versions(name)}
+        await zfs.bookmark(name, versions["1"], "old")
+        changes = replace(MOVE, bookmark=(Bookmark(versions["2"], "new"),), destroy=("old",))
+        await later.put_off(name, changes)
+    await zfs.destroy_bookmark(NAMES[1], "new")
+    newer = [v for v in await zfs.versions(NAMES[1]) if v.name == "3"]
+    await zfs.bookmark(NAMES[1], newer[0], "new")  # a name that is taken
+    await later.settle()
+    marks = [[v.name for v in await zfs.versions(n) if not v.is_snapshot] for n in NAMES[:3]]
+    assert marks == [["new"], ["old", "new"], ["new"]]
+    assert [await held(zfs, name) for name in NAMES[:3]] == ["2", "12", "2"]
+    assert [later.distrusts(name) for name in NAMES[:3]] == [False, True, False]
+
+
+@pytest.mark.parametrize("call", ["hold", "bookmark", "destroy_bookmark", "release"])
 async def test_a_settle_that_is_cancelled_is_done_by_the_next(
     later: Later, zfs: MemoryZfs, call: str
 ) -> None:
     for name in NAMES[:3]:
-        await later.put_off(name, MOVE)
+        versions = {v.name: v for v in await zfs.versions(name)}
+        await zfs.bookmark(name, versions["1"], "old")
+        changes = replace(MOVE, bookmark=(Bookmark(versions["2"], "new"),), destroy=("old",))
+        await later.put_off(name, changes)
     with trio.CancelScope() as scope:
 
         async def cancel(now: str, dataset: str) -> None:
@@ -148,3 +187,5 @@ async def test_a_settle_that_is_cancelled_is_done_by_the_next(
     assert scope.cancelled_caught
     await later.settle()
     assert [await held(zfs, name) for name in NAMES[:3]] == ["2"] * 3
+    marks = [[v.name for v in await zfs.versions(n) if not v.is_snapshot] for n in NAMES[:3]]
+    assert marks == [["new"]] * 3

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import structlog.testing
 import trio
 import trio.testing
 
@@ -16,6 +17,7 @@ from zrepl_trio.errors import (
     DatasetNotFound,
     Refused,
     SourceFailed,
+    ZfsError,
     ZreplError,
 )
 from zrepl_trio.zfs.filter import FilesystemFilter
@@ -31,6 +33,11 @@ from zrepl_trio.zfs.names import DatasetPath
 
 A = path("tank/a")
 STEP = "zrepl_STEP_J_src"
+
+
+def cursor_of(version: FilesystemVersion) -> str:
+    """As `Pair.marks` has it."""
+    return f"#zrepl_CURSOR_G_{version.guid:016x}_J_src"
 
 
 @pytest.fixture
@@ -269,6 +276,7 @@ class TestSend:
     async def test_the_size_of_a_step_from_a_bookmark_is_unknown(self, pair: Pair) -> None:
         request = await request_for(pair)
         await pair.sender.send_completed(request)
+        await pair.sender.settle()
         await pair.snapshot("tank/a", "2", 10)
         (cursor,) = [v for v in await pair.source.versions(A) if not v.is_snapshot]
         two = await request_for(pair, to="2")
@@ -314,13 +322,77 @@ class TestCompletion:
 
     async def test_again_with_the_base_gone_is_fine(self, pair: Pair) -> None:
         await pair.sender.send_completed(await request_for(pair))
+        await pair.sender.settle()
         await pair.snapshot("tank/a", "2", 10)
         (cursor,) = [v for v in await pair.source.versions(A) if not v.is_snapshot]
         request = replace(await request_for(pair, to="2"), from_=cursor)
         await pair.sender.send_completed(request)
+        await pair.sender.settle()
         before = await pair.marks("tank/a")
         await pair.sender.send_completed(request)
+        await pair.sender.settle()
         assert await pair.marks("tank/a") == before
+        assert cursor.relative not in before
+
+    @pytest.mark.parametrize("kind", [GuaranteeKind.RESUMABILITY, GuaranteeKind.INCREMENTAL])
+    async def test_what_protected_the_stream_stays_until_the_cursor_has_moved(
+        self, pair: Pair, kind: GuaranteeKind
+    ) -> None:
+        protection = Protection(initial=kind, incremental=kind)
+        two = await pair.snapshot("tank/a", "2", 10)
+        request = replace(await request_for(pair, to="2", from_="1"), protection=protection)
+        async with pair.sender.send(request):
+            protected = await pair.marks("tank/a")
+            assert protected
+        await pair.sender.send_completed(request)
+        assert await pair.marks("tank/a") == protected
+        await pair.sender.settle()
+        assert await pair.marks("tank/a") == {cursor_of(two)}
+
+    async def test_the_next_step_begins_with_the_cursor_of_the_one_before(self, pair: Pair) -> None:
+        two = await pair.snapshot("tank/a", "2", 10)
+        await pair.snapshot("tank/a", "3", 10)
+        await pair.sender.send_completed(await request_for(pair, to="2", from_="1"))
+        assert cursor_of(two) not in await pair.marks("tank/a")
+        async with pair.sender.send(await request_for(pair, to="3", from_="2")):
+            assert cursor_of(two) in await pair.marks("tank/a")
+
+    async def test_nothing_waits_where_zfs_takes_bookmarks_one_by_one(
+        self, pair: Pair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def not_in_bulk() -> bool:
+            return False
+
+        monkeypatch.setattr(pair.source, "bookmarks_in_bulk", not_in_bulk)
+        request = await request_for(pair)
+        await pair.sender.send_completed(request)
+        assert await pair.marks("tank/a") == {cursor_of(request.to)}
+
+    async def test_a_cursor_that_could_not_move_is_waited_for_the_next_time(
+        self, pair: Pair
+    ) -> None:
+        async def broken(call: str, _dataset: str) -> None:
+            if call == "bookmark":
+                raise ZfsError("permission denied")
+
+        pair.source.before = broken
+        request = await request_for(pair)
+        with structlog.testing.capture_logs() as logs:
+            await pair.sender.send_completed(request)
+            await pair.sender.settle()
+        assert [line["err"] for line in logs if line["log_level"] == "warning"] == [
+            "permission denied"
+        ]
+        for _ in range(2):
+            with pytest.raises(ZfsError, match="permission denied"):
+                await pair.sender.send_completed(request)
+        pair.source.before = None
+        await pair.sender.send_completed(request)
+        assert await pair.marks("tank/a") == {cursor_of(request.to)}
+        # and waits again
+        two = await pair.snapshot("tank/a", "2", 10)
+        await pair.sender.send_completed(await request_for(pair, to="2", from_="1"))
+        assert cursor_of(two) not in await pair.marks("tank/a")
 
     async def test_a_step_that_never_was_makes_no_cursor(self, pair: Pair) -> None:
         request = await request_for(pair)

@@ -149,20 +149,22 @@ async def test_a_sender_lists_the_roots_of_its_filter_alone(hosts: Hosts) -> Non
 
 
 @pytest.mark.parametrize(
-    ("kind", "each"),
+    ("kind", "each", "without_library"),
     [
-        # hold, send, bookmark, destroy; recv, get; and what is put off to the end
-        (GuaranteeKind.RESUMABILITY, 6),
-        # bookmark, send, bookmark, destroy, destroy; recv, get; likewise
-        (GuaranteeKind.INCREMENTAL, 7),
+        # hold, send; recv, get; and what is put off to the end. Without: bookmark, destroy
+        (GuaranteeKind.RESUMABILITY, 4, 6),
+        # bookmark, send; recv, get; likewise. Without: bookmark, destroy, destroy
+        (GuaranteeKind.INCREMENTAL, 4, 7),
         # send; recv, get
-        (GuaranteeKind.NOTHING, 3),
+        (GuaranteeKind.NOTHING, 3, 3),
     ],
 )
 async def test_a_new_snapshot_costs_few_processes(
-    hosts: Hosts, kind: GuaranteeKind, each: int
+    hosts: Hosts, kind: GuaranteeKind, each: int, without_library: int
 ) -> None:
     count = 8
+    if not await hosts.zfs.bookmarks_in_bulk():
+        each = without_library
     options = ReplicationOptions(
         protection=Protection(initial=kind, incremental=kind), size_estimates=0
     )
@@ -175,6 +177,18 @@ async def test_a_new_snapshot_costs_few_processes(
         report = await hosts.run(options)
         assert report.outcome is Outcome.DONE, report.error
     assert len(hosts.commands) <= each * count + 10, hosts.commands
+    for number in range(count):
+        dataset = path(f"ztsrc/f{number}")
+        (newest,) = [v for v in await hosts.zfs.versions(dataset) if v.relative == "@2"]
+        cursor = {f"#zrepl_CURSOR_G_{newest.guid:016x}_J_src"}
+        wanted = cursor if kind is not GuaranteeKind.NOTHING else set()
+        assert await hosts.marks(dataset) == wanted
+
+
+@pytest.mark.zfs
+async def test_openzfs_has_the_library_for_it(tmp_path: Path) -> None:
+    async with open_hosts("real", tmp_path) as hosts:
+        assert await hosts.zfs.bookmarks_in_bulk()
 
 
 async def test_a_diverged_replica_is_rolled_back_or_set_aside(hosts: Hosts) -> None:

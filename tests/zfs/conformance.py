@@ -352,6 +352,33 @@ async def check_bookmark_of_missing_snapshot(host: Host) -> None:
         await host.zfs.bookmark(path, gone, "b")
 
 
+async def check_bookmarks_of_several(host: Host) -> None:
+    """Whether by one call or by many: what is there already and what is gone already is no failure, and nothing is
+    destroyed unless all was made."""
+    zfs = host.zfs
+    one, two = await source(host, "one"), await source(host, "two")
+    first, second = await snap(host, one, "1"), await snap(host, two, "2")
+    make = {one: {"a": first, "b": first}, two: {"c": second}}
+    await zfs.change_bookmarks(make, {})
+    await zfs.change_bookmarks({**make, two: {"c": second, "d": second}}, {})
+
+    async def marks() -> list[str]:
+        found = [(path, v) for path in (one, two) for v in await zfs.versions(path)]
+        return sorted(v.full(path) for path, v in found if not v.is_snapshot)
+
+    assert await marks() == [f"{one}#a", f"{one}#b", f"{two}#c", f"{two}#d"]
+    (a,) = [v for v in await zfs.versions(one) if v.relative == "#a"]
+    assert (a.guid, a.createtxg) == (first.guid, first.createtxg)
+    third = await snap(host, one, "3")
+    with pytest.raises(DatasetExists):
+        await zfs.change_bookmarks({one: {"a": third}}, {two: ["c", "d"], one: ["b"]})
+    assert await marks() == [f"{one}#a", f"{one}#b", f"{two}#c", f"{two}#d"]
+    await zfs.change_bookmarks({one: {"e": third}}, {one: ["a", "nosuch"], two: ["c", "d"]})
+    assert await marks() == [f"{one}#b", f"{one}#e"]
+    await zfs.change_bookmarks({}, {one: ["b", "e", "a"], host.root.child("nosuch"): ["x"]})
+    assert await marks() == []
+
+
 async def check_holds(host: Host) -> None:
     zfs = host.zfs
     path = await source(host)

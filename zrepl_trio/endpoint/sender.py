@@ -163,7 +163,7 @@ class Sender:
             holds=holds,
             in_use=self._used_by_others(request),
         )
-        await self._make(args.dataset, changes)
+        await self._make(args.dataset, changes, protects=True)
         return args
 
     async def send_completed(self, request: SendRequest) -> None:
@@ -188,21 +188,32 @@ class Sender:
             holds=holds,
             in_use=self._used_by_others(request),
         )
-        await self._make(dataset, changes)
+        await self._make(dataset, changes, protects=False)
 
-    async def _make(self, dataset: DatasetPath, changes: Changes) -> None:
-        """What protects and where the cursor is, now; holds that are no longer needed, later."""
+    async def _make(self, dataset: DatasetPath, changes: Changes, *, protects: bool) -> None:
+        """What `protects` a stream that is to come, now; holds that are no longer needed, later. So
+        are the cursor and old bookmarks where zfs changes those of many filesystems at once: until then, what
+        protected the stream goes on protecting what came of it."""
+        waits = await self._zfs.bookmarks_in_bulk() and not self._later.distrusts(dataset)
         at_once = Changes(
             tag=changes.tag,
             hold=changes.hold,
-            bookmark=changes.bookmark,
-            destroy=changes.destroy,
+            bookmark=() if waits and not protects else changes.bookmark,
+            destroy=() if waits else changes.destroy,
+        )
+        later = Changes(
+            tag=changes.tag,
+            bookmark=changes.bookmark if waits and not protects else (),
+            release=changes.release,
+            destroy=changes.destroy if waits else (),
         )
         if await carry_out(self._zfs, dataset, at_once):
             self._remembered.did(dataset, at_once)
         else:
             self._remembered.forget(dataset)
-        await self._later.put_off(dataset, Changes(tag=changes.tag, release=changes.release))
+        if at_once.bookmark:
+            self._later.trust(dataset)
+        await self._later.put_off(dataset, later)
 
     async def settle(self) -> None:
         await self._later.settle()
@@ -212,6 +223,7 @@ class Sender:
 
     async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
         dataset = self._check_access(filesystem)
+        await self._later.settle()
         cursor = newest_cursor(await self._remembered.of(dataset), self._job)
         return cursor.guid if cursor is not None else None
 

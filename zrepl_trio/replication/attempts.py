@@ -25,6 +25,9 @@ RETRY_PAUSE_S = 2.0
 """A breath before the next attempt on a good link: a killed `zfs recv` may still be saving its
 state, and keeps the dataset busy meanwhile."""
 
+_STOPPING_S = 5.0
+"""How long a run that is stopped has each side do what was put off; the next one does the rest."""
+
 
 async def replicate(
     sender: Endpoint,
@@ -44,11 +47,15 @@ async def replicate(
     progress = Progress(clock=clock, publish=report, monotonic=trio.current_time)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(progress.keep_fresh)
+        settled = False
         try:
             outcome = await _attempts(sender, receiver, options, progress, decode_token)
+            await settle(sender, receiver)
+            settled = True
         finally:
-            with trio.CancelScope(shield=True):  # it has limits of its own
-                await settle(sender, receiver)
+            if not settled:
+                with trio.CancelScope(shield=True):
+                    await settle(sender, receiver, limit_s=_STOPPING_S)
         nursery.cancel_scope.cancel()
     return progress.finished(outcome)
 

@@ -41,7 +41,10 @@ __all__ = ["Attempt", "AttemptResult", "Memory", "settle"]
 log = structlog.get_logger()
 
 SETTLE_S = 5.0
-"""How long what was put off waits at most for the step after it, and the run for a side to do it."""
+"""How long what was put off waits at most for the step after it, in seconds."""
+
+_SETTLING_S = 60.0
+"""How long a run waits for a side to do it; a pool that is slow takes that for some hundred cursors."""
 
 
 @dataclass(slots=True)
@@ -394,11 +397,11 @@ class Attempt:
         await self._sizes.ask_all(at_once=self._options.size_estimates, wanted=wanted)
 
 
-async def settle(*sides: Endpoint) -> None:
-    """Have both sides do what they put off; a side that can't be told does it by itself."""
+async def settle(*sides: Endpoint, limit_s: float = _SETTLING_S) -> None:
+    """Have both sides do what they put off, for `limit_s` each; a side that can't be told does it by itself."""
     for side in sides:
         try:
-            with trio.move_on_after(SETTLE_S):
+            with trio.move_on_after(limit_s):
                 await side.settle()
         except* ZreplError as group:
             log.debug("not settled", err=str(main_error(leaves(group))))

@@ -1,4 +1,4 @@
-"""`CliZfs`: the `zfs` commands behind the `Zfs` port. The only module that runs zfs.
+"""`CliZfs`: the `zfs` commands behind the `Zfs` port; bookmarks of many datasets by `zfs.library`.
 
 Listings are parsed as they come, so that 100,000 snapshots cost no buffer of their text. Calls are
 independent processes; nothing is cached but the features.
@@ -21,6 +21,7 @@ from zrepl_trio.zfs.commands import Commands, text
 from zrepl_trio.zfs.failures import failure, unexpected_output
 from zrepl_trio.zfs.features import detect_features
 from zrepl_trio.zfs.filter import Extent
+from zrepl_trio.zfs.library import Library
 from zrepl_trio.zfs.limits import ZfsLimits
 from zrepl_trio.zfs.model import (
     Dataset,
@@ -55,6 +56,7 @@ __all__ = ["CliZfs"]
 
 _TAG_EXISTS = ("tag already exists on this dataset",)
 _NO_TAG = ("no such tag on this dataset", "dataset does not exist")
+_FEW_BOOKMARKS = 3
 
 
 class CliZfs:
@@ -71,6 +73,7 @@ class CliZfs:
         self._processes = processes
         self._commands = Commands(processes, zfs=zfs, limits=limits)
         self._limits = limits
+        self._library = Library(processes, zfs=zfs, command_s=limits.command_s)
         self._features: Features | None = None
         self._detecting = trio.Lock()
 
@@ -199,6 +202,49 @@ class CliZfs:
             await self._commands.do(argv.destroy_bookmark(path, name), path)
         except DatasetNotFound:
             return
+
+    async def bookmarks_in_bulk(self) -> bool:
+        return await self._library.there()
+
+    async def change_bookmarks(
+        self,
+        make: Mapping[DatasetPath, Mapping[str, FilesystemVersion]],
+        destroy: Mapping[DatasetPath, Collection[str]],
+    ) -> None:
+        for path in (*make, *destroy):
+            check_not_blocked(self._processes, path)
+        if await self._all_bookmarks_at_once(make, destroy):
+            return
+        for path, snapshots in make.items():
+            for name, snapshot in snapshots.items():
+                await self.bookmark(path, snapshot, name)
+        for path, names in destroy.items():
+            for name in names:
+                await self.destroy_bookmark(path, name)
+
+    async def _all_bookmarks_at_once(
+        self,
+        make: Mapping[DatasetPath, Mapping[str, FilesystemVersion]],
+        destroy: Mapping[DatasetPath, Collection[str]],
+    ) -> bool:
+        """Whether it went well; if not, each by itself is told from one that is there, or gets its own
+        reason. For a few the child of the library is not started, which takes longer than theirs."""
+        made = {
+            f"{path}#{name}": f"{path}@{snapshot.name}"
+            for path, snapshots in make.items()
+            for name, snapshot in snapshots.items()
+            if snapshot.is_snapshot
+        }
+        gone = [f"{path}#{name}" for path, names in destroy.items() for name in names]
+        if len(made) < sum(map(len, make.values())) or len(made) + len(gone) <= _FEW_BOOKMARKS:
+            return False
+        if not await self._library.there():
+            return False
+        try:
+            await self._library.change(made, gone)
+        except ZfsError:
+            return False
+        return True
 
     async def destroy_snapshots(
         self, path: DatasetPath, names: Sequence[str]

@@ -277,6 +277,21 @@ class MemoryZfs:
         if dataset is not None and name in dataset.bookmarks:
             self.world.destroy_bookmark(path, name)
 
+    async def bookmarks_in_bulk(self) -> bool:
+        return True
+
+    async def change_bookmarks(
+        self,
+        make: Mapping[DatasetPath, Mapping[str, FilesystemVersion]],
+        destroy: Mapping[DatasetPath, Collection[str]],
+    ) -> None:
+        for path, snapshots in make.items():
+            for name, snapshot in snapshots.items():
+                await self.bookmark(path, snapshot, name)
+        for path, names in destroy.items():
+            for name in names:
+                await self.destroy_bookmark(path, name)
+
     async def destroy_size(self, path: DatasetPath, names: Sequence[str]) -> int:
         await self._enter("destroy_size", path)
         dataset = self.world.get(path)

@@ -122,6 +122,17 @@ class Zfs(Protocol):
     async def destroy_bookmark(self, path: DatasetPath, name: str) -> None:
         """Remove `path#name`. Idempotent."""
 
+    async def bookmarks_in_bulk(self) -> bool:
+        """Whether `change_bookmarks` does those of many datasets at once; if not, it pays to wait for none."""
+
+    async def change_bookmarks(
+        self,
+        make: Mapping[DatasetPath, Mapping[str, FilesystemVersion]],
+        destroy: Mapping[DatasetPath, Collection[str]],
+    ) -> None:
+        """`bookmark`, by its name and of which snapshot, for several datasets, and once all are made,
+        `destroy_bookmark`. Idempotent as these are. After an error, some may be done."""
+
     async def destroy_snapshots(
         self, path: DatasetPath, names: Sequence[str]
     ) -> list[DestroyResult]:
