@@ -1,6 +1,6 @@
 """A `zfs` before the real one in the PATH of both daemons, which a test makes slow, or fail.
 
-A file `send.LANE` or `recv.LANE` in its directory is shell that is run before, or instead of, the real
+A file `COMMAND.LANE` in its directory, such as `send.big`, is shell that is run before, or instead of, the real
 command on a dataset whose last component is LANE.
 """
 
@@ -24,7 +24,7 @@ for fault in {directory}/$command.*; do
   [ -e "$fault" ] || continue
   case " $* " in
     *" -n"*) ;;
-    *"/${{fault##*.}}@"* | *"/${{fault##*.}} "*) . "$fault" ;;
+    *"/${{fault##*.}}@"* | *"/${{fault##*.}}#"* | *"/${{fault##*.}} "*) . "$fault" ;;
   esac
 done
 exec "$real" "$@"
@@ -39,6 +39,9 @@ head -c 1048576 > /dev/null
 echo "cannot receive: it was made to fail" >&2
 exit 1
 """
+FAILS = """echo "cannot $command: it was made to fail" >&2
+exit 1
+"""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Faults:
 
     @contextmanager
     def of(self, command: str, lane: str, shell: str) -> Iterator[None]:
-        """Inside, that lane's `send` or `recv` does this."""
+        """Inside, that command on that lane does this."""
         path = self.directory / f"{command}.{lane}"
         path.write_text(shell)
         try:

@@ -12,7 +12,7 @@ import psutil
 
 from .cells import left_behind, take
 from .daemons import Daemon
-from .faults import RECV_FAILS, SEND_FAILS, Faults
+from .faults import FAILS, RECV_FAILS, SEND_FAILS, Faults
 from .pairs import Lane, Pair
 from .scenarios import MIB, done, same, write
 from .waiting import until
@@ -27,6 +27,7 @@ LANES = [
         keep_sender='[{type: last_n, count: 3, regex: ".*"}]',
         keep_receiver='[{type: last_n, count: 3, regex: ".*"}]',
     ),
+    Lane("refusing", keep_sender='[{type: last_n, count: 4, regex: ".*"}]'),
 ]
 
 
@@ -76,6 +77,37 @@ def failures_are_told(faults: Faults, pair: Pair) -> None:
     names, tags = left_behind(pair)
     assert (len(names), len(tags)) == (1, 1)
     no_children(pair)
+
+
+def refusals_are_told(faults: Faults, pair: Pair) -> None:
+    """What a side is asked for fails, before the stream, after it, and in a pruning: the active side says why, and
+    the next run, or pruning, does it."""
+    take(pair, "0")
+    done(pair.replicate())
+    for number, command in enumerate(("hold", "bookmark"), start=1):
+        take(pair, str(number), 1)
+        with faults.of(command, pair.lane.name, FAILS):
+            report = pair.replicate()
+        assert "it was made to fail" in str(report["Attempts"]), report
+        pair.active.pruned(pair.job("active"))
+        done(pair.replicate())
+        assert pair.world.snapshots(pair.replica) == pair.world.snapshots(pair.dataset)
+    with faults.of("destroy", pair.lane.name, FAILS):
+        for name in "34":
+            take(pair, name)
+        done(pair.replicate())
+        sides = pair.active.pruned(pair.job("active"))
+    assert "it was made to fail" in str(sides), sides
+    assert list(pair.world.snapshots(pair.dataset)) == list("01234")
+    take(pair, "5")
+    done(pair.replicate())
+    pair.active.pruned(pair.job("active"))
+    assert list(pair.world.snapshots(pair.dataset)) == list("2345")
+    names, tags = left_behind(pair)
+    assert (len(names), len(tags)) == (1, 1)
+    # a zrepl that is refused a stream never asks how its ssh ended, a zrepl by a zrepl neither
+    ours = [getattr(pair, role) for role in ("passive", "active") if not pair.is_theirs(role)]
+    until(lambda: not any(map(_children, ours)), "our processes are gone")
 
 
 def a_gib(pair: Pair) -> None:

@@ -71,6 +71,12 @@ def test_failures_are_told(pair: Pair, faults: Faults) -> None:
 
 
 @every_way
+@lane("refusing")
+def test_refusals_are_told(pair: Pair, faults: Faults) -> None:
+    long.refusals_are_told(faults, pair)
+
+
+@every_way
 @lane("stopped-active", "stopped-passive")
 def test_stopped_in_mid_stream(pair: Pair) -> None:
     long.stopped_in_mid_stream(pair, pair.lane.name.removeprefix("stopped-"))
