@@ -1,6 +1,7 @@
 """What a real zrepl 0.7.0 said, in each of its roles, replayed to ours (made by tests/interop/capture.py).
 
-A first send, an increment, and pruning: control connections and a data connection for each send.
+A first send, an increment, and pruning: control connections and a data connection for each send. And what it says
+whose `zfs` fails.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.rpc.dialled import Dial
 from tests.rpc.pairs import connection_pair, receive_exactly, receive_rest
 from tests.rpc.vectors import RESET
 from zrepl_trio.endpoint.model import ReceiveRequest, SendRequest
+from zrepl_trio.errors import RemoteError
 from zrepl_trio.rpc import handshake, label, messages
 from zrepl_trio.rpc import pdu_pb2 as pdu
 from zrepl_trio.rpc.client import open_remote
@@ -237,3 +239,25 @@ async def test_a_zrepl_that_receives_is_heard() -> None:
         assert isinstance(request, ReceiveRequest)
         async with open_remote(Dial(answering(answered))) as far:
             await far.receive(request, FakeSource.of(endpoint.received))
+
+
+async def test_a_zrepl_that_cannot_send_is_heard() -> None:
+    for said, answered in Captured("we-pull-refused").of(DATA):
+        endpoint = FakeEndpoint()
+        await replayed(said, Label.DATA, endpoint)
+        (request,) = endpoint.asked
+        assert isinstance(request, SendRequest)
+        async with open_remote(Dial(answering(answered))) as far:
+            with pytest.raises(RemoteError, match="cannot hold: it was made to fail"):
+                await far.send(request).__aenter__()
+
+
+async def test_a_zrepl_that_cannot_receive_is_heard() -> None:
+    for said, answered in Captured("we-push-refused").of(DATA):
+        endpoint = FakeEndpoint()
+        await replayed(said, Label.DATA, endpoint)
+        (request,) = endpoint.asked
+        assert isinstance(request, ReceiveRequest)
+        async with open_remote(Dial(answering(answered))) as far:
+            with pytest.raises(RemoteError, match="cannot recv: it was made to fail"):
+                await far.receive(request, FakeSource.of(endpoint.received))
