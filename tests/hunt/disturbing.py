@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from datetime import datetime, timedelta
 from random import Random
 
@@ -17,7 +18,10 @@ from zrepl_trio.emulate.model import Dataset
 from zrepl_trio.emulate.renaming import rename
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["Disturber", "Host", "SetClock", "take"]
+__all__ = ["DAEMON_OF", "Disturber", "Host", "KillAtStep", "SetClock", "take"]
+
+DAEMON_OF: ContextVar[Host] = ContextVar("DAEMON_OF")
+"""The host whose daemon a task belongs to."""
 
 FULL_FOR_S = 3600.0
 """How long a pool stays full before somebody makes room."""
@@ -50,6 +54,26 @@ class Host:
         self.zfs.dead = True
         self.up_at = trio.current_time() + down_for
         self.scope.cancel()
+
+
+class KillAtStep(trio.abc.Instrument):
+    """Kills the daemon of `host` at whatever await it is, when its tasks have gone on so many times; unless that comes
+    later than `until`. It takes itself away."""
+
+    def __init__(self, host: Host, steps: int, *, until: float, down_for: float) -> None:
+        self._host = host
+        self._left = steps
+        self._until = until
+        self._down_for = down_for
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if trio.current_time() >= self._until:
+            trio.lowlevel.remove_instrument(self)
+        elif task.context.get(DAEMON_OF) is self._host:
+            self._left -= 1
+            if self._left <= 0:
+                trio.lowlevel.remove_instrument(self)
+                self._host.kill(down_for=self._down_for)
 
 
 class Disturber:
@@ -93,7 +117,9 @@ class Disturber:
                 zfs.calls_left = event.calls
                 zfs.armed_until = event.at + CYCLE_S
             case "kill":
-                host.kill(down_for=event.count)
+                until = event.at + CYCLE_S
+                killer = KillAtStep(host, event.steps, until=until, down_for=event.count)
+                trio.lowlevel.add_instrument(killer)
             case "before":
                 zfs.fails_before.add(event.name)
             case "during":

@@ -29,6 +29,9 @@ FAULTY_S = 50 * CYCLE_S
 LASTS_S = FAULTY_S + 3 * CYCLE_S - 5
 """Two cycles after the first one without a fault, all has to have come right."""
 
+STEPS = 120
+"""About as many times do the tasks of a daemon go on, from one await to the next, in a cycle."""
+
 CHANGES = (
     "hold",
     "release",
@@ -52,7 +55,8 @@ class Event:
     `down`: nothing gets over for `count` seconds; `silence`: what is sent meanwhile hangs; `slow`: for `count`
     seconds it takes `rate` bytes a second.
 
-    On `host`: `kill`: the daemon ends after `calls` more zfs commands, and starts again `count` seconds later;
+    On `host`: `kill`: the daemon ends after `calls` more zfs commands, or after its tasks have gone on `steps` more times, from
+    any await to the next, and starts again `count` seconds later;
     `before`, `during`, `after`: the next call of `name` fails, without its effect, with a part of it, or with all
     of it; `stop`: the next stream that it sends ends after `count` bytes; `full`: its pool has room for `count`
     bytes more, for an hour; `clock`: it is set by `count` seconds.
@@ -69,11 +73,13 @@ class Event:
     name: str = ""
     count: int = 0
     calls: int = 0
+    steps: int = 0
     rate: int = 0
 
     def __str__(self) -> str:
         words = [f"{self.at:8.1f} s", self.kind, self.host, self.name, str(self.count or "")]
         words += [f"after {self.calls} calls"] if self.calls else []
+        words += [f"after {self.steps} steps"] if self.steps else []
         words += [f"{self.rate} B/s"] if self.rate else []
         return " ".join(word for word in words if word)
 
@@ -184,7 +190,8 @@ class _Events:
                 calls = rng.choice((0, rng.randint(1, 80)))
                 # it dies within the next cycle at the latest
                 count = _lasts(rng.choice((1, 700, 3_000)), at + CYCLE_S)
-                return Event(at=at, kind=kind, host=host, count=count, calls=calls)
+                steps = 0 if calls else Random(f"{at}:{host}:{count}").randint(1, STEPS)
+                return Event(at=at, kind=kind, host=host, count=count, calls=calls, steps=steps)
             case "before":
                 name = rng.choice((*CHANGES, *READS, *STREAMS))
                 return Event(at=at, kind=kind, host=host, name=name)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import trio
+import trio.testing
 
+from tests.hunt.disturbing import DAEMON_OF, Host, KillAtStep
+from tests.hunt.faulty_zfs import FaultyZfs
+from tests.hunt.invariants import Judge
 from tests.hunt.scenario import CHANGES, CYCLE_S, FAULTY_S, KINDS, READS, STREAMS, scenario_of
 from tests.hunt.topology import TOPOLOGIES
-from tests.hunt.world import run_scenario
+from tests.hunt.world import START, run_scenario
+from zrepl_trio.config.load import parse_config
+from zrepl_trio.simulate.determinism import SimulatedClock
 
 pytestmark = pytest.mark.slow
 
@@ -44,3 +51,29 @@ def test_the_seeds_have_all_there_is() -> None:
     kinds = [event.kind for scenario in scenarios for event in scenario.events]
     for kind in KINDS:
         assert kinds.count(kind) >= 10, kind
+
+
+async def test_a_daemon_is_killed_at_the_await_that_its_tasks_have_come_to(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    scenario = scenario_of(1)
+    clock = SimulatedClock(START)
+    zfs = FaultyZfs("app", seed=1, clock=clock, witness=Judge(scenario))
+    host = Host("app", parse_config(scenario.topology.configs["app"]).config, zfs, clock)
+    came = 0
+
+    async def work() -> None:
+        nonlocal came
+        DAEMON_OF.set(host)
+        with host.scope:
+            while True:
+                came += 1
+                await trio.sleep(1)
+
+    async with trio.open_nursery() as nursery:
+        trio.lowlevel.add_instrument(KillAtStep(host, 5, until=100, down_for=7))
+        nursery.start_soon(work)
+    # it was about to go on for the fifth time, and comes no further than the next await
+    assert came == 5
+    assert host.zfs.dead
+    assert host.up_at == trio.current_time() + 7

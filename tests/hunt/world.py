@@ -12,7 +12,7 @@ from random import Random
 import structlog
 import trio
 
-from tests.hunt.disturbing import FULL_FOR_S, Disturber, Host, SetClock
+from tests.hunt.disturbing import DAEMON_OF, FULL_FOR_S, Disturber, Host, SetClock
 from tests.hunt.evidence import Broken
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.invariants import Judge
@@ -30,7 +30,7 @@ from zrepl_trio.simulate.determinism import SimulatedClock, run_deterministicall
 from zrepl_trio.simulate.hosts import SimulatedHost
 from zrepl_trio.simulate.joining import join_all
 
-__all__ = ["Outcome", "run_scenario"]
+__all__ = ["START", "Outcome", "run_scenario"]
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -153,6 +153,7 @@ class _Hunt:
 
     async def _keep_up(self, host: Host) -> None:
         structlog.contextvars.bind_contextvars(host=host.name)
+        DAEMON_OF.set(host)
         while True:
             await trio.sleep_until(host.up_at)
             host.zfs.dead = False
