@@ -109,13 +109,22 @@ class TestBeforeSend:
 
     @pytest.mark.parametrize("kind", list(GuaranteeKind))
     def test_leftovers_of_the_job_go_and_nothing_else(self, kind: GuaranteeKind) -> None:
-        old = tentative(C)
-        present = [A, B, C, old, tentative(C, "other"), cursor(A), cursor(C, "other")]
+        old = tentative(A)
+        present = [A, old, tentative(A, "other"), cursor(B), cursor(A, "other"), B, C]
         changes = before(
-            kind, A, B, present, [hold("c"), hold("c", "x"), hold("a", "zrepl_STEP_J_o")]
+            kind, B, C, present, [hold("a"), hold("a", "x"), hold("b", "zrepl_STEP_J_o")]
         )
-        assert changes.release == ("c",)
+        assert changes.release == ("a",)
         assert changes.destroy == (old.name,)
+
+    @pytest.mark.parametrize("kind", list(GuaranteeKind))
+    def test_what_protects_later_snapshots_stays_where_anything_is_promised(
+        self, kind: GuaranteeKind
+    ) -> None:
+        changes = before(kind, A, B, [A, cursor(A), B, C, tentative(C)], [hold("c")])
+        goes = kind is GuaranteeKind.NOTHING
+        assert changes.release == (("c",) if goes else ())
+        assert changes.destroy == ((tentative(C).name,) if goes else ())
 
     @pytest.mark.parametrize("kind", list(GuaranteeKind))
     def test_a_tentative_cursor_that_is_the_base_stays(self, kind: GuaranteeKind) -> None:

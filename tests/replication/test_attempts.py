@@ -198,6 +198,34 @@ class TestResume:
         await pair.settled()
         assert await pair.received("tank/a") == ["1", "2", "3", "late"]
 
+    async def test_no_step_waits_for_a_side_that_takes_its_time_to_settle(
+        self, autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = Pair()
+        for number in range(3):
+            pair.fill(f"tank/{number}", 1000)
+            await pair.snapshot(f"tank/{number}", "1")
+        started: list[float] = []
+
+        async def slow_first(call: str, _dataset: str) -> None:
+            if call == "open_send":
+                started.append(trio.current_time())
+                # the second is still going when the first has settled
+                await trio.sleep((0, 20, 0)[len(started) - 1])
+
+        async def settle() -> None:
+            settling.append(trio.current_time())
+            await trio.sleep(50)
+
+        settling: list[float] = []
+        pair.source.before = slow_first
+        monkeypatch.setattr(pair.sender, "settle", settle)
+        began = trio.current_time()
+        report = await pair.run(options=ReplicationOptions(steps=1))
+        assert report.outcome is Outcome.DONE
+        assert settling[0] - began == pytest.approx(5, abs=0.1)
+        assert started[2] - began == pytest.approx(20, abs=0.1)
+
     async def test_a_step_whose_snapshot_is_gone_starts_afresh(
         self, autojump_clock: trio.abc.Clock
     ) -> None:

@@ -377,6 +377,16 @@ async def check_bookmarks_of_several(host: Host) -> None:
     assert await marks() == [f"{one}#b", f"{one}#e"]
     await zfs.change_bookmarks({}, {one: ["b", "e", "a"], host.root.child("nosuch"): ["x"]})
     assert await marks() == []
+    # a name that another snapshot has by now: once with others, and once alone
+    await zfs.change_bookmarks({one: {"base": first}}, {})
+    (result,) = await zfs.destroy_snapshots(one, ["3"])
+    assert not result.error
+    await snap(host, one, "3")
+    for others in ({two: {"c": second, "d": second, "e": second}}, {}):
+        with pytest.raises(DatasetExists, match="another snapshot has its name"):
+            await zfs.change_bookmarks({one: {"new": third}, **others}, {one: ["base"]})
+        assert f"{one}#base" in await marks()
+        assert f"{one}#new" not in await marks()
 
 
 async def check_holds(host: Host) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.resources import until
 from zrepl_trio.children import open_processes
-from zrepl_trio.errors import ZfsError
+from zrepl_trio.errors import DatasetBlocked, ZfsError
 from zrepl_trio.zfs import library_program
 from zrepl_trio.zfs.library import Library, soname_in
 
@@ -42,7 +44,7 @@ async def _there(zfs: str) -> bool:
         there = await library.there()
         if not there:
             with pytest.raises(ZfsError, match="no libzfs_core"):
-                await library.change({"tank/a#b": "tank/a@b"}, [])
+                await library.change({"tank/a#b": ("tank/a@b", 1)}, [])
         return there
 
 
@@ -74,6 +76,33 @@ def test_the_program_says_what_is_missing(soname: str) -> None:
     )
     assert done.returncode == library_program.NO_LIBRARY
     assert done.stderr.startswith(f"{soname}: ")
+
+
+async def test_beside_one_that_hangs_for_good_no_other_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zfs = tmp_path / "zfs"
+    zfs.write_bytes(ELF + b"\0libzfs_core.so.3\0")
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\n[ -e "$0.hangs" ] || exit 0\nexec sleep 60\n')
+    for program in (zfs, python):
+        program.chmod(0o755)
+    monkeypatch.setattr("zrepl_trio.zfs.library.sys.executable", str(python))
+    monkeypatch.setattr("zrepl_trio.children._RUN_KILL_S", 0.05)
+    async with open_processes(kill_group=lambda _pid, _signal: None) as processes:
+        library = Library(processes, zfs=str(zfs), command_s=0.1)
+        assert await library.there()
+        (tmp_path / "python.hangs").touch()
+        try:
+            with pytest.raises(ZfsError, match="did nothing for"):
+                await library.change({"t/a#b": ("t/a@b", 1)}, [])
+            with pytest.raises(DatasetBlocked, match="is not started again"):
+                await library.change({"t/a#b": ("t/a@b", 1)}, [])
+            assert len(processes.stuck) == 1
+        finally:
+            for child in processes.stuck:
+                os.kill(child.pid, signal.SIGKILL)
+            await until(lambda: not processes.stuck)
 
 
 @pytest.mark.zfs

@@ -86,7 +86,8 @@ def before_send(
 
     The receiver of a range may end up with any snapshot of it: those `between` are held, too,
     unless nothing is promised. Bookmarks of them would cost a command each.
-    `in_use` are the versions of the job's other running sends of this dataset: theirs stay.
+    `in_use` are the versions of the job's other running sends of this dataset: theirs stay. So does what protects
+    later snapshots, which another client of the job may have by now, while its cursor is still to come.
     """
     step = [v for v in (from_, to) if v is not None]
     inner = [v.name for v in between]
@@ -111,11 +112,14 @@ def before_send(
     tag = step_tag(job)
     held = snapshots_held_by(holds, tag)
     used = [*step, *in_use]
-    keep_held = {*hold, *(v.name for v in in_use if v.is_snapshot)}
+    kept = list(in_use)
+    if kind is not GuaranteeKind.NOTHING:
+        kept += [v for v in versions if v.createtxg > to.createtxg and v.is_snapshot]
+    keep_held = {*hold, *(v.name for v in kept if v.is_snapshot)}
     keep_bookmarks = {
         *(b.name for b in bookmark),
         *(v.name for v in used if not v.is_snapshot),
-        *(tentative_name(dataset, v.guid, job) for v in in_use),
+        *(tentative_name(dataset, v.guid, job) for v in kept),
     }
     return Changes(
         tag=tag,

@@ -7,8 +7,7 @@ the next step of that filesystem; a cursor that was to move is moved by the next
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Protocol
 
@@ -36,29 +35,30 @@ class Known(Protocol):
     def did(self, path: DatasetPath, changes: Changes) -> None: ...
 
 
+class _Claim:
+    """Who decides about a dataset, or moves what was put off for it; and how many want to."""
+
+    __slots__ = ("lock", "wanted")
+
+    def __init__(self) -> None:
+        self.lock = trio.Lock()
+        self.wanted = 0
+
+
 class _Deciding(AbstractAsyncContextManager[None]):
     """Entered for each step, so it is no generator."""
 
-    __slots__ = ("_deciding", "_path", "_ready")
+    __slots__ = ("_later", "_path")
 
-    def __init__(
-        self,
-        path: DatasetPath,
-        deciding: Counter[DatasetPath],
-        ready: Callable[[DatasetPath], Awaitable[None]],
-    ) -> None:
+    def __init__(self, later: Later, path: DatasetPath) -> None:
+        self._later = later
         self._path = path
-        self._deciding = deciding
-        self._ready = ready
 
     async def __aenter__(self) -> None:
-        await self._ready(self._path)
-        self._deciding[self._path] += 1
+        await self._later._begin(self._path)  # noqa: SLF001 - a part of it
 
     async def __aexit__(self, *_error: object) -> None:
-        self._deciding[self._path] -= 1
-        if not self._deciding[self._path]:
-            del self._deciding[self._path]
+        self._later._end(self._path)  # noqa: SLF001 - a part of it
 
 
 class Later:
@@ -68,16 +68,15 @@ class Later:
         self._zfs = zfs
         self._remembered = remembered
         self._waiting: dict[DatasetPath, Changes] = {}
-        self._moving: frozenset[DatasetPath] = frozenset()
-        self._deciding: Counter[DatasetPath] = Counter()
+        self._claims: dict[DatasetPath, _Claim] = {}
         self._settling = trio.Lock()
         self._distrusted: set[DatasetPath] = set()
 
     def deciding(self, path: DatasetPath) -> AbstractAsyncContextManager[None]:
-        """In the block, what was put off for `path` is not done, and is not being done: so the holds
+        """In the block, what was put off for `path` is not done, nor being done, and nobody else decides: so the holds
         that are looked at stay as they are. A cursor that was to move is moved before: never is it behind by
         more than one step."""
-        return _Deciding(path, self._deciding, self._ready)
+        return _Deciding(self, path)
 
     def distrusts(self, path: DatasetPath) -> bool:
         """Whether what was put off for `path` could not be done, of which nobody but the log was told: so
@@ -88,42 +87,60 @@ class Later:
         """It was done, after all."""
         self._distrusted.discard(path)
 
-    async def _ready(self, path: DatasetPath) -> None:
-        while path in self._moving:
-            async with self._settling:
-                pass
+    async def _begin(self, path: DatasetPath) -> None:
+        claim = self._claims.setdefault(path, _Claim())
+        claim.wanted += 1
+        try:
+            try:
+                claim.lock.acquire_nowait()
+            except trio.WouldBlock:
+                await claim.lock.acquire()
+        except BaseException:
+            self._drop(path, claim)
+            raise
+        try:
+            await self._move_cursor(path)
+        except BaseException:
+            self._end(path)
+            raise
+
+    def _end(self, path: DatasetPath) -> None:
+        claim = self._claims[path]
+        claim.lock.release()
+        self._drop(path, claim)
+
+    def _drop(self, path: DatasetPath, claim: _Claim) -> None:
+        claim.wanted -= 1
+        if not claim.wanted:
+            del self._claims[path]
+
+    async def _move_cursor(self, path: DatasetPath) -> None:
         changes = self._waiting.get(path)
         if changes is None or not changes.bookmark:
             return
-        async with self._settling:
-            if self._waiting.get(path) is not changes:
-                return  # done meanwhile
-            with self._on_the_move({path: changes}):
-                if await carry_out(self._zfs, path, changes):
-                    self._remembered.did(path, changes)
-                else:
-                    self._remembered.forget(path)
+        with self._on_the_move({path: changes}):
+            if await carry_out(self._zfs, path, changes, overdue=True):
+                self._remembered.did(path, changes)
+            else:
+                self._remembered.forget(path)
 
     @contextmanager
     def _on_the_move(self, waiting: dict[DatasetPath, Changes]) -> Generator[None]:
-        """While the block does these. When it fails or is cancelled, at any point: it is all to be done again, but for
-        what was made out anew."""
+        """While the block does these, whose claims are ours. When it fails or is cancelled, at any point: it is all to be
+        done again."""
         for path in waiting:
             del self._waiting[path]
-        self._moving = frozenset(waiting)
         try:
             yield
         except BaseException:
             for path, changes in waiting.items():
                 self._remembered.forget(path)
-                self._waiting.setdefault(path, changes)
+                self._waiting[path] = changes
             raise
-        finally:
-            self._moving = frozenset()
 
     async def put_off(self, path: DatasetPath, changes: Changes) -> None:
-        """Instead of all that was put off for `path` before: the changes were made out by how things
-        really are."""
+        """Instead of all that was put off for `path` before: the changes were made out, within `deciding`, by how
+        things really are."""
         if changes.hold or changes.bookmark or changes.release or changes.destroy:
             self._waiting[path] = changes
         else:
@@ -132,14 +149,24 @@ class Later:
             await self.settle()
 
     async def settle(self) -> None:
-        """Do what waits. What zfs refuses is only logged: the next step of that filesystem tries again."""
+        """Do what waits, but for datasets about which somebody decides. What zfs refuses is only logged: the next step
+        of that filesystem tries again."""
         if not self._waiting and not self._settling.locked():
             return
         async with self._settling:
-            waiting = {p: c for p, c in self._waiting.items() if p not in self._deciding}
-            if waiting:
+            waiting = {p: c for p, c in self._waiting.items() if p not in self._claims}
+            if not waiting:
+                return
+            for path in waiting:
+                claim = self._claims[path] = _Claim()
+                claim.wanted += 1
+                claim.lock.acquire_nowait()
+            try:
                 with self._on_the_move(waiting):
                     await self._move(waiting)
+            finally:
+                for path in waiting:
+                    self._end(path)
 
     async def _move(self, waiting: dict[DatasetPath, Changes]) -> None:
         tag = next(iter(waiting.values())).tag
@@ -162,9 +189,8 @@ class Later:
 
     async def _one_by_one(self, waiting: dict[DatasetPath, Changes]) -> None:
         for path, changes in waiting.items():
-            self._remembered.forget(path)
             try:
-                await carry_out(self._zfs, path, changes)
+                await carry_out(self._zfs, path, changes, overdue=True)
             except ZfsError as error:
                 self._distrusted.add(path)
                 log.warning(
@@ -174,3 +200,6 @@ class Later:
                 )
             else:
                 self._distrusted.discard(path)
+            finally:
+                # what was listed meanwhile shows a part of it
+                self._remembered.forget(path)

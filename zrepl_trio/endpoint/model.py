@@ -64,7 +64,8 @@ class SendRequest:
 
     A range has in `between` all snapshots after the snapshot `from_` and before `to`, oldest first:
     they go in the same stream, each as a step of its own would send it. Only a side that
-    `moves_ranges` is asked for one.
+    `moves_ranges` is asked for one. `at_once`, which crosses no wire: the peer never says when to do what was put
+    off, so nothing is.
     """
 
     filesystem: DatasetPath
@@ -73,6 +74,7 @@ class SendRequest:
     between: tuple[FilesystemVersion, ...] = ()
     resume_token: str | None = None
     protection: Protection = Protection()
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,11 @@ async def holds_on(zfs: Zfs, dataset: DatasetPath, versions: list[FilesystemVers
     return await zfs.holds(dataset, snapshots) if snapshots else []
 
 
-async def carry_out(zfs: Zfs, dataset: DatasetPath, changes: Changes) -> bool:
-    """Make what protects, then drop what is no longer needed; whether all was done.
+async def carry_out(
+    zfs: Zfs, dataset: DatasetPath, changes: Changes, *, overdue: bool = False
+) -> bool:
+    """Make what protects, then drop what is no longer needed; whether all was done. `overdue`: it was made out a
+    while ago, so a snapshot's name may be another's by now, which is looked at before anything is dropped.
 
     A ZfsError while making is raised and nothing is dropped. One while dropping is only
     logged: what stays does no harm but space, and the next step tries again.
@@ -30,8 +33,11 @@ async def carry_out(zfs: Zfs, dataset: DatasetPath, changes: Changes) -> bool:
     all_done = True
     if changes.hold:
         await zfs.hold(dataset, changes.hold, changes.tag)
-    for bookmark in changes.bookmark:
-        await zfs.bookmark(dataset, bookmark.snapshot, bookmark.name)
+    if overdue and changes.bookmark:
+        await zfs.change_bookmarks({dataset: {b.name: b.snapshot for b in changes.bookmark}}, {})
+    else:
+        for bookmark in changes.bookmark:
+            await zfs.bookmark(dataset, bookmark.snapshot, bookmark.name)
     if changes.release:
         try:
             await zfs.release(dataset, changes.release, changes.tag)

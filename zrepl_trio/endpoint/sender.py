@@ -163,7 +163,7 @@ class Sender:
             holds=holds,
             in_use=self._used_by_others(request),
         )
-        await self._make(args.dataset, changes, protects=True)
+        await self._make(args.dataset, changes, protects=True, at_once=request.at_once)
         return args
 
     async def send_completed(self, request: SendRequest) -> None:
@@ -188,30 +188,38 @@ class Sender:
             holds=holds,
             in_use=self._used_by_others(request),
         )
-        await self._make(dataset, changes, protects=False)
+        await self._make(dataset, changes, protects=False, at_once=request.at_once)
 
-    async def _make(self, dataset: DatasetPath, changes: Changes, *, protects: bool) -> None:
-        """What `protects` a stream that is to come, now; holds that are no longer needed, later. So
+    async def _make(
+        self, dataset: DatasetPath, changes: Changes, *, protects: bool, at_once: bool
+    ) -> None:
+        """What `protects` a stream that is to come, now; holds that are no longer needed, later unless `at_once`. So
         are the cursor and old bookmarks where zfs changes those of many filesystems at once: until then, what
         protected the stream goes on protecting what came of it."""
-        waits = await self._zfs.bookmarks_in_bulk() and not self._later.distrusts(dataset)
-        at_once = Changes(
+        waits = (
+            not at_once
+            and bool(changes.bookmark or changes.destroy)
+            and not self._later.distrusts(dataset)
+            and await self._zfs.bookmarks_in_bulk()
+        )
+        now = Changes(
             tag=changes.tag,
             hold=changes.hold,
             bookmark=() if waits and not protects else changes.bookmark,
+            release=changes.release if at_once else (),
             destroy=() if waits else changes.destroy,
         )
         later = Changes(
             tag=changes.tag,
             bookmark=changes.bookmark if waits and not protects else (),
-            release=changes.release,
+            release=() if at_once else changes.release,
             destroy=changes.destroy if waits else (),
         )
-        if await carry_out(self._zfs, dataset, at_once):
-            self._remembered.did(dataset, at_once)
+        if await carry_out(self._zfs, dataset, now):
+            self._remembered.did(dataset, now)
         else:
             self._remembered.forget(dataset)
-        if at_once.bookmark:
+        if now.bookmark and not protects:
             self._later.trust(dataset)
         await self._later.put_off(dataset, later)
 

@@ -113,6 +113,7 @@ class Attempt:
         self._classes: set[ErrorClass] = set()
         self._link = ""
         self._dropped_with_rename: set[DatasetPath] = set()
+        self._settling = False
 
     async def run(self) -> AttemptResult:
         """Plan and work. Whatever concerns ZFS, the peer or the link ends up in the result and
@@ -260,7 +261,7 @@ class Attempt:
             with trio.move_on_after(SETTLE_S if unsettled else math.inf):
                 result = await ended.receive()
             if result is None:
-                await settle(self._sender, self._receiver)
+                nursery.start_soon(self._settle)
                 unsettled = False
                 continue
             unsettled = True
@@ -290,6 +291,15 @@ class Attempt:
                     f"not tried in this attempt, since the link is down: {self._link}",
                     ErrorClass.RECONNECT,
                 )
+
+    async def _settle(self) -> None:
+        """Beside the steps, which do not wait for it."""
+        if not self._settling:
+            self._settling = True
+            try:
+                await settle(self._sender, self._receiver)
+            finally:
+                self._settling = False
 
     async def _run_step(self, path: DatasetPath, tell: trio.MemorySendChannel[_Ended]) -> None:
         plan = self._plans[path]

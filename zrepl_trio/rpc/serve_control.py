@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 import trio
@@ -101,7 +102,7 @@ class _Serving:
         *,
         settles: bool,
     ) -> None:
-        self._settles = settles
+        self._methods = METHODS if settles else AT_ONCE_METHODS
         self._machine = machine
         self._link = link
         self._endpoint = endpoint
@@ -110,7 +111,7 @@ class _Serving:
     async def serve(self, call: Call) -> None:
         """Answer one call."""
         name = call.path.removeprefix("/Replication/")
-        method = METHODS.get(name)
+        method = self._methods.get(name)
         if method is None or name == call.path:
             self._machine.fail(
                 call.stream_id, Status.UNIMPLEMENTED, f"unknown method {call.path[:80]}"
@@ -120,8 +121,6 @@ class _Serving:
         try:
             with trio.move_on_after(call.timeout_s if call.timeout_s is not None else math.inf):
                 answer = await method(self._endpoint, call.message)
-                if name == "SendCompleted" and not self._settles:
-                    await self._endpoint.settle()
                 self._machine.respond(call.stream_id, answer)
                 return
             self._machine.fail(call.stream_id, Status.DEADLINE_EXCEEDED, "out of time")
@@ -202,6 +201,13 @@ async def _send_completed(endpoint: Endpoint, message: bytes) -> bytes:
     return messages.encode_empty()
 
 
+async def _send_completed_at_once(endpoint: Endpoint, message: bytes) -> bytes:
+    """For a peer that never settles: it is told when something of it fails."""
+    request = messages.decode_send_completed(message)
+    await endpoint.send_completed(replace(request, at_once=True))
+    return messages.encode_empty()
+
+
 async def _settle(endpoint: Endpoint, message: bytes) -> bytes:
     messages.decode_empty(message)
     await endpoint.settle()
@@ -255,3 +261,5 @@ METHODS: dict[str, Callable[[Endpoint, bytes], Awaitable[bytes]]] = {
     "Places": _places,
 }
 """The calls of service `Replication`, by name; the last five are ours."""
+
+AT_ONCE_METHODS = METHODS | {"SendCompleted": _send_completed_at_once}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -73,7 +74,8 @@ async def _handle(
             echo = await endpoint.ping(messages.decode_ping(body))
             await data.send_answer(messages.encode_ping_echo(echo))
         case machine.SEND:
-            async with endpoint.send(messages.decode_send(body)) as reply:
+            request = replace(messages.decode_send(body), at_once=not settles)
+            async with endpoint.send(request) as reply:
                 answer = messages.encode_send_result(
                     used_resume_token=reply.used_resume_token, expected_size=reply.expected_size
                 )

@@ -10,6 +10,7 @@ import errno
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import structlog
 import trio
 
 from zrepl_trio.errors import DatasetBlocked, DatasetExists, DatasetNotFound, ZfsError
@@ -50,9 +51,11 @@ from zrepl_trio.zfs.parse import (
     parse_send_size,
 )
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
-from zrepl_trio.zfs.same_version import check_existing_bookmark
+from zrepl_trio.zfs.same_version import another_by_now, check_existing_bookmark
 
 __all__ = ["CliZfs"]
+
+log = structlog.get_logger()
 
 _TAG_EXISTS = ("tag already exists on this dataset",)
 _NO_TAG = ("no such tag on this dataset", "dataset does not exist")
@@ -215,9 +218,16 @@ class CliZfs:
             check_not_blocked(self._processes, path)
         if await self._all_bookmarks_at_once(make, destroy):
             return
-        for path, snapshots in make.items():
-            for name, snapshot in snapshots.items():
-                await self.bookmark(path, snapshot, name)
+        wanted = [(path, name, of) for path, each in make.items() for name, of in each.items()]
+        for path, name, snapshot in wanted:
+            await self.bookmark(path, snapshot, name)
+        if wanted:
+            full = [f"{path}#{name}" for path, name, _ in wanted]
+            made = await self.properties_of(full, ["guid"])
+            for bookmark, (path, name, snapshot) in zip(full, wanted, strict=True):
+                if int(made[bookmark]["guid"].value) != snapshot.guid:
+                    await self.destroy_bookmark(path, name)
+                    raise another_by_now(path, name, snapshot)
         for path, names in destroy.items():
             for name in names:
                 await self.destroy_bookmark(path, name)
@@ -230,7 +240,7 @@ class CliZfs:
         """Whether it went well; if not, each by itself is told from one that is there, or gets its own
         reason. For a few the child of the library is not started, which takes longer than theirs."""
         made = {
-            f"{path}#{name}": f"{path}@{snapshot.name}"
+            f"{path}#{name}": (f"{path}@{snapshot.name}", snapshot.guid)
             for path, snapshots in make.items()
             for name, snapshot in snapshots.items()
             if snapshot.is_snapshot
@@ -242,7 +252,8 @@ class CliZfs:
             return False
         try:
             await self._library.change(made, gone)
-        except ZfsError:
+        except ZfsError as error:
+            log.debug("bookmarks go one by one", err=str(error))
             return False
         return True
 

@@ -15,14 +15,18 @@ import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import structlog
 import trio
 
 from zrepl_trio.errors import ZfsError
 from zrepl_trio.process import Completed, Processes
 from zrepl_trio.zfs import library_program
+from zrepl_trio.zfs.blocked import check_not_running
 from zrepl_trio.zfs.failures import idle_too_long
 
 __all__ = ["Library", "soname_in"]
+
+log = structlog.get_logger()
 
 _SONAME = re.compile(rb"\0(libzfs_core\.so\.[0-9]+)\0")
 _ELF = b"\x7fELF"
@@ -55,9 +59,9 @@ class Library:
                 self._looked = True
         return self._soname is not None
 
-    async def change(self, make: Mapping[str, str], destroy: Collection[str]) -> None:
-        """Make bookmarks of snapshots, then destroy bookmarks, all by their full names. Of each pool all
-        are made or none; unless all are made, none is destroyed. ZfsError says what was refused, and why."""
+    async def change(self, make: Mapping[str, tuple[str, int]], destroy: Collection[str]) -> None:
+        """Make bookmarks of snapshots, each given with its guid, then destroy bookmarks, all by their full names. One
+        of another guid goes again; unless all are made, none is destroyed. ZfsError says what was refused, and why."""
         if not await self.there():
             raise ZfsError("there is no libzfs_core")
         done = await self._run(make, destroy)
@@ -75,14 +79,22 @@ class Library:
             if self._soname is None:
                 return None
             done = await self._run({}, ())
-        except (OSError, ZfsError):
+        except (OSError, ZfsError) as error:
+            log.info("bookmarks go one by one", program=program, err=str(error))
             return None
-        return self._soname if done.status == 0 else None
+        if done.status != 0:
+            said = done.stderr.decode("utf-8", "replace").strip()
+            log.info("bookmarks go one by one", program=program, err=said)
+            return None
+        return self._soname
 
-    async def _run(self, make: Mapping[str, str], destroy: Collection[str]) -> Completed:
+    async def _run(
+        self, make: Mapping[str, tuple[str, int]], destroy: Collection[str]
+    ) -> Completed:
         asked = json.dumps({"make": dict(make), "destroy": list(destroy)}).encode()
         program = str(Path(library_program.__file__))
         words = (sys.executable, "-I", "-S", program, self._soname or "")
+        check_not_running(self._processes, words)
         try:
             with trio.fail_after(self._command_s):
                 return await self._processes.run(words, stdin=asked)

@@ -61,7 +61,7 @@ from zrepl_trio.zfs.model import (
 )
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
-from zrepl_trio.zfs.same_version import check_existing_bookmark
+from zrepl_trio.zfs.same_version import another_by_now, check_existing_bookmark
 
 __all__ = ["MemoryZfs", "RandomBits"]
 
@@ -288,6 +288,9 @@ class MemoryZfs:
         for path, snapshots in make.items():
             for name, snapshot in snapshots.items():
                 await self.bookmark(path, snapshot, name)
+                if self.world.open(path).bookmarks[name].guid != snapshot.guid:
+                    self.world.destroy_bookmark(path, name)
+                    raise another_by_now(path, name, snapshot)
         for path, names in destroy.items():
             for name in names:
                 await self.destroy_bookmark(path, name)

@@ -131,7 +131,8 @@ class Zfs(Protocol):
         destroy: Mapping[DatasetPath, Collection[str]],
     ) -> None:
         """`bookmark`, by its name and of which snapshot, for several datasets, and once all are made,
-        `destroy_bookmark`. Idempotent as these are. After an error, some may be done."""
+        `destroy_bookmark`. Idempotent as these are. DatasetExists where another snapshot has the name by now, with no
+        bookmark of it left. After an error, some may be done."""
 
     async def destroy_snapshots(
         self, path: DatasetPath, names: Sequence[str]

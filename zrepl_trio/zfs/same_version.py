@@ -8,7 +8,16 @@ from zrepl_trio.errors import DatasetExists
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["check_existing_bookmark"]
+__all__ = ["another_by_now", "check_existing_bookmark"]
+
+
+def another_by_now(path: DatasetPath, name: str, wanted: FilesystemVersion) -> DatasetExists:
+    """The error when a bookmark was made of a snapshot by its name, and that was not the one that is `wanted`."""
+    return DatasetExists(
+        f"{path}#{name}: cannot be made, since {wanted.full(path)} with guid {wanted.guid:#x} is gone, and another "
+        "snapshot has its name; give snapshots names that are never used again",
+        dataset=path,
+    )
 
 
 def check_existing_bookmark(
