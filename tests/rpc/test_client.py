@@ -107,12 +107,15 @@ async def test_for_a_zrepl_nothing_is_put_off(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("zrepl_trio.rpc.greeting.OUR_BANNER", handshake.render())
     endpoint = FakeEndpoint()
     async with remote(endpoint) as far:
+        async with far.send(RESUMED_SEND):
+            pass
         await far.send_completed(RESUMED_SEND)
-        assert endpoint.settled == 1
+        at_once = replace(RESUMED_SEND, at_once=True)
+        assert endpoint.asked == [at_once, at_once]
         await far.receive(RECEIVE, FakeSource.of(b"x"))
-        assert endpoint.settled == 2
+        assert endpoint.settled == 1
         await far.settle()
-        assert endpoint.settled == 2
+        assert endpoint.settled == 1
 
 
 async def test_a_peer_without_ranges_is_never_sent_one(monkeypatch: pytest.MonkeyPatch) -> None:
