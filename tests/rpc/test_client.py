@@ -118,6 +118,25 @@ async def test_for_a_zrepl_nothing_is_put_off(monkeypatch: pytest.MonkeyPatch) -
         assert endpoint.settled == 1
 
 
+async def test_a_zrepl_may_answer_with_more_than_a_zrepl_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zrepl_trio.rpc.greeting.OUR_BANNER", handshake.render())
+    for module in ("grpc", "grpc_server", "serve_control"):
+        monkeypatch.setattr(f"zrepl_trio.rpc.{module}.MAX_MESSAGE_BYTES", 1 << 30)
+    endpoint = FakeEndpoint()
+    many = [replace(V1, name=f"{number:0100}") for number in range(40_000)]
+    endpoint.versions = {POOL_A: many}
+    async with remote(endpoint) as far:
+        assert await far.list_versions(POOL_A) == many
+        monkeypatch.setattr("zrepl_trio.rpc.grpc_client.MAX_ANSWER_BYTES", 100_000)
+        with pytest.raises(RemoteProtocolError) as caught:
+            await far.list_versions(POOL_A)
+    said = str(caught.value)
+    assert said.startswith(f"{POOL_A} cannot be listed: ")
+    assert "is over 100000: prune" in said
+
+
 async def test_a_peer_without_ranges_is_never_sent_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A zrepl would take a range for one step, and leave out what is between."""
     monkeypatch.setattr("zrepl_trio.rpc.greeting.OUR_BANNER", handshake.render())

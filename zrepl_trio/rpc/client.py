@@ -108,7 +108,11 @@ class RemoteEndpoint:
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         """See Endpoint."""
         request = messages.encode_filesystem(filesystem)
-        return messages.decode_versions(await self._control.call("ListFilesystemVersions", request))
+        try:
+            answer = await self._control.call("ListFilesystemVersions", request)
+            return messages.decode_versions(answer)
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"{filesystem} cannot be listed: {error}") from error
 
     async def send_dry(self, request: SendRequest) -> int | None:
         """See Endpoint."""

@@ -9,6 +9,7 @@ from enum import IntEnum
 from zrepl_trio.errors import LocalProtocolError, RemoteProtocolError
 
 __all__ = [
+    "MAX_ANSWER_BYTES",
     "MAX_MESSAGE_BYTES",
     "MAX_STATUS_TEXT_BYTES",
     "PREFIX_BYTES",
@@ -23,7 +24,11 @@ __all__ = [
 ]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""grpc-go's limit for a received message, so ours in both directions."""
+"""grpc-go's limit for a received message, so ours for what we send, and for requests."""
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""The largest answer that we take: a zrepl sends larger ones than a zrepl takes, as of 60,000 snapshots of one
+dataset. This is for a million."""
 
 MAX_STATUS_TEXT_BYTES = 4096
 """How much of an error text we send: a header's encoding takes time that grows with its square,
@@ -57,7 +62,7 @@ class Failure:
 
 
 class MessageTooLarge(RemoteProtocolError):
-    """A message over MAX_MESSAGE_BYTES was announced."""
+    """A message over what is taken was announced."""
 
 
 def frame_message(message: bytes) -> bytes:
@@ -70,9 +75,10 @@ def frame_message(message: bytes) -> bytes:
 
 
 class UnaryMessage:
-    """Collects the one message of a call's direction, refusing it before it grows too large."""
+    """Collects the one message of a call's direction, refusing it before it grows larger than `most` bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_MESSAGE_BYTES) -> None:
+        self._most = most
         self._data = bytearray()
 
     @property
@@ -88,8 +94,11 @@ class UnaryMessage:
         if self._data[0] != 0:
             raise RemoteProtocolError("compressed message, though we accept no compression")
         length = int.from_bytes(self._data[1:PREFIX_BYTES], "big")
-        if length > MAX_MESSAGE_BYTES:
-            raise MessageTooLarge(f"message of {length} bytes is over {MAX_MESSAGE_BYTES}")
+        if length > self._most:
+            raise MessageTooLarge(
+                f"message of {length} bytes is over {self._most}: prune there, split it among jobs, or have "
+                "zrepl-trio on both sides, which lists in parts"
+            )
         if len(self._data) > PREFIX_BYTES + length:
             raise RemoteProtocolError("more than one message in a unary call")
 

@@ -10,7 +10,14 @@ import h2.events
 
 from zrepl_trio import __version__
 from zrepl_trio.errors import RemoteProtocolError
-from zrepl_trio.rpc.grpc import Failure, Status, UnaryMessage, decode_status_text, frame_message
+from zrepl_trio.rpc.grpc import (
+    MAX_ANSWER_BYTES,
+    Failure,
+    Status,
+    UnaryMessage,
+    decode_status_text,
+    frame_message,
+)
 from zrepl_trio.rpc.h2conn import MAX_STREAMS, Body, GoAway, H2Machine, Headers
 from zrepl_trio.rpc.keepalive import CLIENT_IDLE_S
 
@@ -39,7 +46,7 @@ class _Call:
     path: str
     request: bytes
     stream_id: int = 0
-    answer: UnaryMessage = field(default_factory=UnaryMessage)
+    answer: UnaryMessage = field(default_factory=lambda: UnaryMessage(MAX_ANSWER_BYTES))
     failure: Failure | None = None
     status: Failure | None = None
     headers_seen: bool = False
