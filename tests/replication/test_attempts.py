@@ -11,6 +11,7 @@ from tests.replication.marks import LAST, ONCE, STEP, cursor
 from tests.replication.notation import path
 from tests.replication.pair import MIB, ROOT, Pair, the
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
+from zrepl_trio.replication.execute import ESTIMATED_AFTER_S
 from zrepl_trio.replication.policy import InitialReplication, ReplicationOptions
 from zrepl_trio.replication.report import (
     AttemptState,
@@ -291,6 +292,12 @@ class TestReport:
         pair = Pair()
         pair.fill("tank/a", 4 * MIB)
         await pair.snapshot("tank/a", "1")
+
+        async def slow(call: str, _dataset: str) -> None:
+            if call == "open_send":
+                await trio.sleep(2 * ESTIMATED_AFTER_S)
+
+        pair.source.before = slow
         report = await pair.run()
         shown = json.loads(json.dumps(report.to_json()))
         (attempt,) = shown["Attempts"]
@@ -321,6 +328,16 @@ class TestReport:
         assert shown["WaitReconnectSince"] == "0001-01-01T00:00:00Z"
         assert shown["WaitReconnectError"] is None
         assert shown["FinishAt"].endswith("Z")
+
+    async def test_a_run_that_is_over_soon_asks_for_no_sizes(
+        self, autojump_clock: trio.abc.Clock
+    ) -> None:
+        pair = Pair()
+        for number in range(3):
+            pair.fill(f"tank/{number}", MIB)
+            await pair.snapshot(f"tank/{number}", "1")
+        assert (await pair.run()).outcome is Outcome.DONE
+        assert not [call for call in pair.source.calls if call.startswith("send_size")]
 
     async def test_states_and_bytes_are_published_as_they_come(
         self, autojump_clock: trio.abc.Clock

@@ -36,12 +36,15 @@ from zrepl_trio.replication.saved import until_saved
 from zrepl_trio.replication.step import receive_step, send_request
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["Attempt", "AttemptResult", "Memory", "settle"]
+__all__ = ["ESTIMATED_AFTER_S", "Attempt", "AttemptResult", "Memory", "settle"]
 
 log = structlog.get_logger()
 
 SETTLE_S = 5.0
 """How long what was put off waits at most for the step after it, in seconds."""
+
+ESTIMATED_AFTER_S = 10.0
+"""How long a run goes on before it asks for the sizes of what is left, in seconds."""
 
 _SETTLING_S = 60.0
 """How long a run waits for a side to do it; a pool that is slow takes that for some hundred cursors."""
@@ -398,7 +401,8 @@ class Attempt:
 
     async def _estimate_sizes(self) -> None:
         """Ask what the steps will take, beside the steps themselves, of which only ranges wait for
-        it."""
+        it. A run that is over soon needs nobody to tell when it will be, and each filesystem costs a dry run."""
+        await trio.sleep(ESTIMATED_AFTER_S)
 
         def wanted(path: DatasetPath, index: int) -> bool:
             shown = self._progress.filesystem(path)
