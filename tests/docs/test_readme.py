@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import typer.main
 import yaml
+from typer.testing import CliRunner
 
 from tests.support.docs import ROOT, block, blocks
 from zrepl_trio import __version__
@@ -24,10 +25,20 @@ from zrepl_trio.cli.exitcodes import ExitCode
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.rules import ConflictResolution
 from zrepl_trio.config.support import unsupported
+from zrepl_trio.emulate.sandbox import Sandbox
 
 README = (ROOT / "README.md").read_text()
 WALK = ROOT / "tests/e2e/test_readme.py"
 DOCUMENTS = ["README.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+
+
+ANY = {
+    "type": "snap",
+    "filesystems": {"tank<": True},
+    "snapshotting": {"type": "manual"},
+    "pruning": {"keep": [{"type": "regex", "regex": ".*"}]},
+}
+"""A job, but for its name."""
 
 
 def texts_in(path: Path) -> set[str]:
@@ -107,6 +118,46 @@ def parse_command(words: list[str]) -> None:
         rest = [*context._protected_args, *context.args]
         _, command, words = command.resolve_command(context, rest)
     command.make_context(None, list(words), parent=context)
+
+
+def looks(document: str) -> Iterator[str]:
+    """Its commands that look at a config, and need neither root nor a daemon, each as it stands."""
+    typed = (
+        line
+        for each in blocks(document)
+        if each.language in {"sh", ""}
+        for line in each.text.splitlines()
+    )
+    for command in (*typed, *spans(document)):
+        line = command.removeprefix("# ").strip()
+        if re.match(r"zrepl-trio (test filesystems|configcheck)( |$)", line):
+            yield line
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_that_look_at_a_config_work_as_they_are_written(
+    document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the page's own jobs; a name that it does not explain is a snap job's."""
+    for name, value in Sandbox(tmp_path / "pools").environment(os.environ).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["zpool", "create", "tank"], check=True)
+    own = [
+        job
+        for each in blocks(document)
+        if each.language == "yaml" and each.text.startswith("jobs:")
+        for job in yaml.safe_load(each.text)["jobs"]
+    ]
+    for line in looks(document):
+        command, *words = shlex.split(re.split(r" [>|]", line)[0])
+        job = words[words.index("--job") + 1] if "--job" in words else "any"
+        known = [each for each in own if each["name"] == job][:1]
+        (tmp_path / "zrepl.yml").write_text(
+            yaml.safe_dump({"jobs": known or [ANY | {"name": job}]})
+        )
+        result = CliRunner().invoke(app, ["--config", "zrepl.yml", *words])
+        assert result.exit_code == 0, f"{command} {words}: {result.output}"
 
 
 def make_targets() -> set[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
+import trio
 
 from tests.e2e.stages import outcome, snapshots
 from tests.e2e.test_readme import SCRIPT, host_user, needs_sshd, sshd_port, typed
@@ -25,13 +27,13 @@ async def stage() -> AsyncIterator[Stage]:
 
 
 def config_of(job: str, stage: Stage) -> str:
-    (config,) = (each.text for each in blocks(f"docs/job-{job}.md") if each.language == "yaml")
+    config = next(each.text for each in blocks(f"docs/job-{job}.md") if each.language == "yaml")
     ssh_home = stage.source.directory.parent / "ssh"
     for old, new in (
         ("host: app-srv.example.com", "host: 127.0.0.1"),
         ("host: backup-srv.example.com", "host: 127.0.0.1"),
         ("user: root", f"user: {host_user()}"),
-        ("port: 22\n", f"port: {sshd_port(stage)}\n"),
+        ("port: 22\n", f"port: {sshd_port(stage) if stage.sshd_pid else 22}\n"),
         ("/etc/zrepl/ssh/identity", str(ssh_home / "page_key")),
         ("/etc/zrepl/ssh/known_hosts", str(ssh_home / "page_known_hosts")),
     ):
@@ -62,6 +64,33 @@ async def test_the_two_pages_make_a_pair(stage: Stage, passive: str, active: str
             told = await dialling.replicate(name)
             assert outcome(told) == "done", told.error
     assert await snapshots(receiver, REPLICAS[active]) == ["1", "2"]
+
+
+async def test_the_snap_page_does_what_it_says() -> None:
+    """Its commands as they stand, in a daemon that has just started."""
+    with scratch() as directory:
+        async with open_stage(directory, use_sshd=False) as stage:
+            host = stage.source
+            await host.run("zpool", "create", "tank")
+            for dataset in ("tank/data", "tank/scratch"):
+                await host.run("zfs", "create", dataset)
+            host.write_config(config_of("snap", stage))
+            looks = next(each.text for each in blocks("docs/job-snap.md") if each.language == "sh")
+            async with host.daemon():
+
+                async def taken() -> bool:
+                    return len(await snapshots(host, "tank/data")) == 1
+
+                with trio.fail_after(30):
+                    while not await taken():
+                        await trio.sleep(0.05)
+                told = await typed(host, looks)
+            assert "ACCEPT\ttank/data\t\nREJECT\ttank/scratch\t\n" in told
+            assert "snap_system" in told
+            assert told.splitlines()[-1].startswith("ZREPL OK")
+            (name,) = await snapshots(host, "tank/data")
+            assert re.fullmatch(r"zrepl_\d{4}-\d\d-\d\d_\d\d:\d\d:\d\d", name)
+            assert await snapshots(host, "tank/scratch") == []
 
 
 async def authorize(stage: Stage, passive: str) -> None:
