@@ -33,7 +33,9 @@ OUR_RULES = {"KeepCalendar": "calendar"}
 
 # Behaviour reference, 1.4 to 1.13
 ZREPLS = set(
-    """
+    re.findall(
+        r"\w+",
+        """
     jobs global include logging monitoring control sockpath serve stdinserver sockdir
     type level format time color facility retry_interval address net tls ca cert key
     listen listen_freebind name filesystems snapshotting pruning keep keep_sender keep_receiver
@@ -45,7 +47,8 @@ ZREPLS = set(
     bandwidth_limit max bucket_capacity properties inherit override placeholder encryption
     prefix hooks timestamp_format timestamp_location cron path timeout err_is_fatal dsn
     keep_snapshot_at_cursor count regex grid negate
-    """.split()
+    """,
+    )
 )
 
 

@@ -55,6 +55,8 @@ async def test_both_sides_tell_of_a_replication() -> None:
             assert "zrepl_replication_last_successful" not in {
                 key.partition("{")[0] for key in before
             }
+            assert before['zrepl_replication_filesystem_errors{zrepl_job="pull"}'] == 0
+            assert before['zrepl_daemon_log_entries{level="info",zrepl_job="_nojobid"}'] > 0
             assert abs(next(named(before, "zrepl_start_time")) - time.time()) < 60
 
             assert outcome(await stage.backup.replicate("pull")) == "done"

@@ -123,8 +123,7 @@ def run_families(totals: Mapping[str, RunTotals]) -> Iterator[Metric]:
         for filesystem, count in total.moved.items():
             labels = {"zrepl_job": job, "filesystem": filesystem}
             moved.add_sample(moved.name, labels, count)
-        if total.failed is not None:
-            failed.add_metric((job,), total.failed)
+        failed.add_metric((job,), total.failed)
         if total.succeeded is not None:
             succeeded.add_metric((job,), total.succeeded.timestamp())
         for outcome in Outcome:

@@ -26,7 +26,7 @@ from prometheus_client import (
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.control.server import Handler
-from zrepl_trio.jobs.base import Invocation, JobStatus
+from zrepl_trio.jobs.base import Invocation, JobStatus, JobType
 from zrepl_trio.logs.lines import Entry
 from zrepl_trio.monitoring.commands import Duration, timed_command
 from zrepl_trio.monitoring.families import job_families, run_families, shutdown_families
@@ -251,8 +251,12 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """The families that are made at each scrape, for the registry."""
+        jobs = self._jobs()
+        for job in jobs:
+            if job.type in {JobType.PULL, JobType.PUSH}:
+                self._totals[job.name]  # zeros before the first run: dashboards find jobs by them
         yield from run_families(self._totals)
-        yield from job_families(self._jobs())
+        yield from job_families(jobs)
         yield from shutdown_families(self.shutdowns)
 
     def page(self) -> bytes:

@@ -33,11 +33,11 @@ class StateTime:
 
 @dataclass(slots=True)
 class RunTotals:
-    """One job's. `failed` counts the last run's failed filesystems and is None before there was one;
+    """One job's. `failed` counts the last run's failed filesystems, 0 before there was one as in zrepl;
     `succeeded` is when a run last ended well."""
 
     runs: Counter[Outcome] = field(default_factory=Counter)
-    failed: int | None = None
+    failed: int = 0
     succeeded: datetime | None = None
     _bytes: Counter[str] = field(default_factory=Counter)
     _errors: Counter[ErrorClass] = field(default_factory=Counter)
