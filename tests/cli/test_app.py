@@ -46,6 +46,8 @@ COMMANDS = [
     "test decoderesumetoken",
     "gencompletion bash",
     "gencompletion zsh",
+    "pprof listen",
+    "pprof activity-trace",
 ]
 
 PLACES = """
@@ -129,13 +131,15 @@ def test_no_arguments_is_help() -> None:
         ["signal", "wakeup"],
         ["run", "job"],
         ["pprof", "listen", "off"],
+        ["pprof", "listen", "on", "127.0.0.1:6060"],
+        ["pprof", "activity-trace", "127.0.0.1:6060"],
         ["status", "--mode", "interactive"],
         ["status", "--mode", "frob"],
-        ["status", "--mode", "raw", "--job", "pull"],
+        ["status", "--delay", "soon"],
         ["status", "--mode", "dump", "--json"],
         ["version", "--show", "server"],
         ["configcheck", "--format", "pretty"],
-        ["configcheck", "--what", "jobs"],
+        ["configcheck", "--what", "frob"],
         ["configcheck", "--format", "json", "--what", "frob"],
         ["configcheck", "--format", "json", "--print-current"],
         ["zfs-abstraction", "list", "--job", ""],
@@ -174,6 +178,7 @@ def test_wrong_usage_is_status_2(config: Path, arguments: list[str]) -> None:
         "run + --once",
         "+ configcheck --print-current",
         "configcheck --print-current +",
+        "configcheck --what jobs --print-current +",
     ],
 )
 def test_config_may_stand_on_either_side_of_the_command(config: Path, command: str) -> None:
@@ -182,6 +187,45 @@ def test_config_may_stand_on_either_side_of_the_command(config: Path, command: s
     assert result.exit_code != ExitCode.USAGE
     runtime = str(config.parent / "run")
     assert runtime in result.stdout + result.stderr or "/no/ssh" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["+ test filesystems", "test + filesystems", "test filesystems +"]
+)
+def test_config_may_stand_between_a_group_and_its_command(config: Path, command: str) -> None:
+    words = f"{command.replace('+', f'--config {config}')} --job pull --input tank"
+    assert CliRunner().invoke(app, words.split()).stdout == "ACCEPT\ttank\tbackup/r/tank\n"
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"demo", "sandbox"}))
+def test_every_command_of_zrepls_takes_a_config_as_zrepls_do(command: str) -> None:
+    """Also those that read none: scripts may have it in all their lines."""
+    help_ = CliRunner().invoke(app, [*command.split(), "--help"]).output
+    assert help_.count("--config FILE") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "gencompletion bash FILE --config none.yml",
+        "gencompletion bash --config none.yml FILE",
+        "gencompletion --config none.yml bash FILE",
+        "version --show client --config none.yml",
+    ],
+)
+def test_a_config_that_a_command_does_not_need_is_not_looked_at(
+    tmp_path: Path, command: str
+) -> None:
+    arguments = command.replace("FILE", str(tmp_path / "script")).split()
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+
+
+@pytest.mark.parametrize("what", ["listen off", "listen on :6060", "activity-trace host:6060"])
+def test_what_there_is_instead_of_pprof_is_told(what: str) -> None:
+    result = CliRunner().invoke(app, ["pprof", *what.split()])
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.startswith("zrepl-trio: pprof ")
+    assert "zrepl-trio status" in result.stderr
 
 
 def test_the_command_s_own_config_wins(config: Path, tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from zrepl_trio.cli.errors import Commands
 from zrepl_trio.cli.gencompletion import complete_here
 from zrepl_trio.cli.groups import gencompletion, migrate, test, zfs_abstraction
 from zrepl_trio.cli.look import explain, plan
-from zrepl_trio.cli.options import ConfigOption, DestroyForeignOption, ResolveOption, chosen_config
+from zrepl_trio.cli.options import DestroyForeignOption, ResolveOption, chosen_config
 from zrepl_trio.cli.output import watched_output
 from zrepl_trio.cli.plainhelp import Cli
+from zrepl_trio.cli.pprof import pprof
 from zrepl_trio.cli.sandbox import sandbox
 from zrepl_trio.cli.simulate import simulate
 
@@ -50,16 +51,7 @@ app.add_typer(
 app.add_typer(migrate, name="migrate", short_help="Bring what old versions left to today's form.")
 app.add_typer(test, name="test", short_help="Try a filter, look at placeholders and tokens.")
 app.add_typer(gencompletion, name="gencompletion", short_help="Write a completion script.")
-
-
-@app.callback()
-def common(ctx: typer.Context, config: ConfigOption = None) -> None:
-    ctx.obj = config
-
-
-@signals.callback()
-def common_of_signals(ctx: typer.Context, config: ConfigOption = None) -> None:
-    ctx.obj = chosen_config(ctx, config)
+app.add_typer(pprof, name="pprof", short_help="zrepl's profiler; refused, with what to use.")
 
 
 @app.command(epilog=EXITS, short_help="Run the daemon, or the active jobs once.")
@@ -78,7 +70,6 @@ def run(
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="With --once: as `plan`, do nothing.")
     ] = False,
-    config: ConfigOption = None,
 ) -> None:
     """Run the daemon in the foreground, or the active jobs once.
 
@@ -99,13 +90,11 @@ def run(
 
         if not once:
             raise UsageRefused("run: --plan-only goes with --once")
-        plan_command(
-            chosen_config(ctx, config), jobs=jobs or [], as_json=False, resolve=resolve or []
-        )
+        plan_command(chosen_config(ctx), jobs=jobs or [], as_json=False, resolve=resolve or [])
     from zrepl_trio.cli.run import run_command
 
     run_command(
-        chosen_config(ctx, config),
+        chosen_config(ctx),
         once=once,
         jobs=jobs or [],
         resolve=resolve or [],
@@ -118,18 +107,17 @@ app.command(epilog=EXITS, short_help="Tell why pruning keeps a snapshot, or does
 
 
 @app.command(epilog=EXITS, short_help="Run the daemon: zrepl's name for `run`.")
-def daemon(ctx: typer.Context, config: ConfigOption = None) -> None:
+def daemon(ctx: typer.Context) -> None:
     """Run the daemon in the foreground, as `zrepl-trio run` does, for unit files of zrepl's."""
     from zrepl_trio.cli.run import run_command
 
-    run_command(chosen_config(ctx, config), once=False, jobs=[])
+    run_command(chosen_config(ctx), once=False, jobs=[])
 
 
 @app.command(epilog=EXITS, short_help="Check a host that is to move from zrepl; changes nothing.")
 def takeover(
     ctx: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
-    config: ConfigOption = None,
 ) -> None:
     """Tell what would become of a host that zrepl, or an older daemon, replicated so far.
 
@@ -146,7 +134,7 @@ def takeover(
     """
     from zrepl_trio.cli.takeover import takeover_command
 
-    raise typer.Exit(takeover_command(chosen_config(ctx, config), as_json=json))
+    raise typer.Exit(takeover_command(chosen_config(ctx), as_json=json))
 
 
 @app.command(epilog=EXITS, short_help="Show what the daemon does.")
@@ -169,12 +157,15 @@ def status(
         typer.Option("--job", metavar="JOB", help="Show this job alone.", show_default=False),
     ] = None,
     delay: Annotated[
-        str | None,
+        str,
         typer.Option(
-            "--delay", "-d", help="zrepl's, for its interactive mode; of no use here.", hidden=True
+            "--delay",
+            "-d",
+            metavar="DURATION",
+            help="zrepl's, between two looks of its interactive mode; has no effect in `dump` and `raw`.",
+            show_default=False,
         ),
-    ] = None,
-    config: ConfigOption = None,
+    ] = "1s",
 ) -> None:
     """Show what the running daemon does: jobs, filesystems, steps, bytes, errors in full.
 
@@ -184,14 +175,14 @@ def status(
     Examples:
       zrepl-trio status
       zrepl-trio status --job pull_app-srv
-      zrepl-trio status --json | jq .Jobs
+      zrepl-trio status --json --job pull_app-srv | jq .Jobs
       watch -n1 zrepl-trio status
     """
-    from zrepl_trio.cli.status import status_command, wants_raw
+    from zrepl_trio.cli.status import check_delay, status_command, wants_raw
 
-    del delay
-    raw = wants_raw(mode, as_json=json, job=job)
-    status_command(chosen_config(ctx, config), as_json=raw, job=job)
+    check_delay(delay)
+    raw = wants_raw(mode, as_json=json)
+    status_command(chosen_config(ctx), as_json=raw, job=job)
 
 
 @app.command(short_help="Tell Nagios or Icinga whether all is well.")
@@ -220,7 +211,6 @@ def check(
         ),
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print the verdict for programs.")] = False,
-    config: ConfigOption = None,
 ) -> None:
     """Tell a monitoring system, in Nagios' way, whether all is well.
 
@@ -238,9 +228,7 @@ def check(
     """
     from zrepl_trio.cli.check import check_command
 
-    check_command(
-        chosen_config(ctx, config), jobs or [], max_age=max_age, max_lag=max_lag, as_json=json
-    )
+    check_command(chosen_config(ctx), jobs or [], max_age=max_age, max_lag=max_lag, as_json=json)
 
 
 @signals.command(epilog=EXITS)
@@ -256,7 +244,6 @@ def wakeup(
     ] = False,
     resolve: ResolveOption = None,
     destroy_foreign: DestroyForeignOption = False,
-    config: ConfigOption = None,
 ) -> None:
     """Start a run of JOB now: replicate and prune, or only prune in a snap job.
 
@@ -270,7 +257,7 @@ def wakeup(
     from zrepl_trio.cli.signal import wakeup_command
 
     wakeup_command(
-        chosen_config(ctx, config),
+        chosen_config(ctx),
         job,
         wait=wait,
         resolve=resolve or [],
@@ -285,7 +272,6 @@ def reset(
         str,
         typer.Argument(metavar="JOB", help="Name of a push, pull or snap job.", show_default=False),
     ],
-    config: ConfigOption = None,
 ) -> None:
     """Cancel the present run of JOB.
 
@@ -297,11 +283,12 @@ def reset(
     """
     from zrepl_trio.cli.signal import reset_command
 
-    reset_command(chosen_config(ctx, config), job)
+    reset_command(chosen_config(ctx), job)
 
 
 @app.command(short_help="Hand an ssh connection to the daemon.")
 def stdinserver(
+    ctx: typer.Context,
     identity: Annotated[
         str,
         typer.Argument(
@@ -316,7 +303,6 @@ def stdinserver(
             "--sockdir", metavar="DIR", help="Where the daemon's sockets are.", show_default=False
         ),
     ] = None,
-    config: ConfigOption = None,
 ) -> None:
     """Hand an ssh connection to the daemon; for `command=` in authorized_keys.
 
@@ -329,10 +315,11 @@ def stdinserver(
     Before OpenSSH 7.2, instead of `restrict`:
       no-port-forwarding,no-X11-forwarding,no-pty,no-agent-forwarding,no-user-rc
     """
-    # The real path is entry.py's, which does not come here; except for `--config` before it.
+    # The real path is entry.py's, which comes here for a `--help` only.
     from zrepl_trio.transport.stdinproxy import main as proxy
 
-    arguments = [*(["--config", str(config)] if config else [])]
+    config = chosen_config(ctx)
+    arguments = ["--config", str(config)] if config else []
     arguments += [*(["--sockdir", sockdir] if sockdir else []), identity]
     raise typer.Exit(proxy(arguments))
 
@@ -341,6 +328,7 @@ app.command(short_help="Check a config; all errors at once.")(configcheck)
 app.command(short_help="Show what configs will do in a year, without ZFS.")(simulate)
 app.command(
     short_help="Run a command with emulated pools.",
+    reads_configs=False,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )(sandbox)
 
@@ -354,7 +342,6 @@ def version(
             "--show", metavar="client|daemon", help="Only this one's.", show_default=False
         ),
     ] = None,
-    config: ConfigOption = None,
 ) -> None:
     """Show our version, and the running daemon's.
 
@@ -365,10 +352,10 @@ def version(
     """
     from zrepl_trio.cli.version import version_command
 
-    version_command(chosen_config(ctx, config), show)
+    version_command(chosen_config(ctx), show)
 
 
-@app.command(short_help="Watch it work, without ZFS or root.")
+@app.command(short_help="Watch it work, without ZFS or root.", reads_configs=False)
 def demo(
     keep: Annotated[
         Path | None,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from zrepl_trio.cli.options import ConfigOption, chosen_config
+from zrepl_trio.cli.options import chosen_config
 
 __all__ = ["configcheck"]
 
@@ -37,7 +37,7 @@ def configcheck(
         typer.Option(
             "--what",
             metavar="all|config|jobs|logging",
-            help="Which part of it --format prints (default: all).",
+            help="Which part of it --format prints (default: all); all of it is checked.",
             show_default=False,
         ),
     ] = "",
@@ -48,7 +48,6 @@ def configcheck(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail also on what `run` would refuse.")
     ] = False,
-    config: ConfigOption = None,
 ) -> None:
     """Check a config, and say everything that is wrong with it at once.
 
@@ -72,7 +71,7 @@ def configcheck(
         return
     _refuse_meaningless(format_, what, print_current=print_current)
     right = _check(
-        chosen_config(ctx, config),
+        chosen_config(ctx),
         skip_cert_check=skip_cert_check,
         print_current=print_current,
         strict=strict,
@@ -91,8 +90,6 @@ def _refuse_meaningless(format_: str, what: str, *, print_current: bool) -> None
         raise UsageRefused(f"--format {format_}{why} (accepted: yaml, json)")
     if what not in {"", "all", "config", "jobs", "logging"}:
         raise UsageRefused(f"--what {what} (accepted: all, config, jobs, logging)")
-    if what and not format_:
-        raise UsageRefused("--what says what --format prints, so give that, too")
     if format_ and print_current:
         raise UsageRefused("--format and --print-current exclude each other")
 

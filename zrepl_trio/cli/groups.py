@@ -8,20 +8,14 @@ from typing import Annotated
 import typer
 
 from zrepl_trio.cli.errors import Commands
-from zrepl_trio.cli.options import ConfigOption, chosen_config
+from zrepl_trio.cli.options import chosen_config
 from zrepl_trio.cli.plainhelp import Cli
 
 __all__ = ["gencompletion", "migrate", "test", "zfs_abstraction"]
 
 
 def _group(help_: str) -> Cli:
-    group = Cli(cls=Commands, help=help_, no_args_is_help=True, rich_markup_mode=None)
-
-    @group.callback()
-    def common(ctx: typer.Context, config: ConfigOption = None) -> None:
-        ctx.obj = chosen_config(ctx, config)
-
-    return group
+    return Cli(cls=Commands, help=help_, no_args_is_help=True, rich_markup_mode=None)
 
 
 zfs_abstraction = _group(
@@ -187,9 +181,7 @@ def step(
 
 
 @migrate.command("0.0.X:0.1:placeholder", short_help="Placeholders of zrepl 0.0.x.")
-def placeholder_marks(
-    ctx: typer.Context, dry_run: DryRunOption = False, config: ConfigOption = None
-) -> None:
+def placeholder_marks(ctx: typer.Context, dry_run: DryRunOption = False) -> None:
     """Mark the placeholders of zrepl 0.0.x in today's way.
 
     Below the root_fs of each sink and pull job. The daemon must not run meanwhile.
@@ -202,12 +194,12 @@ def placeholder_marks(
     from zrepl_trio.cli.migrate import migrate_placeholders
     from zrepl_trio.config.load import load_config
 
-    loaded = load_config(chosen_config(ctx, config)).config
+    loaded = load_config(chosen_config(ctx)).config
     raise typer.Exit(with_zfs(lambda zfs: migrate_placeholders(zfs, loaded, dry_run=dry_run)))
 
 
 @migrate.command("replication-cursor:v1-v2", short_help="Cursors without a job's name.")
-def cursors(ctx: typer.Context, dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
+def cursors(ctx: typer.Context, dry_run: DryRunOption = False) -> None:
     """Destroy zrepl's first cursors, #zrepl_replication_cursor, once today's have caught up.
 
     On each filesystem that exactly one push or source job sends, after it has replicated
@@ -221,7 +213,7 @@ def cursors(ctx: typer.Context, dry_run: DryRunOption = False, config: ConfigOpt
     from zrepl_trio.cli.migrate import migrate_cursors
     from zrepl_trio.config.load import load_config
 
-    loaded = load_config(chosen_config(ctx, config)).config
+    loaded = load_config(chosen_config(ctx)).config
     raise typer.Exit(with_zfs(lambda zfs: migrate_cursors(zfs, loaded, dry_run=dry_run)))
 
 
@@ -242,7 +234,6 @@ def filesystems(
             "--input", metavar="FS", help="Ask of this one, there or not.", show_default=False
         ),
     ] = None,
-    config: ConfigOption = None,
 ) -> None:
     """Show which filesystems the job's `filesystems` let in: ACCEPT or REJECT, and the name.
 
@@ -260,7 +251,7 @@ def filesystems(
     from zrepl_trio.config.model import PullJob, SinkJob
 
     path = one_path("--input", input_, all_=all_)
-    chosen = job_named(load_config(chosen_config(ctx, config)).config, job)
+    chosen = job_named(load_config(chosen_config(ctx)).config, job)
     if isinstance(chosen, PullJob | SinkJob):
         show_place(chosen, path)
     else:

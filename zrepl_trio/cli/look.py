@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zrepl_trio.cli.options import ConfigOption, DestroyForeignOption, ResolveOption, chosen_config
+from zrepl_trio.cli.options import DestroyForeignOption, ResolveOption, chosen_config
 
 __all__ = ["explain", "plan"]
 
@@ -23,7 +23,6 @@ def plan(
     resolve: ResolveOption = None,
     destroy_foreign: DestroyForeignOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print it for programs.")] = False,
-    config: ConfigOption = None,
 ) -> None:
     """Show what the active jobs would do now, and do nothing.
 
@@ -50,7 +49,7 @@ def plan(
         if resolve:
             raise UsageRefused("plan: --resolve says nothing of pruning")
         prune_plan_command(
-            chosen_config(ctx, config),
+            chosen_config(ctx),
             jobs=jobs or [],
             as_json=json,
             destroy_foreign=destroy_foreign,
@@ -59,7 +58,7 @@ def plan(
         raise UsageRefused("plan: --destroy-foreign goes with --prune")
     from zrepl_trio.cli.plan import plan_command
 
-    plan_command(chosen_config(ctx, config), jobs=jobs or [], as_json=json, resolve=resolve or [])
+    plan_command(chosen_config(ctx), jobs=jobs or [], as_json=json, resolve=resolve or [])
 
 
 def explain(
@@ -72,7 +71,6 @@ def explain(
         list[str] | None,
         typer.Argument(metavar="JOB", help="Ask only these jobs.", show_default=False),
     ] = None,
-    config: ConfigOption = None,
 ) -> None:
     """Tell what each job's pruning would do now to a snapshot of this host, and by which rule.
 
@@ -85,4 +83,4 @@ def explain(
     """
     from zrepl_trio.cli.pruneplan import explain_command
 
-    explain_command(chosen_config(ctx, config), snapshot=snapshot, jobs=jobs or [])
+    explain_command(chosen_config(ctx), snapshot=snapshot, jobs=jobs or [])

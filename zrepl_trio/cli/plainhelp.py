@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
+from zrepl_trio.cli.options import with_config
+
 __all__ = ["Cli"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,8 +40,25 @@ class _Command(TyperCommand):
                     formatter.write_dl(records)
 
 
-class Cli(typer.Typer):
-    """A typer whose commands have that help; each argument needs a `metavar`."""
+def _only_options() -> None:
+    """What a group does before its command."""
 
-    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
-        return super().command(name, cls=_Command, **settings)
+
+class Cli(typer.Typer):
+    """A typer whose commands have that help, and `--config`, as the group itself; each argument needs
+    a `metavar`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(callback=with_config(_only_options), **settings)
+
+    def command(
+        self, name: str | None = None, *, reads_configs: bool = True, **settings: Any
+    ) -> Callable[[F], F]:
+        """False for what zrepl does not have and no config means anything to."""
+        add = super().command(name, cls=_Command, **settings)
+
+        def adding(function: F) -> F:
+            add(with_config(function) if reads_configs else function)
+            return function
+
+        return adding

@@ -110,7 +110,7 @@ def simulate(
     from zrepl_trio.cli.options import chosen_config
     from zrepl_trio.cli.simulating import SimulateArguments, simulate_command
 
-    before = chosen_config(ctx, None)
+    before = chosen_config(ctx)
     simulate_command(
         SimulateArguments(
             config=config or (str(before) if before is not None else None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from zrepl_trio.cli.exitcodes import UsageRefused
 from zrepl_trio.cli.statusview import status_lines
 from zrepl_trio.clock import SystemClock
 from zrepl_trio.config.load import load_config
+from zrepl_trio.config.scalars import ScalarError, parse_go_duration
 from zrepl_trio.control.api import Status
 from zrepl_trio.control.client import open_control_client
 
-__all__ = ["control_socket", "only", "status_command", "wants_raw"]
+__all__ = ["check_delay", "control_socket", "json_text", "only", "status_command", "wants_raw"]
 
 
 def control_socket(config: Path | None) -> str:
@@ -22,7 +24,15 @@ def control_socket(config: Path | None) -> str:
     return str(load_config(config).config.global_.control.sockpath)
 
 
-def wants_raw(mode: str | None, *, as_json: bool, job: str | None) -> bool:
+def check_delay(text: str) -> None:
+    """UsageRefused for what zrepl would not take as `--delay`."""
+    try:
+        parse_go_duration(text)
+    except ScalarError as error:
+        raise UsageRefused(f"status --delay {text}: {error}") from None
+
+
+def wants_raw(mode: str | None, *, as_json: bool) -> bool:
     """Whether the answer is to be printed as it is; UsageRefused for a mode that we do not have."""
     match mode:
         case None | "dump" | "raw":
@@ -36,8 +46,6 @@ def wants_raw(mode: str | None, *, as_json: bool, job: str | None) -> bool:
             raise UsageRefused(f"status --mode {mode}: no such mode (accepted: dump, raw)")
     if as_json and mode == "dump":
         raise UsageRefused("status: --json and --mode dump exclude each other")
-    if raw and job is not None:
-        raise UsageRefused("status: --job is for the text; raw JSON always has all jobs")
     return raw
 
 
@@ -49,8 +57,17 @@ def only(status: Status, job: str) -> Status:
     return status.model_copy(update={"raw_jobs": {job: status.raw_jobs[job]}})
 
 
+def json_text(answer: bytes, job: str | None) -> str:
+    """The daemon's answer as it is; for a `job`, which it must have, without the other ones."""
+    if job is None:
+        return answer.decode()
+    whole = json.loads(answer)
+    return json.dumps({**whole, "Jobs": {job: whole["Jobs"][job]}})
+
+
 def status_command(config: Path | None, *, as_json: bool, job: str | None) -> None:
-    """Print the running daemon's status to stdout, of one job alone when `job` is given."""
+    """Print the running daemon's status to stdout, of one job alone when `job` is given. As JSON it
+    is the daemon's own answer, and then without the other jobs."""
     path = control_socket(config)
 
     async def ask() -> bytes:
@@ -58,12 +75,12 @@ def status_command(config: Path | None, *, as_json: bool, job: str | None) -> No
             return await client.status_bytes()
 
     answer = running.run(ask)
-    if as_json:
-        sys.stdout.write(answer.decode() + "\n")
-        return
     status = Status.model_validate_json(answer)
     if job is not None:
         status = only(status, job)
+    if as_json:
+        sys.stdout.write(json_text(answer, job) + "\n")
+        return
     out = console(sys.stdout)
     for line in status_lines(status, SystemClock().now()):
         out.print(line)
