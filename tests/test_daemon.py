@@ -132,6 +132,17 @@ async def test_a_config_without_jobs_runs_and_says_so(directory: Path) -> None:
             process.send_signal(signal.SIGTERM)
 
 
+async def test_zrepls_variables_that_have_no_effect_are_warned_of(host: Host) -> None:
+    env = {**host.env, "ZREPL_ZFS_DEBUG": "1", "ZREPL_REPLICATION_MAX_ATTEMPTS": "2"}
+    async with replace(host, env=env).daemon():
+        warned = [line for line in host.log_end(100).splitlines() if "in the environment" in line]
+    assert len(warned) == 1
+    assert "ZREPL_ZFS_DEBUG is set in the environment, and has no effect here" in warned[0]
+    wrong = replace(host, env={**host.env, "ZREPL_REPLICATION_MAX_ATTEMPTS": "many"})
+    with pytest.raises(HostCommandFailed, match="ZREPL_REPLICATION_MAX_ATTEMPTS='many'"):
+        await wrong.cli("run", "--once")
+
+
 async def test_a_second_daemon_is_refused_and_the_first_does_not_notice(host: Host) -> None:
     async with host.daemon() as process:
         with pytest.raises(HostCommandFailed, match=f"another daemon .process {process.pid}."):

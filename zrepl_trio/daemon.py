@@ -11,7 +11,7 @@ import gc
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ import trio
 from zrepl_trio import __version__
 from zrepl_trio.children import open_processes
 from zrepl_trio.clock import SystemClock
+from zrepl_trio.config.environment import ignored, read_tuning
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.config.support import unsupported
 from zrepl_trio.control.routes import control_routes
@@ -71,15 +72,25 @@ def refuse_unbuilt(loaded: LoadedConfig) -> None:
 
 
 @asynccontextmanager
-async def open_plant(loaded: LoadedConfig, metrics: Metrics | None = None) -> AsyncIterator[Plant]:
+async def open_plant(
+    loaded: LoadedConfig, metrics: Metrics | None = None, *, environ: Mapping[str, str]
+) -> AsyncIterator[Plant]:
     """The config's jobs on this computer's clock, ZFS and processes; none runs yet. `metrics` is
-    told what they do."""
+    told what they do. Of `environ` come zrepl's variables; Refused for a value that makes no sense."""
+    tuning = read_tuning(environ)
+    for remark in ignored(environ):
+        log.warning(remark)
     ensure_private_directory(runtime_directory(loaded.config))
     clock = SystemClock()
     async with open_processes() as opened:
         if metrics is None:
             processes = TrackedProcesses(opened, clock)
-            world = World(clock=clock, zfs=host_zfs(loaded.config, processes), processes=processes)
+            world = World(
+                clock=clock,
+                zfs=host_zfs(loaded.config, processes),
+                processes=processes,
+                tuning=tuning,
+            )
         else:
             processes = TrackedProcesses(opened, clock, ended=metrics.command_ended)
             world = World(
@@ -88,6 +99,7 @@ async def open_plant(loaded: LoadedConfig, metrics: Metrics | None = None) -> As
                 watch=metrics,
                 shutdowns=metrics.shutdowns,
                 processes=processes,
+                tuning=tuning,
             )
         yield Plant(world, processes, build_jobs(loaded.config, world))
 
@@ -143,7 +155,7 @@ async def run_daemon(
     _raise_fd_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with (
-            open_plant(loaded, metrics) as plant,
+            open_plant(loaded, metrics, environ=os.environ) as plant,
             open_control_listener(str(loaded.config.global_.control.sockpath)) as listener,
             trio.open_nursery() as guards,
         ):

@@ -15,6 +15,7 @@ from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.control.socket import DaemonRunning
 from zrepl_trio.endpoint.abstractions import LEGACY_CURSOR, cursor_name, step_tag
+from zrepl_trio.errors import Refused
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.placeholders import legacy_hash
@@ -79,7 +80,7 @@ async def test_it_tells_each_job_and_changes_nothing(zfs: MemoryZfs, tmp_path: P
 
     before = copy.deepcopy(await picture())
     zfs.calls.clear()
-    report = await takeover(zfs, loaded(tmp_path))
+    report = await takeover(zfs, loaded(tmp_path), environ={})
     assert {call.split()[0] for call in zfs.calls} <= READS
     # datasets; the versions, one process a tree; holds on the one filesystem admitted that has any
     assert len(zfs.calls) == 3
@@ -101,7 +102,7 @@ async def test_it_tells_each_job_and_changes_nothing(zfs: MemoryZfs, tmp_path: P
 
 
 async def test_the_text_has_it_all_and_ends_with_what_to_do(zfs: MemoryZfs, tmp_path: Path) -> None:
-    report = await takeover(zfs, loaded(tmp_path))
+    report = await takeover(zfs, loaded(tmp_path), environ={})
     lines = list(text_of(report))
     text = "\n".join(lines)
     assert "job 'out' (source): 1 continues incrementally, 1 first replication" in text
@@ -110,8 +111,8 @@ async def test_the_text_has_it_all_and_ends_with_what_to_do(zfs: MemoryZfs, tmp_
     assert "Read differently from zrepl:" in text
     assert "recv -u" in text
     assert "systemctl disable --now zrepl" in text
-    assert lines[-6] == "Nothing was changed. Next:"
-    assert "zrepl-trio stdinserver" in lines[-4]
+    assert lines[-7] == "Nothing was changed. Next:"
+    assert "zrepl-trio stdinserver" in lines[-5]
     assert "zrepl-trio plan" not in text  # no job of this host is an active one
     parsed = json.loads(json.dumps(report.to_json()))
     assert parsed["Continues"] is True
@@ -130,7 +131,7 @@ async def test_what_stands_in_the_way_is_told_instead_of_the_next_steps(
     zfs: MemoryZfs, tmp_path: Path, old: str, new: str, said: str
 ) -> None:
     zfs.add_filesystem("backup/p")
-    report = await takeover(zfs, loaded(tmp_path, JOBS.replace(old, new)))
+    report = await takeover(zfs, loaded(tmp_path, JOBS.replace(old, new)), environ={})
     text = "\n".join(text_of(report))
     assert said in text
     assert not report.continues
@@ -138,15 +139,28 @@ async def test_what_stands_in_the_way_is_told_instead_of_the_next_steps(
     assert text.endswith("First mend what is refused or cannot continue, and look again.")
 
 
+async def test_variables_of_zrepls_that_have_no_effect_are_told(
+    zfs: MemoryZfs, tmp_path: Path
+) -> None:
+    environ = {"ZREPL_ZFS_DEBUG": "1", "ZREPL_REPLICATION_MAX_ATTEMPTS": "2"}
+    report = await takeover(zfs, loaded(tmp_path), environ=environ)
+    assert [note.partition(" ")[0] for note in report.notes if "environment" in note] == [
+        "ZREPL_ZFS_DEBUG"
+    ]
+    assert report.continues
+    with pytest.raises(Refused, match="ZREPL_MAX_HOOK_LOG_SIZE='x'"):
+        await takeover(zfs, loaded(tmp_path), environ={"ZREPL_MAX_HOOK_LOG_SIZE": "x"})
+
+
 async def test_a_directory_that_zrepl_takes_and_we_do_not_is_told(
     zfs: MemoryZfs, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o750)
-    report = await takeover(zfs, loaded(tmp_path))
+    report = await takeover(zfs, loaded(tmp_path), environ={})
     assert any(f"run: chmod 0700 {tmp_path}" in text for text in report.refused)
     assert not report.continues
     tmp_path.chmod(0o700)
-    assert (await takeover(zfs, loaded(tmp_path))).refused == []
+    assert (await takeover(zfs, loaded(tmp_path), environ={})).refused == []
 
 
 async def test_it_does_not_look_beside_a_daemon(zfs: MemoryZfs, tmp_path: Path) -> None:
@@ -154,5 +168,5 @@ async def test_it_does_not_look_beside_a_daemon(zfs: MemoryZfs, tmp_path: Path) 
 
     async with answering(str(tmp_path / "control"), {"/version": lambda _body: ZREPL}):
         with pytest.raises(DaemonRunning, match="systemctl stop zrepl"):
-            await takeover(zfs, loaded(tmp_path))
+            await takeover(zfs, loaded(tmp_path), environ={})
     assert zfs.calls[-1].split()[0] != "datasets"

@@ -17,6 +17,7 @@ from tests.fakes.endpoint import FakeEndpoint
 from tests.jobs.clocks import FollowingClock
 from tests.rpc.pairs import PairConnecter, StreamConnection, connection_pair, greet
 from zrepl_trio.children import open_processes
+from zrepl_trio.config.environment import Tuning
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.model import Config
 from zrepl_trio.config.transport import Serve
@@ -288,6 +289,32 @@ async def test_a_snapshotter_gets_the_options_that_are_ours() -> None:
             found[job.name] = (snapper._atomic, snapper._skip_unchanged)
     assert found["push"] == (True, True)
     assert found["source"] == (False, False)
+
+
+async def test_the_environment_sets_limits_of_runs_and_hooks() -> None:
+    hook = "{type: command, path: /x}"
+    text = (
+        PULL
+        + f"""
+- name: snap
+  type: snap
+  filesystems: {{"tank<": true}}
+  snapshotting: {{type: periodic, interval: 1h, prefix: a, hooks: [{hook}]}}
+  pruning: {{keep: [{{type: regex, regex: ".*"}}]}}
+"""
+    )
+    tuning = Tuning(attempts=5, reconnect_s=30, hook_log_bytes=100)
+    async with open_processes() as processes:
+        world = replace(memory_world(), processes=processes, tuning=tuning)
+        pull, snap = build_jobs(config(text), world)
+    assert isinstance(pull, ActiveJob)
+    assert isinstance(pull.work, Replicating)
+    assert (pull.work.options.attempts, pull.work.options.reconnect_s) == (5, 30)
+    assert isinstance(snap, ActiveJob)
+    assert snap._snapper is not None
+    (built_hook,) = snap._snapper._hooks
+    assert isinstance(built_hook, CommandHook)
+    assert built_hook._most_logged_bytes == 100
 
 
 async def test_every_hook_gets_all_of_its_section() -> None:

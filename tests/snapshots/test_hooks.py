@@ -16,7 +16,8 @@ from tests.replication.notation import path
 from tests.support.docs import block
 from tests.support.resources import cancel_at_each_step, nothing_left_behind, until
 from zrepl_trio.children import open_processes
-from zrepl_trio.snapshots.command_hook import MOST_LOGGED_BYTES, CommandHook
+from zrepl_trio.config.environment import DEFAULT_TUNING
+from zrepl_trio.snapshots.command_hook import CommandHook
 from zrepl_trio.snapshots.hooks import Edge, HookFailed, run_around
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
@@ -344,6 +345,22 @@ async def test_what_a_program_leaves_running_is_not_waited_for(tmp_path: Path) -
     psutil.Process(int(pids.read_text())).kill()
 
 
+async def test_no_more_of_the_output_is_logged_than_is_wanted(tmp_path: Path) -> None:
+    async with command(tmp_path, "echo 1234567890; echo more") as hook:
+        hook = CommandHook(
+            hook._processes,
+            path=hook.name,
+            timeout_s=30,
+            filesystems=ALL,
+            err_is_fatal=False,
+            most_logged_bytes=4,
+        )
+        with structlog.testing.capture_logs() as log:
+            await hook.run(Edge.PRE, [A], "s")
+    assert [line["stdout"] for line in log if "stdout" in line] == ["1234"]
+    assert [line["most_bytes"] for line in log if "more output" in line["event"]] == [4]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
@@ -357,7 +374,7 @@ async def test_endless_output_neither_blocks_nor_fills_the_log(tmp_path: Path, s
         with structlog.testing.capture_logs() as log:
             await hook.run(Edge.PRE, [A], "s")
     logged = sum(len(line.get("stdout", "")) + 1 for line in log if "stdout" in line)
-    assert 0 < logged <= MOST_LOGGED_BYTES + 10
+    assert 0 < logged <= DEFAULT_TUNING.hook_log_bytes + 10
     assert sum("more output" in line["event"] for line in log) == 1
     warned = sum(len(line.get("stderr", "")) for line in log)
     assert 0 < warned <= 32 * 1024

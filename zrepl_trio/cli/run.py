@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import signal
 import sys
@@ -127,7 +128,7 @@ async def _run_once(loaded: LoadedConfig, names: Sequence[str], wishes: Wishes) 
     refuse_unbuilt(loaded)
     codes: list[int] = [ExitCode.DONE]
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with open_plant(loaded) as plant, trio.open_nursery() as nursery:
+        async with open_plant(loaded, environ=os.environ) as plant, trio.open_nursery() as nursery:
             jobs = chosen_jobs(plant.jobs, names, command="run --once")
             nursery.start_soon(_interrupted, signals, nursery.cancel_scope)
             for peer in local_peers(plant.jobs, jobs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from zrepl_trio.cli.exitcodes import ExitCode
 from zrepl_trio.cli.localzfs import with_zfs
 from zrepl_trio.config.differences import differences
+from zrepl_trio.config.environment import ignored, read_tuning
 from zrepl_trio.config.load import load_config
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.config.model import Config, Job, PullJob, PushJob, SinkJob, SnapJob, SourceJob
@@ -86,7 +88,7 @@ class Report:
 def takeover_command(config: Path | None, *, as_json: bool) -> ExitCode:
     """Print the answer. Raises ConfigErrors, DaemonRunning, DaemonUnreachable and ZfsError."""
     loaded = load_config(config)
-    report = with_zfs(lambda zfs: takeover(zfs, loaded))
+    report = with_zfs(lambda zfs: takeover(zfs, loaded, environ=os.environ))
     if as_json:
         print(json.dumps(report.to_json(), indent=2))
     else:
@@ -103,14 +105,16 @@ def _not_private(config: Config) -> Iterator[str]:
             yield str(error)
 
 
-async def takeover(zfs: Zfs, loaded: LoadedConfig) -> Report:
-    """The answer for this host; DaemonRunning while a daemon has the control socket."""
+async def takeover(zfs: Zfs, loaded: LoadedConfig, *, environ: Mapping[str, str]) -> Report:
+    """The answer for this host; DaemonRunning while a daemon has the control socket. `environ` may
+    have variables of zrepl's; Refused for a value that makes no sense."""
+    read_tuning(environ)
     socket = str(loaded.config.global_.control.sockpath)
     await refuse_live_daemon(socket)
     return Report(
         config=str(loaded.path),
         socket=socket,
-        notes=[str(note) for note in (*loaded.notes, *differences(loaded))],
+        notes=[str(note) for note in (*loaded.notes, *differences(loaded), *ignored(environ))],
         refused=[*(str(problem) for problem in unsupported(loaded)), *_not_private(loaded.config)],
         jobs=await survey_jobs(zfs, loaded.config),
         next=list(next_steps(loaded.config)),
@@ -125,6 +129,10 @@ def next_steps(config: Config) -> Iterator[str]:
             "in authorized_keys let the clients' lines call `zrepl-trio stdinserver` instead of "
             "`zrepl stdinserver`"
         )
+    yield (
+        "take over the ZREPL_… variables of its unit, if it sets any: "
+        "systemctl show -p Environment -p EnvironmentFiles zrepl"
+    )
     yield "start zrepl-trio in its place: zrepl-trio run"
     active = any(isinstance(job, PushJob | PullJob) for job in config.jobs)
     yield f"look: {'zrepl-trio plan, and ' if active else ''}zrepl-trio status"

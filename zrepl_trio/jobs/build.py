@@ -125,6 +125,7 @@ def _hook(section: HookSection, world: World) -> Hook:
                 timeout_s=section.timeout,
                 filesystems=section.filesystems,
                 err_is_fatal=section.err_is_fatal,
+                most_logged_bytes=world.tuning.hook_log_bytes,
             )
         # here, as the clients' libraries need not be installed
         case PostgresCheckpoint():
@@ -194,6 +195,8 @@ def _active(
             follow_renames=section.conflict_resolution.renames == "follow",
             steps=section.replication.concurrency.steps,
             size_estimates=section.replication.concurrency.size_estimates,
+            attempts=world.tuning.attempts,
+            reconnect_s=world.tuning.reconnect_s,
             answer_s=max(ANSWER_S, connect.dial_timeout + _AFTER_DIALLING_S),
         ),
         clock=world.clock,

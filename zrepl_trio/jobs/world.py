@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from zrepl_trio.clock import WallClock
+from zrepl_trio.config.environment import DEFAULT_TUNING, Tuning
 from zrepl_trio.config.model import Config
 from zrepl_trio.jobs.links import LinkFactory, Links
 from zrepl_trio.jobs.watch import UNWATCHED, Watch
@@ -26,6 +27,7 @@ class World:
     Monotonic time is trio's, which a test clock owns already. `links` makes of a config what leads
     its jobs to their peers. `watch` is told what the jobs do, `shutdowns` counts how their
     data connections end. `processes` run what is not zfs or ssh; a world without has no hooks.
+    `tuning` is what the environment sets for all jobs.
     Without `locks` nothing keeps another process from running the same jobs: where there is none.
     """
 
@@ -35,4 +37,5 @@ class World:
     shutdowns: ShutdownTotals = field(default_factory=ShutdownTotals)
     processes: Processes | None = None
     links: Callable[[Config], LinkFactory] = Links
+    tuning: Tuning = DEFAULT_TUNING
     locks: bool = True

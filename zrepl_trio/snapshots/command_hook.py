@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 import structlog
 import trio
 
+from zrepl_trio.config.environment import DEFAULT_TUNING
 from zrepl_trio.process import Child, Processes, Redirect
 from zrepl_trio.snapshots.hooks import Edge, HookFailed
 from zrepl_trio.zfs.filter import FilesystemFilter
@@ -18,10 +19,6 @@ from zrepl_trio.zfs.names import DatasetPath
 __all__ = ["CommandHook", "hook_environment"]
 
 log = structlog.get_logger()
-
-MOST_LOGGED_BYTES = 1 << 20
-"""Of one edge's output; what comes after is read and dropped, so that it never blocks the program.
-zrepl keeps as much (`ZREPL_MAX_HOOK_LOG_SIZE`)."""
 
 _READ_BYTES = 64 * 1024
 _MOST_OF_LINE = 4096
@@ -44,7 +41,9 @@ def hook_environment(
 
 class CommandHook:
     """Runs `path`, which has `timeout_s` for each edge; then it is killed, with all it started that is
-    still in its process group. Its environment is ours (`environ`) and zrepl's variables."""
+    still in its process group. Its environment is ours (`environ`) and zrepl's variables. Of an edge's
+    output `most_logged_bytes` are logged; what comes after is read and dropped, so that it never blocks
+    the program."""
 
     def __init__(
         self,
@@ -54,6 +53,7 @@ class CommandHook:
         timeout_s: float,
         filesystems: FilesystemFilter,
         err_is_fatal: bool,
+        most_logged_bytes: int = DEFAULT_TUNING.hook_log_bytes,
         environ: Callable[[], Mapping[str, str]] = lambda: os.environ,
     ) -> None:
         self._processes = processes
@@ -61,6 +61,7 @@ class CommandHook:
         self._timeout_s = timeout_s
         self.filesystems = filesystems
         self.err_is_fatal = err_is_fatal
+        self._most_logged_bytes = most_logged_bytes
         self._environ = environ
 
     @property
@@ -86,7 +87,7 @@ class CommandHook:
                 raise HookFailed(f"{self._path} cannot be run: {error.strerror}") from error
             status: int | None = None
             with trio.move_on_after(self._timeout_s):
-                status = await _until_end(child, logger)
+                status = await _until_end(child, logger, self._most_logged_bytes)
             said = child.stderr_tail.decode("utf-8", "replace").strip()
             for line in said.splitlines():
                 logger.warning("hook output", stderr=line[:_MOST_OF_LINE])
@@ -99,13 +100,15 @@ class CommandHook:
             raise HookFailed(f"{self._path} {_how(status)}{last}")
 
 
-async def _until_end(child: Child, logger: structlog.typing.FilteringBoundLogger) -> int:
+async def _until_end(
+    child: Child, logger: structlog.typing.FilteringBoundLogger, most_logged_bytes: int
+) -> int:
     """Its status. What it left running may hold its output open: that is not waited for."""
     async with trio.open_nursery() as nursery:
         ended = trio.Event()
 
         async def read() -> None:
-            await _log_output(child, logger)
+            await _log_output(child, logger, most_logged_bytes)
             ended.set()
 
         nursery.start_soon(read)
@@ -116,9 +119,11 @@ async def _until_end(child: Child, logger: structlog.typing.FilteringBoundLogger
     return status
 
 
-async def _log_output(child: Child, logger: structlog.typing.FilteringBoundLogger) -> None:
+async def _log_output(
+    child: Child, logger: structlog.typing.FilteringBoundLogger, most_logged_bytes: int
+) -> None:
     """Its stdout line by line, to its end."""
-    left = MOST_LOGGED_BYTES
+    left = most_logged_bytes
     line = b""
     while chunk := await child.stdout.receive_some(_READ_BYTES):
         if left <= 0:
@@ -132,7 +137,7 @@ async def _log_output(child: Child, logger: structlog.typing.FilteringBoundLogge
             _log_line(line, logger)
             line = b""
         if left <= 0:
-            logger.warning("more output than is logged", most_bytes=MOST_LOGGED_BYTES)
+            logger.warning("more output than is logged", most_bytes=most_logged_bytes)
     if line:
         _log_line(line, logger)
 
