@@ -25,7 +25,7 @@ from zrepl_trio.children import open_processes
 from zrepl_trio.clock import SystemClock
 from zrepl_trio.config.environment import ignored, read_tuning
 from zrepl_trio.config.loaded import LoadedConfig
-from zrepl_trio.config.support import unsupported
+from zrepl_trio.config.support import unsupported, without_effect
 from zrepl_trio.control.routes import control_routes
 from zrepl_trio.control.server import serve_http
 from zrepl_trio.control.socket import open_control_listener
@@ -78,7 +78,7 @@ async def open_plant(
     """The config's jobs on this computer's clock, ZFS and processes; none runs yet. `metrics` is
     told what they do. Of `environ` come zrepl's variables; Refused for a value that makes no sense."""
     tuning = read_tuning(environ)
-    for remark in ignored(environ):
+    for remark in (*ignored(environ), *map(str, without_effect(loaded))):
         log.warning(remark)
     ensure_private_directory(runtime_directory(loaded.config))
     clock = SystemClock()

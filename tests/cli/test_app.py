@@ -332,35 +332,39 @@ def test_all_config_errors_come_at_once_with_their_places(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_what_is_not_built_is_refused_by_name_all_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "zrepl.yml"
-    path.write_text(
-        """
-jobs:
-- name: s
+HOOKED = """
+- name: {name}
   type: snap
-  filesystems: {"tank<": true}
-  snapshotting: {type: manual}
-  pruning: {keep: [{type: last_n, count: 1}]}
-- name: q
-  type: pull
-  root_fs: backup/q
-  interval: manual
-  connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k, transport_open_command: [a]}
-  pruning: {keep_sender: [{type: regex, regex: ".*"}], keep_receiver: [{type: regex, regex: ".*"}]}
-- name: p
-  type: pull
-  root_fs: backup/r
-  interval: manual
-  connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k, transport_open_command: [a]}
-  pruning: {keep_sender: [{type: regex, regex: ".*"}], keep_receiver: [{type: regex, regex: ".*"}]}
+  filesystems: {{"tank<": true}}
+  snapshotting:
+    {{type: periodic, interval: 1h, prefix: a, hooks: [{{type: {hook}, dsn: {dsn}, filesystems: {{"<": true}}}}]}}
+  pruning: {{keep: [{{type: last_n, count: 1}}]}}
 """
-        + PLACES.format(runtime=tmp_path / "run")
+
+
+WITHOUT_CLIENTS = """
+import sys
+sys.modules["psycopg"] = sys.modules["pymysql"] = None
+from zrepl_trio.cli.app import main
+main()
+"""
+
+
+def test_what_cannot_be_run_is_refused_by_name_all_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "zrepl.yml"
+    hooks = HOOKED.format(name="p", hook="postgres-checkpoint", dsn="host=h")
+    hooks += HOOKED.format(name="m", hook="mysql-lock-tables", dsn="u@tcp(h)/")
+    path.write_text(f"jobs:{hooks}{PLACES.format(runtime=tmp_path / 'run')}")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CLIENTS, "run", "--config", path],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
-    done = zrepl_trio("run", "--config", str(path))
     assert done.returncode == ExitCode.CONFIG
-    assert "jobs[1].connect.transport_open_command" in done.stderr
-    assert "jobs[2].connect.transport_open_command" in done.stderr
+    assert "jobs[0].snapshotting.hooks[0].type" in done.stderr
+    assert "jobs[1].snapshotting.hooks[0].type" in done.stderr
 
 
 def test_run_once_of_a_job_that_is_not_there_is_wrong_usage(config: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,12 @@ JOBS = """
   serve: {type: stdinserver, client_identities: [app]}
 """
 REFUSED = """\
-- name: fetch
-  type: pull
-  root_fs: backup/p
-  interval: manual
-  connect: {type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k,
-    transport_open_command: [nc]}
-  pruning: {keep_sender: [{type: regex, regex: ".*"}], keep_receiver: [{type: regex, regex: ".*"}]}
+- name: snap
+  type: snap
+  filesystems: {"tank<": true}
+  snapshotting: {type: periodic, interval: 1h, prefix: a, hooks: [
+    {type: postgres-checkpoint, dsn: "host=h", filesystems: {"<": true}}]}
+  pruning: {keep: [{type: regex, regex: ".*"}]}
 """
 READS = {"datasets", "dataset", "versions", "versions_below", "holds", "decode_token", "features"}
 
@@ -128,9 +128,14 @@ async def test_the_text_has_it_all_and_ends_with_what_to_do(zfs: MemoryZfs, tmp_
     ],
 )
 async def test_what_stands_in_the_way_is_told_instead_of_the_next_steps(
-    zfs: MemoryZfs, tmp_path: Path, old: str, new: str, said: str
+    zfs: MemoryZfs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    old: str,
+    new: str,
+    said: str,
 ) -> None:
-    zfs.add_filesystem("backup/p")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
     report = await takeover(zfs, loaded(tmp_path, JOBS.replace(old, new)), environ={})
     text = "\n".join(text_of(report))
     assert said in text

@@ -50,12 +50,6 @@ LOCAL = """\
 """
 
 
-def test_a_local_listener_has_one_job() -> None:
-    text = fault("jobs:\n" + LOCAL.format(name="one") + LOCAL.format(name="two"))
-    assert "jobs[1].serve.listener_name: 'here' is served by job 'one' already" in text
-    assert "give this job a `listener_name` of its own" in text
-
-
 def test_a_local_connect_names_a_listener_of_this_config() -> None:
     push = """\
 - name: p

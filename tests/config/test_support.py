@@ -8,7 +8,7 @@ import pytest
 
 from zrepl_trio.config.clients import REQUIREMENTS
 from zrepl_trio.config.load import parse_config
-from zrepl_trio.config.support import unsupported
+from zrepl_trio.config.support import unsupported, without_effect
 
 HEAD = """\
 jobs:
@@ -67,7 +67,27 @@ def test_the_extras_for_hooks_are_those_that_are_named() -> None:
     assert {name: of for name, (of,) in extras.items() if name in REQUIREMENTS} == REQUIREMENTS
 
 
-def test_an_option_without_effect_in_zrepl_is_refused_too() -> None:
+def test_an_option_without_effect_in_zrepl_has_none_here_and_is_told() -> None:
     text = pull(KEEP, KEEP).replace("/k}", "/k, transport_open_command: [a]}")
-    (problem,) = unsupported(parse_config(text))
+    loaded = parse_config(text)
+    assert unsupported(loaded) == []
+    (problem,) = without_effect(loaded)
     assert problem.key == "jobs[0].connect.transport_open_command"
+    assert "has no effect" in problem.message
+
+
+SINKS = """
+jobs:
+- {name: limited, type: sink, root_fs: backup/a, serve: {type: local, listener_name: here}}
+- {name: other, type: sink, root_fs: backup/b, serve: {type: local, listener_name: there}}
+- {name: unlimited, type: sink, root_fs: backup/c, serve: {type: local, listener_name: here}}
+"""
+
+
+def test_of_several_jobs_with_one_local_listener_those_that_get_nothing_are_told() -> None:
+    loaded = parse_config(SINKS)
+    assert unsupported(loaded) == []
+    (problem,) = without_effect(loaded)
+    assert (problem.line, problem.key) == (5, "jobs[2].serve.listener_name")
+    assert "served by job 'limited', which gets all" in problem.message
+    assert "job 'unlimited' nothing" in problem.message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,12 +20,12 @@ from zrepl_trio.children import open_processes
 from zrepl_trio.config.environment import Tuning
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.model import Config
-from zrepl_trio.config.transport import Serve
+from zrepl_trio.config.transport import LocalConnect, Serve
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.protocol import Endpoint, PingsData
 from zrepl_trio.endpoint.receiver import Receiver
-from zrepl_trio.errors import Refused
+from zrepl_trio.errors import ConnectFailed, Refused
 from zrepl_trio.jobs.active import ActiveJob, Schedule
 from zrepl_trio.jobs.base import Job, JobType, Outcome
 from zrepl_trio.jobs.build import build_jobs, runtime_directory
@@ -41,7 +41,7 @@ from zrepl_trio.snapshots.command_hook import CommandHook
 from zrepl_trio.snapshots.mysql_hook import MysqlHook
 from zrepl_trio.snapshots.postgres_hook import PostgresHook
 from zrepl_trio.snapshots.snapper import Snapper
-from zrepl_trio.transport.base import Connecter, Listener
+from zrepl_trio.transport.base import Connecter, Connection, Listener
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.model import SendFlags
 from zrepl_trio.zfs.names import DatasetPath
@@ -355,6 +355,45 @@ jobs:
 
 def test_the_runtime_directory_is_the_control_sockets() -> None:
     assert runtime_directory(config("jobs: []")) == "/var/run/zrepl"
+
+
+async def test_of_jobs_that_share_a_local_listener_the_first_gets_all(
+    autojump_clock: MockClock,
+) -> None:
+    """Also while it is down: what the second would then be sent has its place at the first."""
+    del autojump_clock
+    sink = (
+        "{{name: {0}, type: sink, root_fs: backup/{0}, serve: {{type: local, listener_name: x}}}}"
+    )
+    made = config(f"jobs: [{sink.format('one')}, {sink.format('two')}]")
+    links = Links(made)
+    first, second = (
+        links.listener(job.serve, lambda _identity: FakeEndpoint())
+        for job in made.jobs
+        if job.type == "sink"
+    )
+    connect = LocalConnect(type="local", listener_name="x", client_identity="me", dial_timeout=1)
+    connecter = links.connecter(connect)
+    got: list[str] = []
+
+    def serving(name: str) -> Callable[[Connection], Awaitable[None]]:
+        async def handle(connection: Connection) -> None:
+            got.append(name)
+            await connection.send_all(b"hello")
+
+        return handle
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(second.serve, serving("two"))
+        with pytest.raises(ConnectFailed):
+            async with connecter.connect():
+                pass
+        await nursery.start(first.serve, serving("one"))
+        for _ in range(3):
+            async with connecter.connect() as connection:
+                assert await connection.receive_some() == b"hello"
+        nursery.cancel_scope.cancel()
+    assert got == ["one"] * 3
 
 
 async def test_a_world_may_have_links_and_locks_of_its_own() -> None:

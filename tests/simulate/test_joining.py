@@ -106,6 +106,13 @@ def test_local_jobs_meet_within_their_config_alone(tmp_path: Path) -> None:
     assert joined(tmp_path, a=text, b=other) == ["a/push to a/sink as me"]
 
 
+def test_of_two_sinks_with_one_local_listener_the_first_is_meant(tmp_path: Path) -> None:
+    text = sink("type: local, listener_name: here", "one")
+    text += sink("type: local, listener_name: here", "two")
+    text += push("push", "type: local, listener_name: here, client_identity: me")
+    assert joined(tmp_path, a=text) == ["a/push to a/one as me"]
+
+
 def test_a_chain_and_a_fan_out(tmp_path: Path) -> None:
     found = joined(
         tmp_path,

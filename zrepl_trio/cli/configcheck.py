@@ -106,7 +106,7 @@ def _check(
     from zrepl_trio.config.certs import certificate_problems
     from zrepl_trio.config.load import load_config
     from zrepl_trio.config.render import as_yaml, render_config, whole_config
-    from zrepl_trio.config.support import unsupported
+    from zrepl_trio.config.support import unsupported, without_effect
     from zrepl_trio.errors import ConfigErrors
 
     try:
@@ -121,6 +121,7 @@ def _check(
         _say(
             "warning: ", [f"{loaded.path}: there are no jobs, the daemon would have nothing to do"]
         )
+    _say("warning: ", without_effect(loaded))
     _say("warning: `run` will refuse this: ", refused)
     _say("", problems)
     if problems or (strict and refused):

@@ -16,7 +16,7 @@ from zrepl_trio.config.environment import ignored, read_tuning
 from zrepl_trio.config.load import load_config
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.config.model import Config, Job, PullJob, PushJob, SinkJob, SnapJob, SourceJob
-from zrepl_trio.config.support import unsupported
+from zrepl_trio.config.support import unsupported, without_effect
 from zrepl_trio.config.transport import StdinserverServe, TlsServe
 from zrepl_trio.control.alone import refuse_live_daemon
 from zrepl_trio.endpoint.confine import Confinement
@@ -114,7 +114,12 @@ async def takeover(zfs: Zfs, loaded: LoadedConfig, *, environ: Mapping[str, str]
     return Report(
         config=str(loaded.path),
         socket=socket,
-        notes=[str(note) for note in (*loaded.notes, *differences(loaded), *ignored(environ))],
+        notes=[
+            *map(str, loaded.notes),
+            *map(str, differences(loaded)),
+            *map(str, without_effect(loaded)),
+            *ignored(environ),
+        ],
         refused=[*(str(problem) for problem in unsupported(loaded)), *_not_private(loaded.config)],
         jobs=await survey_jobs(zfs, loaded.config),
         next=list(next_steps(loaded.config)),

@@ -44,20 +44,8 @@ def _identity_problems(config: Config) -> Iterator[tuple[Loc, str]]:
 
 
 def _local_problems(config: Config) -> Iterator[tuple[Loc, str]]:
-    served: dict[str, str] = {}
-    for index, job in enumerate(config.jobs):
-        serve = getattr(job, "serve", None)
-        if isinstance(serve, LocalServe):
-            name = serve.listener_name
-            if name in served:
-                loc = ("jobs", index, "serve", "listener_name")
-                message = (
-                    f"{name!r} is served by job {served[name]!r} already, and which of the two gets what "
-                    "is sent there would be left to chance: give this job a `listener_name` of its own, "
-                    "and name that in `connect` of what is for it"
-                )
-                yield loc, message
-            served.setdefault(name, job.name)
+    ends = (getattr(job, "serve", None) for job in config.jobs)
+    served = {end.listener_name for end in ends if isinstance(end, LocalServe)}
     for index, job in enumerate(config.jobs):
         connect = getattr(job, "connect", None)
         if isinstance(connect, LocalConnect) and connect.listener_name not in served:

@@ -67,7 +67,7 @@ class SshStdinserverConnect(Section):
     transport_open_command: Annotated[
         tuple[RequiredText, ...], BeforeValidator(null_is_empty_list)
     ] = ()
-    """Read and unused in zrepl; refused when the daemon starts."""
+    """Read and without effect, as in zrepl; the daemon warns of it."""
     dial_timeout: GoTimeout = 10.0
     """Seconds from starting ssh to the end of the banner exchange (0 would fail at once)."""
 
@@ -183,7 +183,7 @@ class LocalServe(Section):
 
     type: Literal["local"]
     listener_name: RequiredText
-    """Name that `connect` sections of type local refer to."""
+    """Name that `connect` sections of type local refer to; of several jobs the first one is meant."""
 
 
 Connect = Annotated[

@@ -24,7 +24,7 @@ from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.transport.base import Connecter, Listener
 from zrepl_trio.transport.clientmap import ClientMap
-from zrepl_trio.transport.local import LocalConnecter, LocalListener, LocalSwitch
+from zrepl_trio.transport.local import LocalConnecter, LocalListener, LocalSwitch, UnreachedListener
 from zrepl_trio.transport.ssh import SshConnecter
 from zrepl_trio.transport.sshargs import SshTarget
 from zrepl_trio.transport.stdinserver import StdinserverListener
@@ -63,11 +63,14 @@ class LinkFactory(Protocol):
 
 
 class Links:
-    """The links of one config's jobs; those of type local meet here."""
+    """The links of one config's jobs, asked for in its order; those of type local meet here. Of
+    several that serve one local listener the first gets all: chance, as in zrepl, would send
+    each filesystem to either's `root_fs`."""
 
     def __init__(self, config: Config) -> None:
         self._sockdir = str(config.global_.serve.stdinserver.sockdir)
         self._switch = LocalSwitch()
+        self._served: set[str] = set()
 
     def connecter(self, section: Connect) -> Connecter:
         """How to reach the peer of an active job; dials nothing."""
@@ -127,7 +130,10 @@ class Links:
                     handshake_timeout_s=section.handshake_timeout,
                     freebind=section.listen_freebind,
                 )
+            case LocalServe(listener_name=name) if name in self._served:
+                return UnreachedListener()
             case LocalServe():
+                self._served.add(section.listener_name)
                 return LocalListener(self._switch, section.listener_name)
             case _:
                 assert_never(section)

@@ -156,6 +156,8 @@ def _narrowed(host: SimulatedHost, job: ActiveSection, found: _Found) -> _Found:
     """Of several, those on a host with the name that the job connects to; else those elsewhere."""
     if len(found) < 2:
         return found
+    if isinstance(job.connect, LocalConnect):
+        return found[:1]
     target = _target(job)
     named = [each for each in found if _same_name(each[0].name, target)]
     if len(named) == 1:

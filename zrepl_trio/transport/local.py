@@ -19,7 +19,7 @@ from zrepl_trio.transport.fdconn import FdConnection
 from zrepl_trio.transport.sockets import limit
 from zrepl_trio.zfs.names import Identity
 
-__all__ = ["LocalConnecter", "LocalListener", "LocalSwitch"]
+__all__ = ["LocalConnecter", "LocalListener", "LocalSwitch", "UnreachedListener"]
 
 
 class LocalSwitch:
@@ -67,6 +67,20 @@ class LocalListener(Listener):
         finally:
             del self._switch.open[self._name]
             clients.close()
+
+
+class UnreachedListener(Listener):
+    """Of a job whose local listener another one serves: nobody ever comes."""
+
+    async def serve(
+        self,
+        handler: Handler,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        del handler
+        task_status.started()
+        await trio.sleep_forever()
 
 
 class LocalConnecter(Connecter):
