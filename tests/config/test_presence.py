@@ -426,8 +426,12 @@ def test_not_replicated_is_refused_in_a_snap_job() -> None:
             "global.logging[0].address: 'x' has no port",
         ),
         (
-            "logging: [{type: tcp, level: warn, format: json, address: 'x:1', net: udp}]",
-            "global.logging[0].net: 'udp'",
+            "logging: [{type: tcp, level: warn, format: json, address: 'x:1', net: unix}]",
+            "global.logging[0].net: 'unix' is no network over which an `address` of host and port",
+        ),
+        (
+            "logging: [{type: tcp, level: warn, format: json, address: 'x:1', net: udp, tls: {ca: a, cert: b, key: c}}]",
+            "global.logging[0]: `tls` needs a connection, and net: udp has none",
         ),
         ("monitoring: [{type: prometheus}]", "global.monitoring[0].listen: required, and missing"),
         (

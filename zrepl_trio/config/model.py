@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from zrepl_trio.config.base import FromDefaults, Section, bad
 from zrepl_trio.config.fields import (
@@ -104,14 +104,17 @@ class OutletTls(Section):
     """PEM file of our private key."""
 
 
+_NETS = ("tcp", "tcp4", "tcp6", "udp", "udp4", "udp6")
+
+
 class TcpOutlet(_Outlet):
-    """Log to a server over TCP."""
+    """Log to a server over TCP, or over UDP."""
 
     type: Literal["tcp"]
     address: ListenAddress
     """Host and port of the log server."""
     net: RequiredText = "tcp"
-    """tcp, tcp4 or tcp6."""
+    """tcp, tcp4, tcp6, udp, udp4 or udp6."""
     retry_interval: GoTimeout = 10.0
     """Seconds between attempts to connect; also the limit of each."""
     tls: OutletTls | None = None
@@ -120,9 +123,18 @@ class TcpOutlet(_Outlet):
     @field_validator("net")
     @classmethod
     def _known_net(cls, net: str) -> str:
-        if net not in {"tcp", "tcp4", "tcp6"}:
-            raise bad(f"{net!r} is no network to log over", "tcp, tcp4, tcp6")
+        if net not in _NETS:
+            raise bad(
+                f"{net!r} is no network over which an `address` of host and port is reached",
+                ", ".join(_NETS),
+            )
         return net
+
+    @model_validator(mode="after")
+    def _tls_over_tcp(self) -> TcpOutlet:
+        if self.tls is not None and not self.net.startswith("tcp"):
+            raise bad(f"`tls` needs a connection, and net: {self.net} has none", "net: tcp")
+        return self
 
 
 Outlet = Annotated[StdoutOutlet | SyslogOutlet | TcpOutlet, Field(discriminator="type")]

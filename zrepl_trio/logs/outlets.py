@@ -14,11 +14,14 @@ import trio
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.config.model import StdoutOutlet, SyslogOutlet, TcpOutlet
+from zrepl_trio.logs.datagrams import cut
 from zrepl_trio.logs.delivery import Connect, Delivery
 from zrepl_trio.logs.events import Dispatcher, Outlet, logging_to
 from zrepl_trio.logs.lines import Entry, Format, Level, render
 from zrepl_trio.logs.syslog import SYSLOG_SOCKET, connect_syslog, syslog_message
 from zrepl_trio.logs.tcp import connect_tcp
+from zrepl_trio.logs.udp import MAX_BYTES as MAX_DATAGRAM_BYTES
+from zrepl_trio.logs.udp import connect_udp
 from zrepl_trio.logs.writer import ThreadWriter
 
 __all__ = ["FLUSH_S", "open_logging"]
@@ -157,11 +160,14 @@ class _Opened:
 
     def tcp(self, section: TcpOutlet) -> None:
         def encode(entry: Entry) -> bytes:
-            return f"{render(entry, Format(section.format))}\n".encode(errors="backslashreplace")
+            text = render(entry, Format(section.format)).encode(errors="backslashreplace")
+            return (text if over_tcp else cut(text, MAX_DATAGRAM_BYTES)) + b"\n"
 
-        connect = partial(connect_tcp, section)
+        over_tcp = section.net.startswith("tcp")
+        connect = partial(connect_tcp if over_tcp else connect_udp, section)
         place = str(section.address)
-        self._delivered(section, place, encode, connect, at_once_bytes=_AT_ONCE_BYTES)
+        at_once_bytes = _AT_ONCE_BYTES if over_tcp else 0
+        self._delivered(section, place, encode, connect, at_once_bytes=at_once_bytes)
 
     def _delivered(
         self,

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import trio
 
+from zrepl_trio.logs.datagrams import Datagrams, cut
 from zrepl_trio.logs.lines import Level
 
 __all__ = ["SYSLOG_SOCKET", "TAG", "connect_syslog", "syslog_message"]
@@ -48,33 +49,14 @@ def syslog_message(time: datetime, level: Level, facility: str, pid: int, text: 
     local = time.astimezone()
     stamp = f"{local:%b} {local.day:2d} {local:%H:%M:%S}"
     whole = f"<{priority}>{stamp} {TAG}[{pid}]: {text}".encode(errors="backslashreplace")
-    if len(whole) > MAX_BYTES:
-        whole = whole[:MAX_BYTES].decode(errors="ignore").encode() + "…".encode()
-    return whole + b"\n"
-
-
-class _Datagrams(trio.abc.SendStream):
-    """A connected datagram socket; each `send_all` is one datagram."""
-
-    def __init__(self, sock: trio.socket.SocketType) -> None:
-        self._socket = sock
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._socket.send(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await trio.lowlevel.wait_writable(self._socket)
-
-    async def aclose(self) -> None:
-        self._socket.close()
-        await trio.lowlevel.checkpoint()
+    return cut(whole, MAX_BYTES) + b"\n"
 
 
 async def connect_syslog(path: str = SYSLOG_SOCKET) -> trio.abc.SendStream:
     """A connection to the syslog daemon, over datagrams or, where it wants that, a stream.
     OSError when there is none."""
     try:
-        return _Datagrams(await _connected(path, socket.SOCK_DGRAM))
+        return Datagrams(await _connected(path, socket.SOCK_DGRAM))
     except OSError as error:
         if error.errno != errno.EPROTOTYPE:
             raise
