@@ -8,6 +8,7 @@ import pytest
 
 from tests.replication.notation import path, version
 from zrepl_trio.endpoint.abstractions import cursor_name, tentative_name
+from zrepl_trio.endpoint.aside import copy_name
 from zrepl_trio.endpoint.inventory import (
     ALL_TYPES,
     Abstraction,
@@ -22,7 +23,7 @@ from zrepl_trio.endpoint.inventory import (
 )
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.model import Hold
-from zrepl_trio.zfs.names import InvalidName
+from zrepl_trio.zfs.names import DatasetPath, InvalidName
 
 FS = path("tank/a")
 STEP, LAST = "zrepl_STEP_J_", "zrepl_last_received_J_"
@@ -36,11 +37,11 @@ def tentative(guid: int, job: str = "j") -> str:
     return f"#{tentative_name(FS, guid, job)},{guid}"
 
 
-def found(text: str, *holds: str) -> list[Abstraction]:
+def found(text: str, *holds: str, dataset: DatasetPath = FS) -> list[Abstraction]:
     """Of versions in the tests' notation (but split at `|`), and holds as `SNAPSHOT TAG`."""
     versions = [version(word) for word in text.split("|")]
     pairs = [hold.split(" ", 1) for hold in holds]
-    return abstractions_on(FS, versions, [Hold(FS, name, tag) for name, tag in pairs])
+    return abstractions_on(dataset, versions, [Hold(dataset, name, tag) for name, tag in pairs])
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,13 @@ def test_zrepls_own_are_found_and_no_others(
 def test_what_is_stale(text: str, holds: list[str], expected: list[str]) -> None:
     wanted = [f"tank/a{each.split(',')[0]}" if each[0] == "#" else each for each in expected]
     assert [each.version.full(each.dataset) for each in stale(found(text, *holds))] == wanted
+
+
+@pytest.mark.parametrize("below", ["", "/b"])
+def test_nothing_is_received_into_a_copy_that_was_set_aside(below: str) -> None:
+    copy = path(f"{copy_name(FS, '20261126T030000Z')}{below}")
+    items = found("@1,1|@2,2", "2 " + LAST + "j", "2 " + STEP + "j", dataset=copy)
+    assert [each.tag for each in stale(items)] == [LAST + "j"]
 
 
 def test_other_filesystems_do_not_count() -> None:

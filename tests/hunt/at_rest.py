@@ -10,7 +10,7 @@ from tests.hunt.scenario import CYCLE_S, FAULTY_S
 from tests.hunt.topology import Flow
 from zrepl_trio.emulate.objects import Bookmark, Dataset, Snapshot
 from zrepl_trio.endpoint.abstractions import CursorKind, last_received_tag, step_tag
-from zrepl_trio.endpoint.model import SET_ASIDE
+from zrepl_trio.endpoint.aside import SET_ASIDE
 from zrepl_trio.jobs.base import Outcome
 from zrepl_trio.replication.report import Report
 

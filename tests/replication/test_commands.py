@@ -14,6 +14,7 @@ from tests.replication.hosts import Hosts, open_hosts
 from tests.replication.notation import path
 from tests.replication.pair import MIB, the
 from tests.support.resources import nothing_left_behind
+from zrepl_trio.endpoint.aside import copy_around
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.replication.policy import DivergencePolicy, ReplicationOptions
@@ -208,6 +209,9 @@ async def test_a_diverged_replica_is_rolled_back_or_set_aside(hosts: Hosts) -> N
         report = await hosts.run(ReplicationOptions(divergence=policy))
         assert report.outcome is Outcome.DONE, report.error
         assert await hosts.received("ztsrc/a") == kept
+    copies = [d.path for d in await hosts.zfs.datasets() if copy_around(d.path) is not None]
+    assert len(copies) == 1
+    await hosts.command("destroy", "-r", copies[0])
     assert await hosts.received("ztsrc/a/b") == ["1", "2", "3"]
     assert await hosts.same("ztsrc/a/b", "3")
     assert (await hosts.run()).outcome is Outcome.DONE

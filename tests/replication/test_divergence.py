@@ -6,13 +6,18 @@ from dataclasses import replace
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from tests.replication.notation import path, versions
 from tests.replication.pair import MIB, ROOT, Pair
 from tests.rpc.pairs import PairConnecter
+from zrepl_trio.emulate.fault import Fault
+from zrepl_trio.endpoint.aside import copy_around
+from zrepl_trio.endpoint.housekeeping import list_abstractions, release
+from zrepl_trio.endpoint.inventory import Selection, stale
 from zrepl_trio.endpoint.model import ResolveRequest, Way
 from zrepl_trio.endpoint.protocol import Endpoint
-from zrepl_trio.errors import Refused
+from zrepl_trio.errors import Refused, ZfsError
 from zrepl_trio.replication.attempts import replicate
 from zrepl_trio.replication.conflicts import ConflictKind, conflict_kind
 from zrepl_trio.replication.diff import IncrementalPath, Mismatch, incremental_path
@@ -104,6 +109,14 @@ async def names(pair: Pair, dataset: str) -> list[str]:
     return [version.name for version in listed if version.is_snapshot]
 
 
+async def the_copy(pair: Pair) -> DatasetPath:
+    """The one that was set aside."""
+    listed = [dataset.path for dataset in await pair.target.datasets([ROOT])]
+    (copy,) = [each for each in listed if copy_around(each) == each]
+    assert copy.startswith(f"{REPLICA}.diverged-")
+    return copy
+
+
 async def test_by_default_nothing_is_touched(pair: Pair) -> None:
     before = await pair.target.versions(REPLICA)
     report = await run(pair, DivergencePolicy.FAIL)
@@ -178,17 +191,71 @@ async def test_keep_copy_sets_the_replica_aside_and_keeps_its_children(pair: Pai
     assert pair.same("tank/a", "2")
     # the child is a replica of its own: it went on incrementally
     assert await names(pair, f"{REPLICA}/b") == ["1", "2"]
-    copies = [
-        each.path
-        for each in await pair.target.datasets([ROOT])
-        if each.path.startswith(f"{REPLICA}.diverged-")
-    ]
-    assert len(copies) == 1
-    assert await names(pair, copies[0]) == ["1", "own"]
+    assert await names(pair, await the_copy(pair)) == ["1", "own"]
     # the copy is nobody's replica and disturbs no later run
     await pair.snapshot("tank/a", "3")
     assert (await pair.run()).outcome is Outcome.DONE
     assert await names(pair, REPLICA) == ["2", "3"]
+
+
+async def test_the_copy_can_be_destroyed_with_one_command(pair: Pair) -> None:
+    await pair.target.hold(REPLICA, ["own"], "mine")
+    await run(pair, DivergencePolicy.KEEP_COPY)
+    copy = await the_copy(pair)
+    # somebody else's hold is none of ours
+    assert [(h.snapshot, h.tag) for h in await pair.target.holds(copy, ["1", "own"])] == [
+        ("own", "mine")
+    ]
+    await pair.target.release(copy, ["own"], "mine")
+    pair.target.world.destroy(copy, recursive=True)
+    # what is a replica still is held as before
+    assert await pair.kept("tank/a") == {"@2=zrepl_last_received_J_dst"}
+    assert await pair.kept("tank/a/b") == {"@2=zrepl_last_received_J_dst"}
+
+
+@pytest.mark.parametrize("failing", ["holds", "release"])
+async def test_a_hold_that_stays_on_the_copy_is_told_of_and_stale(pair: Pair, failing: str) -> None:
+    async def fail(call: str, dataset: str) -> None:
+        if call == failing and copy_around(DatasetPath.parse(dataset)) is not None:
+            raise ZfsError("not now")
+
+    pair.target.before = fail
+    with capture_logs() as logged:
+        report = await run(pair, DivergencePolicy.KEEP_COPY)
+    pair.target.before = None
+    assert report.outcome is Outcome.DONE, report.error
+    copy = await the_copy(pair)
+    (done,) = [entry["done"] for entry in logged if "done" in entry]
+    assert "(not now)" in done
+    assert f"zrepl-trio zfs-abstraction release-stale --fs {copy}" in done
+    await destroy_held(pair, copy)
+
+
+async def test_a_run_that_is_killed_before_it_lets_go_is_made_good(pair: Pair) -> None:
+    async def kill(call: str, dataset: str) -> None:
+        if call == "release" and copy_around(DatasetPath.parse(dataset)) is not None:
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+
+    pair.target.before = kill
+    with trio.CancelScope() as scope:
+        await run(pair, DivergencePolicy.KEEP_COPY)
+    assert scope.cancelled_caught
+    pair.target.before = None
+    assert (await pair.run()).outcome is Outcome.DONE
+    assert await names(pair, REPLICA) == ["2"]
+    assert await names(pair, f"{REPLICA}/b") == ["1", "2"]
+    await destroy_held(pair, await the_copy(pair))
+
+
+async def destroy_held(pair: Pair, copy: DatasetPath) -> None:
+    """As docs/plan.md says."""
+    with pytest.raises(Fault, match="it's being held"):
+        pair.target.world.destroy(copy, recursive=True)
+    listing = await list_abstractions(pair.target, Selection(filesystems=copy))
+    async for _, error in release(pair.target, stale(listing.abstractions)):
+        assert error is None
+    pair.target.world.destroy(copy, recursive=True)
 
 
 async def test_keep_copy_of_a_dataset_that_was_created_anew(pair: Pair) -> None:
@@ -315,5 +382,4 @@ async def test_what_has_no_snapshots_is_kept_as_a_copy(occupied: Pair, only: str
     assert await names(occupied, REPLICA) == ["1"]
     assert occupied.same("tank/a", "1")
     assert occupied.same("tank/a/b", "1")
-    (copy,) = [d.path for d in await occupied.target.datasets([ROOT]) if ".diverged-" in d.path]
-    assert occupied.target.read(copy) == {"precious": b"data"}
+    assert occupied.target.read(await the_copy(occupied)) == {"precious": b"data"}

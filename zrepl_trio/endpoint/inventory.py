@@ -18,6 +18,7 @@ from zrepl_trio.endpoint.abstractions import (
     parse_last_received_tag,
     parse_step_tag,
 )
+from zrepl_trio.endpoint.aside import copy_around
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.model import FilesystemVersion, Hold, date_of
 from zrepl_trio.zfs.names import DatasetPath, InvalidName, check_component
@@ -174,6 +175,7 @@ def stale(abstractions: Iterable[Abstraction]) -> list[Abstraction]:
     cursor; without a cursor, which is before the first replication has ended, all but the newest.
     So the snapshot that a running or an interrupted step goes to stays held, and the one it
     starts from has the cursor. Tentative cursors are the base of an unfinished step, and never stale.
+    Of a copy that was set aside nothing is received any more: all its last-received holds are stale.
     """
     listed = list(abstractions)
     newest: dict[tuple[AbstractionType, DatasetPath, str | None], int] = {}
@@ -185,8 +187,10 @@ def stale(abstractions: Iterable[Abstraction]) -> list[Abstraction]:
         own = newest[each.type, each.dataset, each.job]
         txg = each.version.createtxg
         match each.type:
-            case AbstractionType.CURSOR | AbstractionType.LAST_RECEIVED:
+            case AbstractionType.CURSOR:
                 return txg < own
+            case AbstractionType.LAST_RECEIVED:
+                return txg < own or copy_around(each.dataset) is not None
             case AbstractionType.STEP:
                 cursor = newest.get((AbstractionType.CURSOR, each.dataset, each.job))
                 return txg < own if cursor is None else txg <= cursor

@@ -10,8 +10,6 @@ from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
     "MAX_RANGE",
-    "PLACEHOLDER_ASIDE",
-    "SET_ASIDE",
     "Filesystem",
     "GuaranteeKind",
     "Protection",
@@ -92,13 +90,6 @@ class ReceiveRequest:
     protection: Protection = Protection()
     source_guid: int | None = None
     raw: bool | None = None
-
-
-SET_ASIDE = ".diverged-"
-"""Stands between a replica's name and the time at which it was set aside."""
-
-PLACEHOLDER_ASIDE = f"{SET_ASIDE}placeholder"
-"""Stands behind the name of a placeholder that has stepped aside for what is received."""
 
 
 class Way(Enum):

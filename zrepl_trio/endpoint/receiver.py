@@ -232,7 +232,7 @@ class Receiver:
                 properties = placeholder_properties(
                     path, client_root=path, encryption=self._placeholder_encryption
                 )
-                return await set_aside(self._zfs, path, request, properties)
+                return await set_aside(self._zfs, path, self._job, request, properties)
             case Way.RENAME:
                 return await self._follow(path, request)
 

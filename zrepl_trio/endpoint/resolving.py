@@ -8,25 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from zrepl_trio.endpoint.abstractions import last_received_tag
-from zrepl_trio.endpoint.model import SET_ASIDE, ResolveRequest
+from zrepl_trio.endpoint.abstractions import last_received_tag, snapshots_held_by
+from zrepl_trio.endpoint.aside import copy_name
+from zrepl_trio.endpoint.model import ResolveRequest
 from zrepl_trio.endpoint.protect import holds_on
 from zrepl_trio.endpoint.refusals import Floor, no_floor
 from zrepl_trio.endpoint.room import children_of, move_children
-from zrepl_trio.errors import DatasetNotFound, Refused
+from zrepl_trio.errors import DatasetNotFound, Refused, ZfsError
 from zrepl_trio.zfs.model import FilesystemVersion
-from zrepl_trio.zfs.names import DatasetPath, InvalidName
+from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
 
-__all__ = ["copy_name", "follow_name", "roll_back", "set_aside"]
-
-
-def copy_name(path: DatasetPath, stamp: str) -> DatasetPath:
-    """What a replica is called once it is set aside; Refused when that is too long a name."""
-    try:
-        return DatasetPath.parse(f"{path}{SET_ASIDE}{stamp}")
-    except InvalidName as error:
-        raise Refused(f"{path} cannot be kept as a copy: {error}") from None
+__all__ = ["follow_name", "roll_back", "set_aside"]
 
 
 async def roll_back(
@@ -72,17 +65,33 @@ async def roll_back(
 
 
 async def set_aside(
-    zfs: Zfs, path: DatasetPath, request: ResolveRequest, properties: Mapping[str, str]
+    zfs: Zfs, path: DatasetPath, job: str, request: ResolveRequest, properties: Mapping[str, str]
 ) -> str:
-    """Rename the replica. If there is something below it, leave a placeholder with these properties in
-    its place, and move that back below it: these are replicas of their own, and need not be sent anew."""
-    await _unchanged(zfs, path, request)
+    """Rename the replica, and let go of the job's hold on it: a copy is for whoever destroys it. If there
+    is something below it, leave a placeholder with these properties in its place, and move that back
+    below it: these are replicas of their own, and need not be sent anew."""
+    versions = await _unchanged(zfs, path, request)
     copy = copy_name(path, request.stamp)
     await zfs.rename(path, copy)
+    still_held = await _let_go(zfs, copy, versions, last_received_tag(job))
     if await children_of(zfs, copy):
         await zfs.create_filesystem(path, properties)
         await move_children(zfs, copy, path)
-    return f"{path} was renamed to {copy}; it is sent anew"
+    return f"{path} was renamed to {copy}; it is sent anew{still_held}"
+
+
+async def _let_go(zfs: Zfs, copy: DatasetPath, versions: list[FilesystemVersion], tag: str) -> str:
+    """Release that tag on all of it. Gives what to say when that fails: the copy is there nonetheless."""
+    try:
+        held = snapshots_held_by(await holds_on(zfs, copy, versions), tag)
+        if held:
+            await zfs.release(copy, held, tag)
+    except ZfsError as error:
+        return (
+            f"; the copy is still held, since that cannot be released ({error}): before you destroy it, "
+            f"`zrepl-trio zfs-abstraction release-stale --fs {copy}`"
+        )
+    return ""
 
 
 async def follow_name(

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import structlog
 import trio
 
-from zrepl_trio.endpoint.model import PLACEHOLDER_ASIDE
+from zrepl_trio.endpoint.aside import PLACEHOLDER_ASIDE
 from zrepl_trio.endpoint.placeholders import NO_LONGER
 from zrepl_trio.endpoint.protocol import ShowsHead, StreamSource
 from zrepl_trio.errors import DatasetBusy, Refused, ZfsError

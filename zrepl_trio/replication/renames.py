@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from zrepl_trio.endpoint.model import PLACEHOLDER_ASIDE, SET_ASIDE, Filesystem, ResolveRequest, Way
+from zrepl_trio.endpoint.aside import PLACEHOLDER_ASIDE, SET_ASIDE
+from zrepl_trio.endpoint.model import Filesystem, ResolveRequest, Way
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 

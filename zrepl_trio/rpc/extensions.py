@@ -5,9 +5,9 @@ A peer without them answers that it does not know the call (UNIMPLEMENTED).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from zrepl_trio.endpoint.aside import is_stamp
 from zrepl_trio.endpoint.model import ResolveRequest, Way
 from zrepl_trio.errors import Refused, RemoteProtocolError
 from zrepl_trio.rpc import pdu_pb2 as pdu
@@ -41,7 +41,6 @@ PLACES_AT_ONCE = 1_000
 _MOST_OF_REASON = 500  # characters, of up to 4 bytes
 
 _MOST_OLD = 2
-_STAMP = re.compile(r"[0-9TZ]{0,32}", re.ASCII)
 
 
 def encode_resolve(request: ResolveRequest) -> bytes:
@@ -71,7 +70,7 @@ def decode_resolve(data: bytes) -> ResolveRequest:
         raise InvalidContent(f"{way.value} with a snapshot to go back to, or without: {to}")
     if (way is Way.RENAME) != bool(message.Old):
         raise InvalidContent(f"{way.value} with old names, or without: {len(message.Old)}")
-    if _STAMP.fullmatch(message.Stamp) is None:
+    if message.Stamp and not is_stamp(message.Stamp):
         raise InvalidContent("the stamp is no time")
     return ResolveRequest(
         filesystem=filesystem,
