@@ -15,7 +15,8 @@ from zrepl_trio.cli.takeover import takeover, text_of
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.config.loaded import LoadedConfig
 from zrepl_trio.control.socket import DaemonRunning
-from zrepl_trio.endpoint.abstractions import LEGACY_CURSOR, cursor_name, step_tag
+from zrepl_trio.endpoint.abstractions import LEGACY_CURSOR, cursor_name, last_received_tag, step_tag
+from zrepl_trio.endpoint.aside import copy_name
 from zrepl_trio.errors import Refused
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.names import DatasetPath
@@ -117,6 +118,21 @@ async def test_the_text_has_it_all_and_ends_with_what_to_do(zfs: MemoryZfs, tmp_
     parsed = json.loads(json.dumps(report.to_json()))
     assert parsed["Continues"] is True
     assert parsed["Jobs"][0]["Filesystems"][1]["Outlook"] == "continues"
+
+
+async def test_a_copy_that_was_set_aside_gets_no_advice_that_would_destroy_it(
+    zfs: MemoryZfs, tmp_path: Path
+) -> None:
+    copied = copy_name(DatasetPath("backup/r/app/tank/a"), "20261126T030000Z")
+    zfs.add_filesystem(copied)
+    for name in ("1", "own"):
+        await zfs.snapshot(copied, name)
+    await zfs.hold(copied, ["1"], last_received_tag("in"))
+    report = await takeover(zfs, loaded(tmp_path))
+    text = "\n".join(text_of(report))
+    assert f"  {copied}: nothing to do: a copy that was set aside" in text
+    assert "rollback" not in text
+    assert report.continues
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from tests.endpoint.test_inventory import LAST, STEP, cursor, tentative
 from tests.replication.notation import path, version
+from zrepl_trio.endpoint.aside import copy_name
 from zrepl_trio.endpoint.inventory import abstractions_on
 from zrepl_trio.endpoint.takeover import (
     Finding,
@@ -15,6 +16,7 @@ from zrepl_trio.endpoint.takeover import (
     of_other_jobs,
 )
 from zrepl_trio.zfs.model import Dataset, Hold, ResumeToken
+from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.placeholders import legacy_hash
 
 FS, REPLICA = path("tank/a"), path("backup/r/tank/a")
@@ -36,12 +38,13 @@ def replica(
     *holds: str,
     token: ResumeToken | str | None = None,
     placeholder: str = "",
+    at: DatasetPath = REPLICA,
 ) -> Finding:
     versions = [version(word) for word in text.split("|") if word]
     pairs = [hold.split(" ", 1) for hold in holds]
-    items = abstractions_on(REPLICA, versions, [Hold(REPLICA, name, tag) for name, tag in pairs])
+    items = abstractions_on(at, versions, [Hold(at, name, tag) for name, tag in pairs])
     dataset = Dataset(
-        path=REPLICA,
+        path=at,
         guid=98,
         is_placeholder=placeholder in {"on", legacy_hash(REPLICA)},
         placeholder_value=placeholder,
@@ -146,6 +149,27 @@ def test_snapshots_of_its_own_on_a_replica_are_pointed_at() -> None:
     assert "1 snapshot(s) came after the last received @2" in held.next
     assert "zfs rollback -r backup/r/tank/a@2" in held.next
     assert replica("@1,1|@2,2", "2 " + LAST + "j").next == ""
+
+
+def test_a_copy_that_was_set_aside_is_left_as_it_is() -> None:
+    copy = copy_name(REPLICA, "20261126T030000Z")
+    found = replica("@1,1|@own,2", at=copy)
+    assert (found.dataset, found.outlook) == (copy, Outlook.NOTHING)
+    assert "a copy that was set aside" in found.why
+    assert (found.found, found.next) == ((), "")
+    # even one that a kill left held, after which snapshots of its own came
+    held = replica("@1,1|@own,2", "1 " + LAST + "j", token=TOKEN, at=copy)
+    assert (held.outlook, held.next) == (Outlook.NOTHING, "")
+    assert "rollback" not in str(held)
+    assert f"zfs-abstraction release-stale --fs {copy}`" in held.found[0]
+
+
+def test_what_a_kill_left_in_a_copy_comes_back() -> None:
+    copy = copy_name(REPLICA, "20261126T030000Z")
+    found = replica("@1,1", at=copy.child(path("b")))
+    assert found.outlook is Outlook.NOTHING
+    assert f"in {copy}, a copy that was set aside" in found.why
+    assert "the next run brings it back" in found.why
 
 
 @pytest.mark.parametrize(

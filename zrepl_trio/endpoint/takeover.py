@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from zrepl_trio.endpoint.abstractions import LEGACY_CURSOR
+from zrepl_trio.endpoint.aside import copy_around
 from zrepl_trio.endpoint.inventory import Abstraction, AbstractionType, stale
 from zrepl_trio.endpoint.migrations import wants_placeholder_rewrite
 from zrepl_trio.zfs.model import Dataset, FilesystemVersion, ResumeToken
@@ -158,6 +159,8 @@ def judge_replica(
     `token` is the decoded resume token, or why it cannot be read; None when it has none.
     """
     path = dataset.path
+    if (copy := copy_around(path)) is not None:
+        return _set_aside(path, copy, job, abstractions)
     found = list(_replica_items(job, abstractions))
     migrate = ""
     if wants_placeholder_rewrite(dataset):
@@ -205,6 +208,24 @@ def judge_replica(
         why="it has no snapshot and is no placeholder, so nothing is received over it",
         found=tuple(found),
         next=f"if the sender offers it and nothing in it is wanted: `zfs set zrepl:placeholder=on {path}`",
+    )
+
+
+def _set_aside(
+    path: DatasetPath, copy: DatasetPath, job: str, abstractions: Sequence[Abstraction]
+) -> Finding:
+    held = [a for a in abstractions if a.job == job and a.type is AbstractionType.LAST_RECEIVED]
+    release = f"zrepl-trio zfs-abstraction release-stale --fs {path}"
+    return Finding(
+        dataset=path,
+        outlook=Outlook.NOTHING,
+        why="a copy that was set aside, unless the sender has a filesystem of this name"
+        if copy == path
+        else f"in {copy}, a copy that was set aside; if it is a replica of its own, the next run brings it back",
+        found=tuple(
+            f"last-received hold on @{each.version.name}: before you destroy the copy, `{release}`"
+            for each in held
+        ),
     )
 
 
