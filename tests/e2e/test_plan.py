@@ -64,3 +64,26 @@ async def test_a_peer_that_is_not_there_is_named_at_once() -> None:
             await stage.backup.cli("plan")
         with pytest.raises(HostCommandFailed, match=r"plan: no active job nope"):
             await stage.backup.cli("plan", "nope")
+
+
+async def test_a_wish_for_what_is_not_there_ends_with_an_error() -> None:
+    wish = ("--resolve", "tank/nope=keep_copy")
+    said = "tank/nope: the sender offers no such filesystem"
+    async with stage_with_pools() as stage:
+        await stage.source.run("zfs", "snapshot", "tank/data@1")
+        async with stage.source.daemon():
+            async with stage.backup.daemon():
+                backup = stage.backup
+                plan = (*backup.python, "-m", "zrepl_trio", "--config", str(backup.config), "plan")
+                words = ("-c", '"$@" || echo "status $?"', "sh", *plan, *wish)
+                shown = await backup.run("/bin/sh", *words)
+                assert said in shown
+                assert shown.endswith("status 1\n")
+                with pytest.raises(HostCommandFailed, match=said):
+                    await stage.backup.cli("signal", "wakeup", "pull", "--wait", *wish)
+                # the rest of the run went on
+                assert await snapshots(stage.backup, f"{REPLICAS}/tank/data") == ["1"]
+                assert said in await stage.backup.cli("status")
+            with pytest.raises(HostCommandFailed, match=said):
+                await stage.backup.cli("run", "--once", "pull", *wish)
+            assert "tank/data: up to date" in await stage.backup.cli("plan")

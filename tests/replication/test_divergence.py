@@ -9,7 +9,7 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.replication.notation import path, versions
-from tests.replication.pair import MIB, ROOT, Pair
+from tests.replication.pair import MIB, ROOT, Pair, the
 from tests.rpc.pairs import PairConnecter
 from zrepl_trio.emulate.fault import Fault
 from zrepl_trio.endpoint.aside import copy_around
@@ -139,6 +139,34 @@ async def test_a_wish_for_another_filesystem_changes_nothing_here(pair: Pair) ->
     report = await run(pair, DivergencePolicy.ROLLBACK, only="tank/a/b")
     assert report.outcome is Outcome.FILESYSTEMS_FAILED
     assert await names(pair, REPLICA) == ["1", "own"]
+
+
+async def test_a_wish_for_what_the_sender_does_not_offer_fails_and_the_rest_goes_on() -> None:
+    made = Pair()
+    made.fill("tank/a")
+    await made.snapshot("tank/a", "1")
+    report = await run(made, DivergencePolicy.KEEP_COPY, only="tank/nope")
+    assert report.outcome is Outcome.FILESYSTEMS_FAILED
+    assert len(report.attempts) == 1
+    assert "tank/nope: the sender offers no such filesystem" in report.error
+    assert "`zrepl-trio plan`" in report.error
+    assert await names(made, REPLICA) == ["1"]
+    assert report.last is not None
+    assert [fs.name for fs in report.last.failed] == ["tank/nope"]
+    assert the(report, "tank/nope").times is None
+
+
+async def test_a_wish_may_be_meant_for_another_job() -> None:
+    made = Pair()
+    made.fill("tank/a")
+    await made.snapshot("tank/a", "1")
+    options = ReplicationOptions(
+        overrides={path("tank/nope"): DivergencePolicy.KEEP_COPY}, overrides_elsewhere=True
+    )
+    report = await made.run(options=options)
+    assert report.outcome is Outcome.DONE, report.error
+    assert report.last is not None
+    assert [fs.name for fs in report.last.filesystems] == ["tank/a"]
 
 
 async def test_rollback_of_a_sender_that_was_rolled_back_moves_our_hold(pair: Pair) -> None:

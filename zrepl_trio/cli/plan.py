@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +41,7 @@ from zrepl_trio.replication.policy import parse_overrides
 from zrepl_trio.replication.preview import FilesystemPreview
 from zrepl_trio.replication.report import JsonValue
 
-__all__ = ["JobPlan", "plan_command"]
+__all__ = ["JobPlan", "each_wish_once", "plan_command"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,22 @@ async def _logged_plans(
     async with open_standing_by(loaded) as jobs:
         chosen = chosen_jobs(jobs.all, names, command="plan", types=REPLICATING)
         await jobs.serve(local_peers(jobs.all, chosen))
-        return [await _plan(job, wishes) for job in chosen]
+        return each_wish_once([await _plan(job, wishes) for job in chosen])
+
+
+def each_wish_once(plans: Sequence[JobPlan]) -> list[JobPlan]:
+    """The plans, each made with all of the wishes: one for a filesystem that another job offers is
+    no problem of a job that does not."""
+    offered = {each.path for plan in plans for each in plan.filesystems if each.offered}
+    return [
+        replace(
+            plan,
+            filesystems=[
+                each for each in plan.filesystems if each.offered or each.path not in offered
+            ],
+        )
+        for plan in plans
+    ]
 
 
 class StandingBy:

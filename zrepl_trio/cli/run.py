@@ -7,6 +7,7 @@ import platform
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import typer
 from zrepl_trio import __version__
 from zrepl_trio.amounts import bytes_text, duration_text
 from zrepl_trio.cli import running
-from zrepl_trio.cli.chosen import chosen_jobs, local_peers
+from zrepl_trio.cli.chosen import REPLICATING, chosen_jobs, local_peers
 from zrepl_trio.cli.exitcodes import OUTCOME_CODES, ExitCode, UsageRefused
 from zrepl_trio.cli.progress import ProgressLines
 from zrepl_trio.clock import SystemClock
@@ -31,11 +32,12 @@ from zrepl_trio.jobs.lock import JobLocked
 from zrepl_trio.logs.lines import escape
 from zrepl_trio.logs.outlets import open_logging
 from zrepl_trio.replication.policy import parse_overrides
+from zrepl_trio.zfs.names import DatasetPath
 
 if TYPE_CHECKING:  # slow to import, and seldom needed
     from zrepl_trio.monitoring.metrics import Metrics
 
-__all__ = ["run_command"]
+__all__ = ["run_command", "untaken"]
 
 TOLD_BY_ONCE = frozenset(
     {
@@ -47,6 +49,9 @@ TOLD_BY_ONCE = frozenset(
     }
 )
 """Logged errors that `--once` tells as progress, too; twice on one terminal is once too often."""
+
+
+_LOOK = ", so that there is nothing to resolve; `zrepl-trio plan` shows what they offer"
 
 
 def run_command(
@@ -130,15 +135,30 @@ async def _run_once(loaded: LoadedConfig, names: Sequence[str], wishes: Wishes) 
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with open_plant(loaded, environ=os.environ) as plant, trio.open_nursery() as nursery:
             jobs = chosen_jobs(plant.jobs, names, command="run --once")
+            # one that is alone with them tells itself of a filesystem that is not there
+            alone = [job.type in REPLICATING for job in jobs].count(True) == 1
+            wishes = replace(wishes, divergence_elsewhere=not alone)
             nursery.start_soon(_interrupted, signals, nursery.cancel_scope)
             for peer in local_peers(plant.jobs, jobs):
                 await nursery.start(_serve, peer)
             for job in jobs:
                 codes.append(await _run_job(job, wishes))  # noqa: PERF401 - counted when cancelled
+            for path in () if alone else untaken([job.status() for job in jobs], wishes):
+                _say(
+                    f"zrepl-trio: {path}: none of these jobs' senders offers such a filesystem{_LOOK}"
+                )
+                codes.append(ExitCode.FAILED)
             nursery.cancel_scope.cancel()
         if nursery.cancel_scope.cancelled_caught and len(codes) <= len(jobs):
             return ExitCode.INTERRUPTED
     return max(codes)
+
+
+def untaken(ran: Sequence[JobStatus], wishes: Wishes) -> list[DatasetPath]:
+    """The filesystems to be resolved that none of these jobs has, after their runs."""
+    reports = [status.replication for status in ran if status.replication is not None]
+    offered = {each.name for report in reports if report.last for each in report.last.filesystems}
+    return [path for path in wishes.divergence if str(path) not in offered]
 
 
 async def _serve(job: Job, *, task_status: trio.TaskStatus[None]) -> None:

@@ -63,9 +63,11 @@ class Outcome(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
     """What somebody wants of one run, whatever the job says: `divergence` of replicas that do not fit,
-    and whether foreign snapshots that wait for a word may go."""
+    some perhaps of another job (`divergence_elsewhere`) that is run with the same wishes, and whether
+    foreign snapshots that wait for a word may go."""
 
     divergence: Overrides = field(default_factory=dict)
+    divergence_elsewhere: bool = False
     destroy_foreign: bool = False
 
 

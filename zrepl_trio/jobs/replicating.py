@@ -65,7 +65,7 @@ class Replicating:
             planned = await plan_all(
                 sender,
                 receiver,
-                options=replace(self.options, overrides=wishes.divergence),
+                options=self._options(wishes),
                 decode_token=self.decode_token,
             )
             plans = {
@@ -85,6 +85,13 @@ class Replicating:
             return await plan_sides(
                 self.pruning, sender=sender, receiver=receiver, clock=self.clock, wishes=wishes
             )
+
+    def _options(self, wishes: Wishes) -> ReplicationOptions:
+        return replace(
+            self.options,
+            overrides=wishes.divergence,
+            overrides_elsewhere=wishes.divergence_elsewhere,
+        )
 
     async def _reached(self, peer: Endpoint) -> tuple[Endpoint, Endpoint]:
         """Both sides, once the peer has answered; raises what keeps it from that."""
@@ -120,7 +127,7 @@ class Replicating:
             report = await replicate(
                 sender,
                 receiver,
-                replace(self.options, overrides=wishes.divergence),
+                self._options(wishes),
                 report=publish,
                 clock=self.clock,
                 decode_token=self.decode_token,

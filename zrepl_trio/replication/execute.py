@@ -25,7 +25,7 @@ from zrepl_trio.replication.classify import (
 )
 from zrepl_trio.replication.estimates import Sizes
 from zrepl_trio.replication.link import link_error
-from zrepl_trio.replication.plan import FilesystemPlan, limited_to
+from zrepl_trio.replication.plan import FilesystemPlan, Refusal, limited_to
 from zrepl_trio.replication.planning import DecodeToken, plan_all
 from zrepl_trio.replication.policy import DivergencePolicy, ReplicationOptions
 from zrepl_trio.replication.progress import Progress
@@ -158,8 +158,6 @@ class Attempt:
         self._memory.spoiled.clear()
         self._memory.modified.clear()
         plans = list(planned.plans)
-        for path in self._options.overrides.keys() - {plan.filesystem.path for plan in plans}:
-            log.warning("the sender offers no such filesystem to resolve", filesystem=str(path))
         for index, plan in enumerate(plans):
             path = plan.filesystem.path
             if not isinstance(plan, FilesystemPlan):
@@ -176,7 +174,7 @@ class Attempt:
             elif plan.steps:
                 self._memory.targets[path] = plan.steps[-1].to.guid
             self._plans[path] = plan
-        if not plans:
+        if all(isinstance(plan, Refusal) and not plan.offered for plan in plans):
             log.warning("there is no filesystem to replicate: does the sender's filter admit any?")
         self._progress.planned(plans)
 

@@ -115,7 +115,8 @@ class FilesystemPlan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """Why there is no plan; `text` has several lines and ends with the next action. `later`: there will
-    be one in the next attempt, once something else is done.
+    be one in the next attempt, once something else is done. Not `offered` is what somebody wished to be
+    resolved, and the sender does not have.
 
     `times` is None when it is that a side could not be listed.
     """
@@ -125,6 +126,7 @@ class Refusal:
     conflict: Conflict | None = None
     kind: ConflictKind | None = None
     later: bool = False
+    offered: bool = True
     times: SnapshotTimes | None = None
 
 

@@ -32,6 +32,10 @@ __all__ = ["DecodeToken", "plan_all"]
 
 DecodeToken: TypeAlias = Callable[[str], Awaitable[ResumeToken]]
 
+_NOT_OFFERED = (
+    "{path}: the sender offers no such filesystem, so that there is nothing to resolve\n  next: look at "
+    "what it offers with `zrepl-trio plan`, and give the name as it stands there"
+)
 _RENAMED = (
     "it was {old} on the sender, and is sent anew under its new name: to go on from the replica, "
     "rename that one on the receiver too, before its first step, or let the job do it: "
@@ -129,8 +133,21 @@ async def plan_all(
         ):
             coming.add(ours.path)
         plans.append(plan)
+    plans += _not_offered(offered, options)
     placed = await _placed(plans, receiver)
     return RunPlan(plans=tuple(placed), received=frozenset(each.path for each in received))
+
+
+def _not_offered(offered: Collection[Filesystem], options: ReplicationOptions) -> list[Refusal]:
+    """Of each wish for a filesystem that is not there: one misspelt, say."""
+    if options.overrides_elsewhere:
+        return []
+    return [
+        Refusal(
+            filesystem=Filesystem(path=path), text=_NOT_OFFERED.format(path=path), offered=False
+        )
+        for path in sorted(options.overrides.keys() - {each.path for each in offered})
+    ]
 
 
 def _does_not_fit(plan: Plan) -> bool:

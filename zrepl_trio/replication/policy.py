@@ -67,7 +67,8 @@ class ReplicationOptions:
     `steps` and `size_estimates` bound what runs at once. `attempts` is the most of them in a
     run, `reconnect_s` the longest wait for the link between two (0: don't wait), `answer_s` the
     longest wait for the answer to one ping, which may have to dial first. `divergence` is the job's
-    policy, `overrides` somebody's wish for this run, by filesystem. With `follow_renames` replicas
+    policy, `overrides` somebody's wish for this run, by filesystem; with `overrides_elsewhere` they may
+    be of another job's filesystems, so that nothing is said of those that this sender does not offer. With `follow_renames` replicas
     are renamed as the sender's datasets were.
     """
 
@@ -75,6 +76,7 @@ class ReplicationOptions:
     initial: InitialReplication = InitialReplication.MOST_RECENT
     divergence: DivergencePolicy = DivergencePolicy.FAIL
     overrides: Overrides = field(default_factory=dict)
+    overrides_elsewhere: bool = False
     follow_renames: bool = False
     steps: int = 1
     size_estimates: int = 4

@@ -91,7 +91,8 @@ class FilesystemPreview:
     `placeholders` are the parents, under the sender's names, that are made for it. `resolution` is what
     the receiver does first, by the job's policy; `resolutions` are what could be done. `place` is
     its path on the receiver, None where that, a zrepl, does not tell it. `renames` is the name, on the
-    sender until now, under which the replica is before the run gives it the new one.
+    sender until now, under which the replica is before the run gives it the new one. `offered` as
+    a Refusal's.
     """
 
     path: DatasetPath
@@ -105,6 +106,7 @@ class FilesystemPreview:
     renames: DatasetPath | None = None
     resolution: Resolution | None = None
     resolutions: tuple[Resolution, ...] = ()
+    offered: bool = True
 
     @property
     def size(self) -> int | None:
@@ -202,6 +204,7 @@ def _filesystem(
             conflict=plan.conflict,
             kind=plan.kind.value if plan.kind is not None else "",
             resolutions=resolutions_of(plan.conflict) if plan.conflict is not None else (),
+            offered=plan.offered,
         )
     sizes = [size_of(path, index) for index in range(len(plan.steps))]
     together = (
