@@ -14,7 +14,8 @@ import trio.testing
 from tests.jobs.clocks import FollowingClock
 from tests.replication.pair import MIB, Pair
 from tests.rpc.pairs import PairConnecter
-from zrepl_trio.errors import ConnectFailed
+from zrepl_trio.endpoint.marks import marks_on
+from zrepl_trio.errors import ConnectFailed, ZfsError
 from zrepl_trio.jobs.active import ActiveJob, Progress, Schedule
 from zrepl_trio.jobs.base import JobType, Outcome, Phase
 from zrepl_trio.jobs.replicating import Replicating
@@ -73,6 +74,7 @@ def work(pair: Pair, connecter: SwitchedConnecter) -> Replicating:
         options=ReplicationOptions(reconnect_s=600),
         clock=FollowingClock(),
         decode_token=pair.target.decode_token,
+        marks=lambda filesystem: marks_on(pair.target, pair.local(filesystem), "dst"),
     )
 
 
@@ -185,3 +187,28 @@ async def test_a_day_of_a_pull_job_with_a_night_without_network(
     assert status.error == ""
     assert pair.same("tank/a", "morning")
     nursery.cancel_scope.cancel()
+
+
+async def test_a_plan_shows_which_holds_go_on_this_side_where_they_can_be_read(
+    pair: Pair, autojump_clock: trio.abc.Clock
+) -> None:
+    job = work(pair, SwitchedConnecter(pair))
+    assert (await job(ignore, patient=True)).outcome is Outcome.DONE
+    pair.target.calls.clear()
+    await job.plan()
+    assert not any(call.startswith("holds") for call in pair.target.calls)  # nothing new
+    await pair.snapshot("tank/a", "2")
+    (shown,) = await job.plan()
+    assert shown.receiver.releases == ("@1",)
+    assert shown.sender.releases is None
+    assert shown.sender.destroys is not None
+    assert len(shown.sender.destroys) == 1
+
+    async def fail(call: str, _dataset: str) -> None:
+        if call == "holds":
+            raise ZfsError("not now")
+
+    pair.target.before = fail
+    (shown,) = await job.plan()
+    assert shown.receiver.releases is None
+    assert [step.to for step in shown.steps] == ["@2"]

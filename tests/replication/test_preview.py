@@ -8,10 +8,20 @@ import pytest
 
 from tests.replication.pair import MIB, ROOT, Pair
 from zrepl_trio.cli.planview import plan_lines
-from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from zrepl_trio.endpoint.abstractions import (
+    cursor_name,
+    last_received_tag,
+    step_tag,
+    tentative_name,
+)
+from zrepl_trio.endpoint.aside import copy_around
+from zrepl_trio.endpoint.marks import marks_on
+from zrepl_trio.endpoint.model import GuaranteeKind, Protection, SendRequest
+from zrepl_trio.errors import TransportError
+from zrepl_trio.replication.dropped import Dropped
 from zrepl_trio.replication.plan import RunPlan
 from zrepl_trio.replication.planning import plan_all
-from zrepl_trio.replication.policy import ReplicationOptions
+from zrepl_trio.replication.policy import DivergencePolicy, ReplicationOptions
 from zrepl_trio.replication.preview import FilesystemPreview, preview, total
 from zrepl_trio.replication.report import Outcome
 from zrepl_trio.zfs.names import DatasetPath
@@ -118,6 +128,7 @@ async def test_a_conflict_shows_both_sides_and_what_each_way_out_destroys(pair: 
     assert "destroys nothing" in shown
     assert "1 cannot be replicated" in shown
     told = json.loads(json.dumps(found.to_json()))
+    assert told["place"] == f"{ROOT}/tank/a"
     assert told["conflict"]["kind"] == "receiver-only snapshots"
     assert [v["name"] for v in told["conflict"]["sender"] if v["name"][0] == "@"] == ["@1", "@2"]
     assert [v["name"] for v in told["conflict"]["receiver"]] == ["@1", "@own"]
@@ -126,6 +137,139 @@ async def test_a_conflict_shows_both_sides_and_what_each_way_out_destroys(pair: 
         "keep_copy": [],
         "rollback": ["@own"],
     }
+
+
+@pytest.mark.parametrize("ranges", [False, True])
+@pytest.mark.parametrize("kind", GuaranteeKind)
+async def test_what_is_said_to_go_is_what_goes(
+    pair: Pair, kind: GuaranteeKind, *, ranges: bool
+) -> None:
+    """Of what earlier steps, and one that was interrupted, left behind on both sides."""
+    a, replica = DatasetPath.parse("tank/a"), _below("tank/a")
+    await pair.run()
+    for name in ("2", "3"):
+        await pair.snapshot("tank/a", name)
+    first, *_ = [v for v in await pair.source.versions(a) if v.is_snapshot]
+    await pair.source.bookmark(a, first, tentative_name(a, first.guid, "src"))
+    await pair.source.bookmark(a, first, cursor_name(a, first.guid, "other"))
+    for tag in (step_tag("src"), step_tag("other"), "mine"):
+        await pair.source.hold(a, ["1"], tag)
+    await pair.target.hold(replica, ["1"], "mine")
+    protection = Protection(incremental=kind)
+    plan = await plan_all(
+        pair.sender,
+        pair.receiver,
+        options=ReplicationOptions(protection=protection),
+        decode_token=pair.target.decode_token,
+    )
+    (shown, _) = preview(
+        plan,
+        lambda _path, _index: 10,
+        protection,
+        ranges=ranges,
+        sender={a: await marks_on(pair.source, a, "src")},
+        receiver={a: await marks_on(pair.target, replica, "dst")},
+    )
+    sent, kept = await pair.marks("tank/a"), await pair.kept("tank/a")
+    pair.cable.moves_ranges = ranges
+    report = await pair.run(options=ReplicationOptions(protection=protection))
+    assert report.outcome is Outcome.DONE, report.error
+    assert sent - await pair.marks("tank/a") == {
+        *(f"{name}={step_tag('src')}" for name in shown.sender.releases or ()),
+        *(shown.sender.destroys or ()),
+    }
+    assert kept - await pair.kept("tank/a") == {
+        f"{name}={last_received_tag('dst')}" for name in shown.receiver.releases or ()
+    }
+    assert shown.sender.releases == shown.receiver.releases == ("@1",)
+    assert set(shown.sender.destroys or ()) == {
+        f"#{cursor_name(a, first.guid, 'src')}",
+        f"#{tentative_name(a, first.guid, 'src')}",
+    }
+    said = text([shown])
+    assert "sender: releases what it holds of @1" in said
+    assert f"#{cursor_name(a, first.guid, 'src')}" in said.partition("sender: destroys")[2]
+    assert "receiver: releases what it holds of @1" in said
+
+
+@pytest.mark.parametrize("policy", [DivergencePolicy.ROLLBACK, DivergencePolicy.KEEP_COPY])
+async def test_what_goes_as_a_conflict_is_settled_is_said_too(
+    pair: Pair, policy: DivergencePolicy
+) -> None:
+    await pair.run()
+    a, replica = DatasetPath.parse("tank/a"), _below("tank/a")
+    await pair.target.snapshot(replica, "own")
+    await pair.target.hold(replica, ["own"], last_received_tag("dst"))
+    await pair.snapshot("tank/a", "2")
+    options = ReplicationOptions(divergence=policy)
+    plan = await plan_all(
+        pair.sender, pair.receiver, options=options, decode_token=pair.target.decode_token
+    )
+    marks = {a: await marks_on(pair.target, replica, "dst")}
+    (shown, _) = preview(plan, lambda _path, _index: 10, Protection(), receiver=marks)
+    assert set(shown.receiver.releases or ()) == {"@1", "@own"}
+    assert (await pair.run(options=options)).outcome is Outcome.DONE
+    for dataset in await pair.target.datasets([ROOT]):
+        if dataset.path == replica or copy_around(dataset.path) is not None:
+            there = [v.name for v in await pair.target.versions(dataset.path)]
+            held = {hold.snapshot for hold in await pair.target.holds(dataset.path, there)}
+            assert held <= {"2"}
+
+
+async def test_what_goes_as_the_sender_is_told_of_an_earlier_step_is_said(pair: Pair) -> None:
+    await pair.run()
+    await pair.snapshot("tank/a", "2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pair.sender, "send_completed", _unheard)
+        await pair.run(options=ReplicationOptions(attempts=1))
+    a = DatasetPath.parse("tank/a")
+    plan = await plan_all(
+        pair.sender,
+        pair.receiver,
+        options=ReplicationOptions(),
+        decode_token=pair.target.decode_token,
+    )
+    marks = {a: await marks_on(pair.source, a, "src")}
+    (shown, _) = preview(plan, lambda _path, _index: None, Protection(), sender=marks)
+    before = await pair.marks("tank/a")
+    await pair.settled()
+    assert before - await pair.marks("tank/a") == {
+        *(f"{name}={step_tag('src')}" for name in shown.sender.releases or ()),
+        *(shown.sender.destroys or ()),
+    }
+    assert shown.steps == ()
+    assert shown.sender.releases == ("@1", "@2")
+    assert len(shown.sender.destroys or ()) == 1
+
+
+async def _unheard(_request: SendRequest) -> None:
+    raise TransportError("it broke")
+
+
+async def test_of_the_other_side_only_bookmarks_are_known_and_whose_by_the_base(
+    pair: Pair,
+) -> None:
+    a = DatasetPath.parse("tank/a")
+    assert (await planned(pair))[0].to_json()["sender_destroys"] is None  # type: ignore[index, call-overload]
+    await pair.run()
+    await pair.snapshot("tank/a", "2")
+    first, *_ = [v for v in await pair.source.versions(a) if v.is_snapshot]
+    (found, _) = await planned(pair)
+    assert found.sender == Dropped(destroys=(f"#{cursor_name(a, first.guid, 'src')}",))
+    assert found.receiver == Dropped()
+    told = json.loads(json.dumps(found.to_json()))
+    assert (told["sender_releases"], told["receiver_releases"]) == (None, None)
+    assert told["sender_destroys"] == list(found.sender.destroys or ())
+    # another job has its cursor there, too: who knows which of them is the peer's
+    await pair.source.bookmark(a, first, cursor_name(a, first.guid, "other"))
+    (found, _) = await planned(pair)
+    assert found.sender == Dropped()
+    assert "destroys" not in text([found])
+
+
+async def test_a_filesystem_that_is_up_to_date_lets_go_of_nothing(pair: Pair) -> None:
+    await pair.run()
+    assert [each.sender for each in await planned(pair)] == [Dropped(), Dropped()]
 
 
 async def test_the_sum_says_when_it_is_a_lower_bound(pair: Pair) -> None:

@@ -70,6 +70,7 @@ def _steps(each: FilesystemPreview) -> Iterator[Text]:
         yield Text(f"    {escape(_span(step)):{width}}  {_size(step.size)}{resumes}")
     yield from _together(each.steps)
     yield from _protection(each.steps)
+    yield from _dropped(each)
 
 
 def _together(steps: Sequence[StepPreview]) -> Iterator[Text]:
@@ -98,6 +99,16 @@ def _protection(steps: Sequence[StepPreview]) -> Iterator[Text]:
         yield Text(f"    sender: the cursor moves to {escape(last.cursor)}", "dim")
     if last is not None and last.received_hold is not None:
         yield Text(f"    receiver: its hold moves to {escape(last.received_hold)}", "dim")
+
+
+def _dropped(each: FilesystemPreview) -> Iterator[Text]:
+    for text, names in (
+        ("sender: releases what it holds of", each.sender.releases),
+        ("sender: destroys", each.sender.destroys),
+        ("receiver: releases what it holds of", each.receiver.releases),
+    ):
+        if names:
+            yield Text(f"    {text} {_names(names)}", "dim")
 
 
 def _problem(each: FilesystemPreview) -> Iterator[Text]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.model import FilesystemVersion, Hold
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
     "MAX_RANGE",
     "Filesystem",
     "GuaranteeKind",
+    "Marks",
     "Protection",
     "ReceiveRequest",
     "ResolveRequest",
@@ -90,6 +92,16 @@ class ReceiveRequest:
     protection: Protection = Protection()
     source_guid: int | None = None
     raw: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """The versions of one dataset and their holds, as the side of `job` finds them; `holds` None: not
+    known."""
+
+    job: str
+    versions: Sequence[FilesystemVersion] = ()
+    holds: Sequence[Hold] | None = None
 
 
 class Way(Enum):

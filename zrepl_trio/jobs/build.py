@@ -21,7 +21,8 @@ from zrepl_trio.config.rules import (
 )
 from zrepl_trio.config.rules import Protection as ProtectionSection
 from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe, TlsServe
-from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from zrepl_trio.endpoint.marks import marks_on
+from zrepl_trio.endpoint.model import GuaranteeKind, Marks, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.endpoint.received_properties import ReceivedProperties
@@ -180,13 +181,14 @@ def _active(
     schedule = Schedule(interval_s=None)  # a push job is woken by its snapshots, or by a signal
     if isinstance(section, PullJob):
         schedule = Schedule(interval_s=section.interval, at_start=section.run_at_start)
+    here = (
+        _receiver(section, world, _throttle(section.recv.bandwidth_limit))
+        if isinstance(section, PullJob)
+        else _sender(section, world)
+    )
     work = Replicating(
         connecter=links.connecter(connect),
-        here=(
-            _receiver(section, world, _throttle(section.recv.bandwidth_limit))
-            if isinstance(section, PullJob)
-            else _sender(section, world)
-        ),
+        here=here,
         pulls=isinstance(section, PullJob),
         options=ReplicationOptions(
             protection=_protection(section.replication.protection),
@@ -201,6 +203,7 @@ def _active(
         ),
         clock=world.clock,
         decode_token=world.zfs.decode_token,
+        marks=partial(_marks, world, section.name, here),
         connect_limit_s=max(CONNECT_LIMIT_S, connect.dial_timeout + _AFTER_DIALLING_S),
         shutdowns=world.shutdowns,
         pruning=policies(section),
@@ -331,6 +334,11 @@ def _sender(section: SourceJob | PushJob, world: World) -> Sender:
         throttle=_throttle(section.send.bandwidth_limit),
         floor=floor(section, world.clock) if isinstance(section, SourceJob) else no_floor,
     )
+
+
+async def _marks(world: World, job: str, here: Sender | Receiver, filesystem: DatasetPath) -> Marks:
+    place = here.place(filesystem) if isinstance(here, Receiver) else filesystem
+    return await marks_on(world.zfs, place, job)
 
 
 def _receiver(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import structlog
+import trio
 
 from zrepl_trio.clock import WallClock
+from zrepl_trio.endpoint.model import Marks
 from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.errors import ConnectFailed, ZreplError, with_notes
 from zrepl_trio.jobs.active import Progress, Result
@@ -29,8 +34,13 @@ from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
 from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.transport.base import Connecter
+from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["Replicating"]
+__all__ = ["MarksOf", "Replicating"]
+
+MarksOf: TypeAlias = Callable[[DatasetPath], Awaitable[Marks]]
+
+log = structlog.get_logger()
 
 _OUTCOMES = {
     RunOutcome.DONE: Outcome.DONE,
@@ -44,7 +54,7 @@ _OUTCOMES = {
 class Replicating:
     """Replicates between `here` and the peer behind `connecter`, which sends if `pulls`, and then
     prunes by `pruning`, whatever came of it; the Work of a push or pull job. `open_peer` makes the
-    peer's endpoint of the connecter."""
+    peer's endpoint of the connecter. `marks` tells what `here` has on one of the sender's filesystems."""
 
     connecter: Connecter
     here: Endpoint
@@ -52,6 +62,7 @@ class Replicating:
     options: ReplicationOptions
     clock: WallClock
     decode_token: DecodeToken
+    marks: MarksOf
     connect_limit_s: float = CONNECT_LIMIT_S
     shutdowns: ShutdownTotals | None = None
     pruning: tuple[PruningPolicy, ...] = ()
@@ -76,7 +87,38 @@ class Replicating:
             sizes = Sizes(sender, plans, self.options.protection)
             await sizes.ask_all(at_once=self.options.size_estimates)
             ranges = sender.moves_ranges and receiver.moves_ranges
-        return preview(planned, sizes.of, self.options.protection, ranges=ranges)
+            marks = await self._marks(plans.values())
+        return preview(
+            planned,
+            sizes.of,
+            self.options.protection,
+            ranges=ranges,
+            sender=None if self.pulls else marks,
+            receiver=marks if self.pulls else None,
+        )
+
+    async def _marks(self, plans: Iterable[FilesystemPlan]) -> dict[DatasetPath, Marks]:
+        """What there is on this side of the filesystems that the plans do anything to; of one that
+        cannot be looked at, nothing."""
+        found: dict[DatasetPath, Marks] = {}
+        limit = trio.CapacityLimiter(max(1, self.options.size_estimates))
+
+        async def look(path: DatasetPath, name: DatasetPath) -> None:
+            async with limit:
+                try:
+                    found[path] = await self.marks(name)
+                except ZreplError as error:
+                    log.warning("holds cannot be shown", filesystem=str(path), err=str(error))
+
+        async with trio.open_nursery() as nursery:
+            for plan in plans:
+                if plan.steps or plan.confirm or plan.resolve:
+                    path = plan.filesystem.path
+                    name = path
+                    if self.pulls and plan.rename is not None:
+                        name = plan.rename.old[-1]
+                    nursery.start_soon(look, path, name)
+        return found
 
     async def plan_pruning(self, wishes: Wishes = NO_WISHES) -> list[SidePlan]:
         """What the pruning of a run by these wishes would destroy, were it now; raises as `plan`."""

@@ -89,7 +89,8 @@ class FilesystemPlan:
     first, for the conflict that it settles. `rename` comes before that: the replica follows the name
     that the sender's dataset has now, once that of `after` has. `confirm` is what the sender was never
     told of, of a filesystem without steps. `note` says what was given up. `times`: as the listings
-    show them. `place` is None where the receiver, a zrepl, does not tell it.
+    show them. `place` is None where the receiver, a zrepl, does not tell it. `bookmarks` are the sender's,
+    where there is anything to do.
     """
 
     filesystem: Filesystem
@@ -104,6 +105,7 @@ class FilesystemPlan:
     conflict: Conflict | None = None
     times: SnapshotTimes | None = None
     place: Place | None = None
+    bookmarks: tuple[FilesystemVersion, ...] = ()
 
     @property
     def parents(self) -> tuple[DatasetPath, ...]:
@@ -118,7 +120,7 @@ class Refusal:
     be one in the next attempt, once something else is done. Not `offered` is what somebody wished to be
     resolved, and the sender does not have.
 
-    `times` is None when it is that a side could not be listed.
+    `times` is None when it is that a side could not be listed, `place` as a plan's.
     """
 
     filesystem: Filesystem
@@ -128,6 +130,7 @@ class Refusal:
     later: bool = False
     offered: bool = True
     times: SnapshotTimes | None = None
+    place: Place | None = None
 
 
 Plan: TypeAlias = FilesystemPlan | Refusal

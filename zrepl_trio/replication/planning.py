@@ -188,6 +188,8 @@ def _plan(
     )
     if isinstance(plan, FilesystemPlan) and not plan.steps and not ours.is_placeholder:
         plan = replace(plan, confirm=unconfirmed(path, sent, received, options.protection))
+    if isinstance(plan, FilesystemPlan) and (plan.steps or plan.confirm):
+        plan = replace(plan, bookmarks=tuple(v for v in sent if not v.is_snapshot))
     return replace(plan, times=times_of(sent, received))
 
 
@@ -195,11 +197,11 @@ async def _placed(plans: Sequence[Plan], receiver: Endpoint) -> list[Plan]:
     """The plans with their places, where the receiver tells them."""
     if not isinstance(receiver, Places) or not receiver.tells_places:
         return list(plans)
-    # a placeholder is not sent, so it needs no place
+    # a placeholder is not sent, so it needs no place; nor does what the sender does not have
     paths = [
         plan.filesystem.path
         for plan in plans
-        if isinstance(plan, FilesystemPlan) and not plan.filesystem.is_placeholder
+        if not plan.filesystem.is_placeholder and (isinstance(plan, FilesystemPlan) or plan.offered)
     ]
     asked = dict.fromkeys(each for path in paths for each in (*path.ancestors(), path))
     try:
@@ -210,18 +212,15 @@ async def _placed(plans: Sequence[Plan], receiver: Endpoint) -> list[Plan]:
         return list(plans)  # what it will not tell, it may do nonetheless
     placeable = frozenset(paths)
     return [
-        _in_place(plan, places)
-        if isinstance(plan, FilesystemPlan) and plan.filesystem.path in placeable
-        else plan
-        for plan in plans
+        _in_place(plan, places) if plan.filesystem.path in placeable else plan for plan in plans
     ]
 
 
-def _in_place(
-    plan: FilesystemPlan, places: Mapping[DatasetPath, DatasetPath | Refused]
-) -> FilesystemPlan | Refusal:
+def _in_place(plan: Plan, places: Mapping[DatasetPath, DatasetPath | Refused]) -> Plan:
     path = plan.filesystem.path
     place = places[path]
+    if isinstance(place, Refused) and isinstance(plan, Refusal):
+        return plan  # it has told its own trouble
     if isinstance(place, Refused):
         return Refusal(filesystem=plan.filesystem, text=f"{path}: {place}", times=plan.times)
     parents = []

@@ -6,13 +6,21 @@ job, which the other side does not know.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TypeAlias
 
-from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from zrepl_trio.endpoint.model import GuaranteeKind, Marks, Protection
 from zrepl_trio.replication.conflicts import ConflictKind
 from zrepl_trio.replication.diff import Conflict, Diverged, Modified, NoCommonAncestor, Occupied
+from zrepl_trio.replication.dropped import (
+    NOTHING_KNOWN,
+    Dropped,
+    receiver_drops,
+    sender_drops,
+    senders_marks,
+)
 from zrepl_trio.replication.plan import FilesystemPlan, Plan, Refusal, RunPlan, Step
 from zrepl_trio.replication.ranges import streams
 from zrepl_trio.replication.report import JsonValue
@@ -92,7 +100,7 @@ class FilesystemPreview:
     the receiver does first, by the job's policy; `resolutions` are what could be done. `place` is
     its path on the receiver, None where that, a zrepl, does not tell it. `renames` is the name, on the
     sender until now, under which the replica is before the run gives it the new one. `offered` as
-    a Refusal's.
+    a Refusal's. `sender` and `receiver`: what is there now and goes on each side, not known of all.
     """
 
     path: DatasetPath
@@ -107,6 +115,8 @@ class FilesystemPreview:
     resolution: Resolution | None = None
     resolutions: tuple[Resolution, ...] = ()
     offered: bool = True
+    sender: Dropped = NOTHING_KNOWN
+    receiver: Dropped = NOTHING_KNOWN
 
     @property
     def size(self) -> int | None:
@@ -120,6 +130,9 @@ class FilesystemPreview:
             "filesystem": str(self.path),
             "place": str(self.place) if self.place is not None else None,
             "steps": [step.to_json() for step in self.steps],
+            "sender_releases": _listed(self.sender.releases),
+            "sender_destroys": _listed(self.sender.destroys),
+            "receiver_releases": _listed(self.receiver.releases),
             "placeholders": [str(path) for path in self.placeholders],
             "note": self.note,
             "renames": str(self.renames) if self.renames is not None else None,
@@ -140,17 +153,41 @@ class FilesystemPreview:
 
 
 def preview(
-    plan: RunPlan, size_of: SizeOf, protection: Protection, *, ranges: bool = False
+    plan: RunPlan,
+    size_of: SizeOf,
+    protection: Protection,
+    *,
+    ranges: bool = False,
+    sender: Mapping[DatasetPath, Marks] | None = None,
+    receiver: Mapping[DatasetPath, Marks] | None = None,
 ) -> list[FilesystemPreview]:
     """Each filesystem of the plan, parents first; `size_of` tells of the step with that index.
-    `ranges`: both sides move several snapshots in one stream."""
+    `ranges`: both sides move several snapshots in one stream. `sender` and `receiver` are the marks of
+    the side that can be asked, by the sender's names."""
     there = set(plan.received)
     found = []
     for each in plan.plans:
-        found.append(_filesystem(each, there, size_of, protection, ranges=ranges))
+        shown = _filesystem(each, there, size_of, protection, ranges=ranges)
+        if isinstance(each, FilesystemPlan) and (each.steps or each.confirm or each.resolve):
+            path, together = each.filesystem.path, _streams(shown.steps)
+            ours = sender.get(path) if sender is not None else senders_marks(each)
+            theirs = receiver.get(path) if receiver is not None else None
+            shown = replace(
+                shown,
+                sender=sender_drops(each, together, ours, protection),
+                receiver=receiver_drops(each, together, theirs, protection),
+            )
+        found.append(shown)
         if isinstance(each, FilesystemPlan) and (each.steps or each.rename):
             there |= {each.filesystem.path, *found[-1].placeholders}
     return found
+
+
+def _streams(steps: Sequence[StepPreview]) -> list[range]:
+    """The indices of the steps of each stream."""
+    ends = [n for n, (one, after) in enumerate(pairwise(steps), 1) if one.stream != after.stream]
+    bounds = [0, *ends, len(steps)] if steps else []
+    return [range(start, stop) for start, stop in pairwise(bounds)]
 
 
 def resolutions_of(conflict: Conflict) -> tuple[Resolution, ...]:
@@ -200,6 +237,7 @@ def _filesystem(
     if isinstance(plan, Refusal):
         return FilesystemPreview(
             path=path,
+            place=plan.place.path if plan.place is not None else None,
             problem=plan.text,
             conflict=plan.conflict,
             kind=plan.kind.value if plan.kind is not None else "",
@@ -272,6 +310,10 @@ def _step(
 
 def _snapshots(*versions: FilesystemVersion | None) -> tuple[str, ...]:
     return tuple(v.relative for v in versions if v is not None and v.is_snapshot)
+
+
+def _listed(names: Sequence[str] | None) -> JsonValue:
+    return None if names is None else list(names)
 
 
 def _version(version: FilesystemVersion) -> JsonValue:
