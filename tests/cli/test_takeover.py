@@ -128,7 +128,7 @@ async def test_a_copy_that_was_set_aside_gets_no_advice_that_would_destroy_it(
     for name in ("1", "own"):
         await zfs.snapshot(copied, name)
     await zfs.hold(copied, ["1"], last_received_tag("in"))
-    report = await takeover(zfs, loaded(tmp_path))
+    report = await takeover(zfs, loaded(tmp_path), environ={})
     text = "\n".join(text_of(report))
     assert f"  {copied}: nothing to do: a copy that was set aside" in text
     assert "rollback" not in text
