@@ -158,3 +158,24 @@ def test_a_range_killed_in_mid_transfer_converges(pair: Pair, victim: str) -> No
 )
 def test_a_push_killed_in_mid_transfer_converges(pair: Pair, victim: str) -> None:
     killed_in_mid_transfer(pair, victim)
+
+
+@pytest.mark.parametrize("victim", ["zfs send", "zfs recv", "passive", "active"])
+@pytest.mark.parametrize("kind", ["guarantee_incremental", "guarantee_nothing"])
+def test_a_push_killed_in_mid_transfer_converges_whatever_is_promised(
+    world: World, sshd: Sshd, kind: str, victim: str
+) -> None:
+    us = ours()
+    pair: Pair
+    with joined(
+        world,
+        sshd,
+        next(_names),
+        passive=us,
+        proxy=us,
+        active=us,
+        transport="tcp",
+        pushes=True,
+        protection=kind,
+    ) as pair:
+        killed_in_mid_transfer(pair, victim)

@@ -70,3 +70,32 @@ def test_a_range_killed_in_mid_transfer_converges(world: World, sshd: Sshd) -> N
     pair: Pair
     with joined(world, sshd, next(_names), passive=us, proxy=us, active=us, pushes=True) as pair:
         killed_in_mid_transfer(pair, "active", in_range=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "victim"),
+    [
+        ("guarantee_incremental", "passive"),
+        ("guarantee_nothing", "zfs send"),
+        pytest.param("guarantee_incremental", "active", marks=pytest.mark.thorough),
+        pytest.param("guarantee_incremental", "zfs recv", marks=pytest.mark.thorough),
+        pytest.param("guarantee_nothing", "passive", marks=pytest.mark.thorough),
+    ],
+)
+def test_a_push_killed_in_mid_transfer_converges_whatever_is_promised(
+    world: World, sshd: Sshd, kind: str, victim: str
+) -> None:
+    us = ours()
+    pair: Pair
+    with joined(
+        world,
+        sshd,
+        next(_names),
+        passive=us,
+        proxy=us,
+        active=us,
+        transport="tcp",
+        pushes=True,
+        protection=kind,
+    ) as pair:
+        killed_in_mid_transfer(pair, victim)
