@@ -225,7 +225,7 @@ MUTANTS = {
         story="zrepl#495", seed=30, broken="goes on since", patches=_waits_for_ever
     ),
     "a dead receiver fills the pool": Mutant(
-        story="znapzend#425", seed=239, broken="was left by pruning", patches=_knows_no_budget
+        story="znapzend#425", seed=16, broken="was left by pruning", patches=_knows_no_budget
     ),
     "holds are left": Mutant(
         story="zrepl's stale holds", seed=1, broken="step holds left", patches=_leaves_holds

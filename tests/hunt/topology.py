@@ -67,7 +67,7 @@ _SENDER_RULES = (
     (_ALL,),
     (Rule(type="not_replicated"), Rule(type="last_n", count=2)),
     (Rule(type="not_replicated", keep_snapshot_at_cursor=False),),
-    (Rule(type="not_replicated", max_count=4),),
+    (Rule(type="not_replicated", max_count=2),),
     (Rule(type="last_n", count=1),),
     (
         Rule(type="not_replicated"),
