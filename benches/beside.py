@@ -1,7 +1,8 @@
 """Side by side with a zrepl 0.7, whose binary ZREPL names: the same work for both, in turns.
 
 Both use the emulated `zfs`, on the same pools and by the same config, whose holds and cursors they share. Where bulk
-moves, `bulkzfs.sh` stands before it, which makes the streams large and neither slow.
+moves, `bulkzfs.sh` stands before it, which makes the streams large and neither slow; where nothing is new, `manyzfs.sh`, which prints
+listings made before.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benches.daemons import cpu_s
+from benches.listings import write_replicated
 from benches.measure import GIB, Figure
 from tests.interop.daemons import Daemon, Program, ours, running, theirs
 from tests.interop.pools import World, two_pools
@@ -25,7 +27,7 @@ from tests.interop.sshd import Sshd, running_sshd
 __all__ = ["measure"]
 
 ROUNDS = 5
-FILESYSTEMS, SNAPSHOTS = 100, 20
+FILESYSTEMS, SNAPSHOTS = 1000, 20
 IDENTITY = "puller"
 
 _CONFIG = """\
@@ -119,23 +121,17 @@ def _bulk(home: Path, world: World, sshd: Sshd, transport: str, bar: float) -> l
 
 def _nothing_new(home: Path, world: World, sshd: Sshd) -> list[Figure]:
     below = "zisource/many"
-    world.run("zfs", "create", below)
-    for number in range(FILESYSTEMS - 1):
-        world.run("zfs", "create", f"{below}/fs{number:04}")
-    for number in range(SNAPSHOTS):
-        world.run("zfs", "snapshot", "-r", f"{below}@zrepl_{number:05}")
-    programs = home / "counting"
-    programs.mkdir()
-    zfs = shutil.which("zfs", path=world.environment["PATH"])
-    counting = programs / "zfs"
-    counting.write_text(f'#!/bin/sh\necho "$1" >>"{home}/state/calls"\nexec "{zfs}" "$@"\n')
-    counting.chmod(0o755)
+    state, programs = home / "many", home / "listing"
+    for directory in (state, programs):
+        directory.mkdir()
+    write_replicated(state, below, "zibackup", filesystems=FILESYSTEMS, snapshots=SNAPSHOTS)
+    for program in ("zfs", "zpool"):
+        shutil.copy(Path(__file__).with_name("manyzfs.sh"), programs / program)
     environment = {
         **world.environment,
         "PATH": f"{programs}:{world.environment['PATH']}",
+        "BENCH_STATE": str(state),
     }
-    with _pair(home, environment, sshd, ours(), "ssh", below) as (_, active):
-        active.replicate("pull", 3600)
     pairs = _in_turns(home, environment, sshd, "ssh", below, before=lambda: None, rounds=1)
     what = f"nothing new, {FILESYSTEMS:,} x {SNAPSHOTS}, through ssh"
     return [
@@ -178,18 +174,18 @@ def _in_turns(
 ) -> list[tuple[_Run, _Run]]:
     """As many pairs of runs, ours first."""
     found = []
+    calls = Path(environment["BENCH_STATE"]) / "calls"
     for _ in range(rounds):
         runs = []
         for program in (ours(), theirs()):
             before()
             with _pair(home, environment, sshd, program, transport, below) as (passive, active):
-                runs.append(_measured(home, passive, active))
+                runs.append(_measured(calls, passive, active))
         found.append((runs[0], runs[1]))
     return found
 
 
-def _measured(home: Path, passive: Daemon, active: Daemon) -> _Run:
-    calls = home / "state" / "calls"
+def _measured(calls: Path, passive: Daemon, active: Daemon) -> _Run:
     calls.write_text("")
     pids = [daemon.process.pid for daemon in (passive, active)]
     cpu = sum(map(cpu_s, pids))
