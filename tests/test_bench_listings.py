@@ -31,7 +31,7 @@ def test_the_program_that_lists_answers_what_is_asked(tmp_path: Path) -> None:
 
     def printed(words: tuple[str, ...]) -> bytes:
         environment = {"PATH": os.defpath, "BENCH_STATE": str(tmp_path)}
-        program = [BENCHES / "manyzfs.sh", *words[1:]]
+        program = [str(BENCHES / "manyzfs.sh"), *words[1:]]
         done = subprocess.run(program, env=environment, capture_output=True, check=True)
         return done.stdout
 
