@@ -19,6 +19,7 @@ from tests.interop.scenarios import (
     full_and_incremental,
     full_incremental_and_resumed,
     killed_in_mid_transfer,
+    push_killed_in_mid_transfer,
     range_cut_and_resumed,
     same,
     write,
@@ -165,17 +166,4 @@ def test_a_push_killed_in_mid_transfer_converges(pair: Pair, victim: str) -> Non
 def test_a_push_killed_in_mid_transfer_converges_whatever_is_promised(
     world: World, sshd: Sshd, kind: str, victim: str
 ) -> None:
-    us = ours()
-    pair: Pair
-    with joined(
-        world,
-        sshd,
-        next(_names),
-        passive=us,
-        proxy=us,
-        active=us,
-        transport="tcp",
-        pushes=True,
-        protection=kind,
-    ) as pair:
-        killed_in_mid_transfer(pair, victim)
+    push_killed_in_mid_transfer(world, sshd, next(_names), kind=kind, victim=victim)

@@ -12,8 +12,10 @@ from typing import Any
 
 import psutil
 
-from .daemons import Daemon
-from .pairs import Pair
+from .daemons import Daemon, ours
+from .pairs import Pair, joined
+from .pools import World
+from .sshd import Sshd
 from .waiting import until
 
 MIB = 2**20
@@ -175,6 +177,25 @@ def killed_in_mid_transfer(pair: Pair, victim: str, *, in_range: bool = False) -
     assert MIB < resumed < (WHOLE - STALL_AT + 14) * MIB, pair.received()
     assert list(pair.world.snapshots(pair.replica)) == names
     same(pair)
+
+
+def push_killed_in_mid_transfer(
+    world: World, sshd: Sshd, name: str, *, kind: str, victim: str
+) -> None:
+    """The same over tcp, between two of ours, under that kind of protection."""
+    us = ours()
+    with joined(
+        world,
+        sshd,
+        name,
+        passive=us,
+        proxy=us,
+        active=us,
+        transport="tcp",
+        pushes=True,
+        protection=kind,
+    ) as pair:
+        killed_in_mid_transfer(pair, victim)
 
 
 def _child(daemon: Daemon, word: str) -> psutil.Process:

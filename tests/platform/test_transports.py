@@ -14,6 +14,7 @@ from tests.interop.scenarios import (
     full_and_incremental,
     full_incremental_and_resumed,
     killed_in_mid_transfer,
+    push_killed_in_mid_transfer,
     range_cut_and_resumed,
     same,
 )
@@ -85,17 +86,4 @@ def test_a_range_killed_in_mid_transfer_converges(world: World, sshd: Sshd) -> N
 def test_a_push_killed_in_mid_transfer_converges_whatever_is_promised(
     world: World, sshd: Sshd, kind: str, victim: str
 ) -> None:
-    us = ours()
-    pair: Pair
-    with joined(
-        world,
-        sshd,
-        next(_names),
-        passive=us,
-        proxy=us,
-        active=us,
-        transport="tcp",
-        pushes=True,
-        protection=kind,
-    ) as pair:
-        killed_in_mid_transfer(pair, victim)
+    push_killed_in_mid_transfer(world, sshd, next(_names), kind=kind, victim=victim)
