@@ -95,10 +95,7 @@ class UnaryMessage:
             raise RemoteProtocolError("compressed message, though we accept no compression")
         length = int.from_bytes(self._data[1:PREFIX_BYTES], "big")
         if length > self._most:
-            raise MessageTooLarge(
-                f"message of {length} bytes is over {self._most}: prune there, split it among jobs, or have "
-                "zrepl-trio on both sides, which lists in parts"
-            )
+            raise MessageTooLarge(f"message of {length} bytes is over {self._most}")
         if len(self._data) > PREFIX_BYTES + length:
             raise RemoteProtocolError("more than one message in a unary call")
 

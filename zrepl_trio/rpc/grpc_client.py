@@ -13,6 +13,7 @@ from zrepl_trio.errors import RemoteProtocolError
 from zrepl_trio.rpc.grpc import (
     MAX_ANSWER_BYTES,
     Failure,
+    MessageTooLarge,
     Status,
     UnaryMessage,
     decode_status_text,
@@ -30,6 +31,12 @@ _RESET_STATUS = {
     h2.errors.ErrorCodes.CANCEL: Status.CANCELLED,
     h2.errors.ErrorCodes.ENHANCE_YOUR_CALM: Status.RESOURCE_EXHAUSTED,
 }
+
+
+_SMALLER = (
+    ": prune there, split it among jobs, or have zrepl-trio on both sides, which lists in parts"
+)
+"""Only listings grow so large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +183,8 @@ class GrpcClient(H2Machine):
         except RemoteProtocolError as error:
             del self._calls[stream_id]
             self._reset(stream_id, h2.errors.ErrorCodes.CANCEL)
-            failure = call.failure or Failure(Status.RESOURCE_EXHAUSTED, str(error))
+            text = f"{error}{_SMALLER}" if isinstance(error, MessageTooLarge) else str(error)
+            failure = call.failure or Failure(Status.RESOURCE_EXHAUSTED, text)
             return [CallDone(call.number, failure)]
         return []
 

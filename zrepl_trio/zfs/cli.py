@@ -1,4 +1,4 @@
-"""`CliZfs`: the `zfs` commands behind the `Zfs` port; bookmarks of many datasets by `zfs.library`.
+"""`CliZfs`: the `zfs` commands behind the `Zfs` port; its bookmarks are those of `zfs.bookmarks`.
 
 Listings are parsed as they come, so that 100,000 snapshots cost no buffer of their text. Calls are
 independent processes; nothing is cached but the features.
@@ -10,14 +10,14 @@ import errno
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import structlog
 import trio
 
-from zrepl_trio.errors import DatasetBlocked, DatasetExists, DatasetNotFound, ZfsError
+from zrepl_trio.errors import DatasetBlocked, DatasetNotFound, ZfsError
 from zrepl_trio.process import Processes
 from zrepl_trio.zfs import argv, streams
 from zrepl_trio.zfs.batches import chunked, destroy_failures, harmless_refusals
 from zrepl_trio.zfs.blocked import check_not_blocked
+from zrepl_trio.zfs.bookmarks import Bookmarks
 from zrepl_trio.zfs.commands import Commands, text
 from zrepl_trio.zfs.failures import failure, unexpected_output
 from zrepl_trio.zfs.features import detect_features
@@ -51,15 +51,11 @@ from zrepl_trio.zfs.parse import (
     parse_send_size,
 )
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
-from zrepl_trio.zfs.same_version import another_by_now, check_existing_bookmark
 
 __all__ = ["CliZfs"]
 
-log = structlog.get_logger()
-
 _TAG_EXISTS = ("tag already exists on this dataset",)
 _NO_TAG = ("no such tag on this dataset", "dataset does not exist")
-_FEW_BOOKMARKS = 3
 
 
 class CliZfs:
@@ -76,7 +72,12 @@ class CliZfs:
         self._processes = processes
         self._commands = Commands(processes, zfs=zfs, limits=limits)
         self._limits = limits
-        self._library = Library(processes, zfs=zfs, command_s=limits.command_s)
+        self._bookmarks = Bookmarks(
+            self._commands,
+            Library(processes, zfs=zfs, command_s=limits.command_s),
+            versions=self.versions,
+            properties_of=self.properties_of,
+        )
         self._features: Features | None = None
         self._detecting = trio.Lock()
 
@@ -192,22 +193,13 @@ class CliZfs:
         await self._commands.do(argv.rollback(path, snapshot, destroy_newer=destroy_newer), path)
 
     async def bookmark(self, path: DatasetPath, snapshot: FilesystemVersion, name: str) -> None:
-        if snapshot.is_snapshot:
-            try:
-                await self._commands.do(argv.bookmark(path, snapshot.name, name), path)
-                return
-            except DatasetExists:
-                pass
-        check_existing_bookmark(path, snapshot, name, await self.versions(path))
+        await self._bookmarks.make(path, snapshot, name)
 
     async def destroy_bookmark(self, path: DatasetPath, name: str) -> None:
-        try:
-            await self._commands.do(argv.destroy_bookmark(path, name), path)
-        except DatasetNotFound:
-            return
+        await self._bookmarks.destroy(path, name)
 
     async def bookmarks_in_bulk(self) -> bool:
-        return await self._library.there()
+        return await self._bookmarks.in_bulk()
 
     async def change_bookmarks(
         self,
@@ -216,46 +208,7 @@ class CliZfs:
     ) -> None:
         for path in (*make, *destroy):
             check_not_blocked(self._processes, path)
-        if await self._all_bookmarks_at_once(make, destroy):
-            return
-        wanted = [(path, name, of) for path, each in make.items() for name, of in each.items()]
-        for path, name, snapshot in wanted:
-            await self.bookmark(path, snapshot, name)
-        if wanted:
-            full = [f"{path}#{name}" for path, name, _ in wanted]
-            made = await self.properties_of(full, ["guid"])
-            for bookmark, (path, name, snapshot) in zip(full, wanted, strict=True):
-                if int(made[bookmark]["guid"].value) != snapshot.guid:
-                    await self.destroy_bookmark(path, name)
-                    raise another_by_now(path, name, snapshot)
-        for path, names in destroy.items():
-            for name in names:
-                await self.destroy_bookmark(path, name)
-
-    async def _all_bookmarks_at_once(
-        self,
-        make: Mapping[DatasetPath, Mapping[str, FilesystemVersion]],
-        destroy: Mapping[DatasetPath, Collection[str]],
-    ) -> bool:
-        """Whether it went well; if not, each by itself is told from one that is there, or gets its own
-        reason. For a few the child of the library is not started, which takes longer than theirs."""
-        made = {
-            f"{path}#{name}": (f"{path}@{snapshot.name}", snapshot.guid)
-            for path, snapshots in make.items()
-            for name, snapshot in snapshots.items()
-            if snapshot.is_snapshot
-        }
-        gone = [f"{path}#{name}" for path, names in destroy.items() for name in names]
-        if len(made) < sum(map(len, make.values())) or len(made) + len(gone) <= _FEW_BOOKMARKS:
-            return False
-        if not await self._library.there():
-            return False
-        try:
-            await self._library.change(made, gone)
-        except ZfsError as error:
-            log.debug("bookmarks go one by one", err=str(error))
-            return False
-        return True
+        await self._bookmarks.change(make, destroy)
 
     async def destroy_snapshots(
         self, path: DatasetPath, names: Sequence[str]
