@@ -38,6 +38,15 @@ def later(zfs: MemoryZfs) -> Later:
     return Later(zfs, Remembered(zfs))
 
 
+async def put_off_cursors(later: Later, zfs: MemoryZfs) -> None:
+    """Of the first three, from `#old` of @1 to `#new` of @2, and the holds with them."""
+    for name in NAMES[:3]:
+        versions = {v.name: v for v in await zfs.versions(name)}
+        await zfs.bookmark(name, versions["1"], "old")
+        changes = replace(MOVE, bookmark=(Bookmark(versions["2"], "new"),), destroy=("old",))
+        await later.put_off(name, changes)
+
+
 async def held(zfs: MemoryZfs, name: DatasetPath) -> str:
     return "".join(hold.snapshot for hold in await zfs.holds(name, ["1", "2", "3"]))
 
@@ -133,11 +142,7 @@ async def test_a_hold_that_fails_leaves_the_old_one(later: Later, zfs: MemoryZfs
 async def test_cursors_are_moved_for_all_between_holds_and_releases(
     later: Later, zfs: MemoryZfs
 ) -> None:
-    for name in NAMES[:3]:
-        versions = {v.name: v for v in await zfs.versions(name)}
-        await zfs.bookmark(name, versions["1"], "old")
-        changes = replace(MOVE, bookmark=(Bookmark(versions["2"], "new"),), destroy=("old",))
-        await later.put_off(name, changes)
+    await put_off_cursors(later, zfs)
     zfs.calls.clear()
     await later.settle()
     done = [call.split(" ")[0] for call in zfs.calls]
@@ -150,11 +155,7 @@ async def test_cursors_are_moved_for_all_between_holds_and_releases(
 async def test_one_whose_cursor_cannot_move_loses_nothing_and_keeps_up_no_other(
     later: Later, zfs: MemoryZfs
 ) -> None:
-    for name in NAMES[:3]:
-        versions = {v.name: v for v in await zfs.versions(name)}
-        await zfs.bookmark(name, versions["1"], "old")
-        changes = replace(MOVE, bookmark=(Bookmark(versions["2"], "new"),), destroy=("old",))
-        await later.put_off(name, changes)
+    await put_off_cursors(later, zfs)
     await zfs.destroy_bookmark(NAMES[1], "new")
     newer = [v for v in await zfs.versions(NAMES[1]) if v.name == "3"]
     await zfs.bookmark(NAMES[1], newer[0], "new")  # a name that is taken
@@ -169,11 +170,7 @@ async def test_one_whose_cursor_cannot_move_loses_nothing_and_keeps_up_no_other(
 async def test_a_settle_that_is_cancelled_is_done_by_the_next(
     later: Later, zfs: MemoryZfs, call: str
 ) -> None:
-    for name in NAMES[:3]:
-        versions = {v.name: v for v in await zfs.versions(name)}
-        await zfs.bookmark(name, versions["1"], "old")
-        changes = replace(MOVE, bookmark=(Bookmark(versions["2"], "new"),), destroy=("old",))
-        await later.put_off(name, changes)
+    await put_off_cursors(later, zfs)
     with trio.CancelScope() as scope:
 
         async def cancel(now: str, dataset: str) -> None:

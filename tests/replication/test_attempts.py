@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import trio
 
@@ -11,11 +9,9 @@ from tests.replication.marks import LAST, ONCE, STEP, cursor
 from tests.replication.notation import path
 from tests.replication.pair import MIB, ROOT, Pair, the
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
-from zrepl_trio.replication.execute import ESTIMATED_AFTER_S
 from zrepl_trio.replication.policy import InitialReplication, ReplicationOptions
 from zrepl_trio.replication.report import (
     AttemptState,
-    BlockedOn,
     Outcome,
 )
 from zrepl_trio.zfs.argv import PLACEHOLDER, SOURCE_GUID
@@ -124,6 +120,34 @@ class TestStepByStep:
         sends = [call for call in pair.cable.calls if call.startswith("send tank")]
         assert sends == ["send tank/b", "send tank/a", "send tank/b", "send tank/a"]
 
+    async def test_no_step_waits_for_a_side_that_takes_its_time_to_settle(
+        self, autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = Pair()
+        for number in range(3):
+            pair.fill(f"tank/{number}", 1000)
+            await pair.snapshot(f"tank/{number}", "1")
+        started: list[float] = []
+
+        async def slow_first(call: str, _dataset: str) -> None:
+            if call == "open_send":
+                started.append(trio.current_time())
+                # the second is still going when the first has settled
+                await trio.sleep((0, 20, 0)[len(started) - 1])
+
+        async def settle() -> None:
+            settling.append(trio.current_time())
+            await trio.sleep(50)
+
+        settling: list[float] = []
+        pair.source.before = slow_first
+        monkeypatch.setattr(pair.sender, "settle", settle)
+        began = trio.current_time()
+        report = await pair.run(options=ReplicationOptions(steps=1))
+        assert report.outcome is Outcome.DONE
+        assert settling[0] - began == pytest.approx(5, abs=0.1)
+        assert started[2] - began == pytest.approx(20, abs=0.1)
+
 
 class TestResume:
     @pytest.mark.parametrize("incremental", [False, True])
@@ -199,34 +223,6 @@ class TestResume:
         await pair.settled()
         assert await pair.received("tank/a") == ["1", "2", "3", "late"]
 
-    async def test_no_step_waits_for_a_side_that_takes_its_time_to_settle(
-        self, autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        pair = Pair()
-        for number in range(3):
-            pair.fill(f"tank/{number}", 1000)
-            await pair.snapshot(f"tank/{number}", "1")
-        started: list[float] = []
-
-        async def slow_first(call: str, _dataset: str) -> None:
-            if call == "open_send":
-                started.append(trio.current_time())
-                # the second is still going when the first has settled
-                await trio.sleep((0, 20, 0)[len(started) - 1])
-
-        async def settle() -> None:
-            settling.append(trio.current_time())
-            await trio.sleep(50)
-
-        settling: list[float] = []
-        pair.source.before = slow_first
-        monkeypatch.setattr(pair.sender, "settle", settle)
-        began = trio.current_time()
-        report = await pair.run(options=ReplicationOptions(steps=1))
-        assert report.outcome is Outcome.DONE
-        assert settling[0] - began == pytest.approx(5, abs=0.1)
-        assert started[2] - began == pytest.approx(20, abs=0.1)
-
     async def test_a_step_whose_snapshot_is_gone_starts_afresh(
         self, autojump_clock: trio.abc.Clock
     ) -> None:
@@ -285,83 +281,6 @@ class TestResume:
         assert "resume token does not fit" in first.failed[0].step_error.text
         assert not second.filesystems[0].steps[0].resumed
         assert pair.same("tank/a", "1")
-
-
-class TestReport:
-    async def test_reports_have_zrepls_shape(self, autojump_clock: trio.abc.Clock) -> None:
-        pair = Pair()
-        pair.fill("tank/a", 4 * MIB)
-        await pair.snapshot("tank/a", "1")
-
-        async def slow(call: str, _dataset: str) -> None:
-            if call == "open_send":
-                await trio.sleep(2 * ESTIMATED_AFTER_S)
-
-        pair.source.before = slow
-        report = await pair.run()
-        shown = json.loads(json.dumps(report.to_json()))
-        (attempt,) = shown["Attempts"]
-        assert attempt["State"] == "done"
-        assert attempt["FinishAt"] > attempt["StartAt"]
-        (filesystem,) = attempt["Filesystems"]
-        info = filesystem["Steps"][0]["Info"]
-        assert filesystem == {
-            "Info": {"Name": "tank/a"},
-            "State": "done",
-            "BlockedOn": "nothing",
-            "PlanError": None,
-            "StepError": None,
-            "CurrentStep": 1,
-            "Steps": [
-                {
-                    "Info": {
-                        "From": "",
-                        "To": "@1",
-                        "Resumed": False,
-                        "BytesExpected": info["BytesExpected"],
-                        "BytesReplicated": pair.cable.moved,
-                    }
-                }
-            ],
-        }
-        assert info["BytesExpected"] > 4 * MIB
-        assert shown["WaitReconnectSince"] == "0001-01-01T00:00:00Z"
-        assert shown["WaitReconnectError"] is None
-        assert shown["FinishAt"].endswith("Z")
-
-    async def test_a_run_that_is_over_soon_asks_for_no_sizes(
-        self, autojump_clock: trio.abc.Clock
-    ) -> None:
-        pair = Pair()
-        for number in range(3):
-            pair.fill(f"tank/{number}", MIB)
-            await pair.snapshot(f"tank/{number}", "1")
-        assert (await pair.run()).outcome is Outcome.DONE
-        assert not [call for call in pair.source.calls if call.startswith("send_size")]
-
-    async def test_states_and_bytes_are_published_as_they_come(
-        self, autojump_clock: trio.abc.Clock
-    ) -> None:
-        pair = Pair()
-        for name in ("tank/a", "tank/a/b"):
-            pair.fill(name, 4 * MIB)
-            await pair.snapshot(name, "1")
-
-        async def slow(call: str, _dataset: str) -> None:
-            if call == "open_send":
-                await trio.sleep(1)
-
-        pair.source.before = slow
-        await pair.run()
-        attempts = [r.last for r in pair.reports if r.last is not None]
-        assert attempts[0].state is AttemptState.PLANNING
-        assert attempts[-1].state is AttemptState.DONE
-        fan_out = [a for a in attempts if a.state is AttemptState.FAN_OUT]
-        waits = {fs.blocked_on for a in fan_out for fs in a.filesystems if fs.name == "tank/a/b"}
-        assert {BlockedOn.PARENT, BlockedOn.NOTHING} <= waits
-        counts = [a.filesystems[0].replicated for a in fan_out]
-        assert counts == sorted(counts)
-        assert any(0 < count < 4 * MIB for count in counts)
 
 
 class TestPlaceholders:
