@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.daemons import ours
-from tests.interop.pairs import Pair, joined
+from tests.interop.pairs import Pair, both_ours
 from tests.interop.pools import World
 from tests.interop.sshd import Sshd
 from tests.interop.takeovers import (
@@ -31,9 +30,8 @@ _names = (f"taken{number}" for number in itertools.count(1))
 
 @pytest.fixture(params=[False, True], ids=["pull", "push"])
 def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[Pair]:
-    us = ours()
     pushes: bool = request.param
-    with joined(world, sshd, next(_names), passive=us, proxy=us, active=us, pushes=pushes) as made:
+    with both_ours(world, sshd, next(_names), pushes=pushes) as made:
         yield made
 
 

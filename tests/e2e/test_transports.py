@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.interop.cells import one_stops_no_other
-from tests.interop.daemons import ours
 from tests.interop.links import IDENTITY, TRANSPORTS
-from tests.interop.pairs import Pair, joined
+from tests.interop.pairs import Pair, both_ours
 from tests.interop.pools import World
 from tests.interop.scenarios import (
     MIB,
@@ -42,14 +41,10 @@ IDS = [f"{transport}-{'push' if pushes else 'pull'}" for transport, pushes in WA
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, world: World, sshd: Sshd) -> Iterator[Pair]:
     transport, pushes, *rest = request.param
-    us = ours()
-    with joined(
+    with both_ours(
         world,
         sshd,
         next(_names),
-        passive=us,
-        proxy=us,
-        active=us,
         transport=transport,
         pushes=pushes,
         protection=rest[0] if rest else "",
@@ -106,15 +101,11 @@ def test_one_filesystem_that_cannot_go_on_stops_no_other(pair: Pair) -> None:
 def test_replicas_go_where_the_receivers_target_says(
     world: World, sshd: Sshd, *, pushes: bool
 ) -> None:
-    us = ours()
     target = '{"DATASET<": "", "DATASET/vm/web": hosts/web}'
-    with joined(
+    with both_ours(
         world,
         sshd,
         next(_names),
-        passive=us,
-        proxy=us,
-        active=us,
         transport="local",
         pushes=pushes,
         target=target,

@@ -6,14 +6,14 @@ They may have several lanes: each is a job of either, with datasets and a link o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.support.hosts import scratch
 
-from .daemons import Daemon, Program, running
+from .daemons import Daemon, Program, ours, running
 from .line import is_open, received
 from .links import IDENTITY, Link, linked
 from .pools import World
@@ -291,3 +291,29 @@ def joined(
         ) as made,
     ):
         yield made[""]
+
+
+def both_ours(
+    world: World,
+    sshd: Sshd,
+    name: str,
+    *,
+    transport: str = "ssh",
+    pushes: bool = False,
+    target: str = "",
+    protection: str = "",
+) -> AbstractContextManager[Pair]:
+    """`joined`, of two daemons of ours."""
+    us = ours()
+    return joined(
+        world,
+        sshd,
+        name,
+        passive=us,
+        proxy=us,
+        active=us,
+        transport=transport,
+        pushes=pushes,
+        target=target,
+        protection=protection,
+    )

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
-from .daemons import Daemon, ours
-from .pairs import Pair, joined
+from .daemons import Daemon
+from .pairs import Pair, both_ours
 from .pools import World
 from .sshd import Sshd
 from .waiting import until
@@ -183,14 +183,10 @@ def push_killed_in_mid_transfer(
     world: World, sshd: Sshd, name: str, *, kind: str, victim: str
 ) -> None:
     """The same over tcp, between two of ours, under that kind of protection."""
-    us = ours()
-    with joined(
+    with both_ours(
         world,
         sshd,
         name,
-        passive=us,
-        proxy=us,
-        active=us,
         transport="tcp",
         pushes=True,
         protection=kind,

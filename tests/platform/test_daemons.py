@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.daemons import ours
-from tests.interop.pairs import Pair, joined
+from tests.interop.pairs import Pair, both_ours
 from tests.interop.pools import World
 from tests.interop.scenarios import (
     an_initial_send_is_resumed,
@@ -26,8 +25,11 @@ _names = (f"ours{number}" for number in itertools.count(1))
 
 @pytest.fixture
 def pair(world: World, sshd: Sshd) -> Iterator[Pair]:
-    us = ours()
-    with joined(world, sshd, next(_names), passive=us, proxy=us, active=us) as made:
+    with both_ours(
+        world,
+        sshd,
+        next(_names),
+    ) as made:
         yield made
 
 

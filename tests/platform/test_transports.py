@@ -6,9 +6,8 @@ import itertools
 
 import pytest
 
-from tests.interop.daemons import ours
 from tests.interop.links import TRANSPORTS
-from tests.interop.pairs import Pair, joined
+from tests.interop.pairs import Pair, both_ours
 from tests.interop.pools import World
 from tests.interop.scenarios import (
     full_and_incremental,
@@ -40,15 +39,11 @@ _LIKE_THEIR_NEIGHBOURS = {("tcp", True), ("tls", False)}
 def test_full_incremental_and_resumed(
     transport: str, pushes: bool, world: World, sshd: Sshd
 ) -> None:
-    us = ours()
     pair: Pair
-    with joined(
+    with both_ours(
         world,
         sshd,
         next(_names),
-        passive=us,
-        proxy=us,
-        active=us,
         transport=transport,
         pushes=pushes,
     ) as pair:
@@ -58,18 +53,14 @@ def test_full_incremental_and_resumed(
 
 
 def test_several_snapshots_go_in_one_stream_that_may_be_cut(world: World, sshd: Sshd) -> None:
-    us = ours()
     pair: Pair
-    with joined(
-        world, sshd, next(_names), passive=us, proxy=us, active=us, transport="tcp"
-    ) as pair:
+    with both_ours(world, sshd, next(_names), transport="tcp") as pair:
         range_cut_and_resumed(pair)
 
 
 def test_a_range_killed_in_mid_transfer_converges(world: World, sshd: Sshd) -> None:
-    us = ours()
     pair: Pair
-    with joined(world, sshd, next(_names), passive=us, proxy=us, active=us, pushes=True) as pair:
+    with both_ours(world, sshd, next(_names), pushes=True) as pair:
         killed_in_mid_transfer(pair, "active", in_range=True)
 
 
