@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.cli.commands import COMMANDS, PLACES
 from tests.support.hosts import scratch
 from zrepl_trio import __version__
 from zrepl_trio.cli.app import app
@@ -21,54 +22,6 @@ from zrepl_trio.control.faults import DaemonUnreachable
 from zrepl_trio.control.socket import DaemonRunning
 from zrepl_trio.errors import ConfigErrors, ConnectFailed, Refused, ZfsError, ZreplError
 from zrepl_trio.jobs.lock import JobLocked
-
-COMMANDS = [
-    "run",
-    "daemon",
-    "takeover",
-    "status",
-    "check",
-    "signal wakeup",
-    "signal reset",
-    "stdinserver",
-    "configcheck",
-    "version",
-    "demo",
-    "sandbox",
-    "zfs-abstraction list",
-    "zfs-abstraction create step",
-    "zfs-abstraction release-stale",
-    "zfs-abstraction release-all",
-    "migrate 0.0.X:0.1:placeholder",
-    "migrate replication-cursor:v1-v2",
-    "test filesystems",
-    "test placeholder",
-    "test decoderesumetoken",
-    "gencompletion bash",
-    "gencompletion zsh",
-    "pprof listen",
-    "pprof activity-trace",
-]
-
-PLACES = """
-global:
-  control: {{sockpath: {runtime}/control}}
-  serve: {{stdinserver: {{sockdir: {runtime}/stdinserver}}}}
-"""
-"""In every config given to `run`: should it not be refused, no daemon is to start in the host's own."""
-
-PULL = (
-    """
-jobs:
-- name: pull
-  type: pull
-  root_fs: backup/r
-  interval: manual
-  connect: {{type: ssh+stdinserver, host: h, user: u, port: 22, identity_file: /k}}
-  pruning: {{keep_sender: [{{type: last_n, count: 1}}], keep_receiver: [{{type: last_n, count: 1}}]}}
-"""
-    + PLACES
-)
 
 
 def zrepl_trio(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -79,13 +32,6 @@ def zrepl_trio(*arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=30,
         check=False,
     )
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "zrepl.yml"
-    path.write_text(PULL.format(runtime=tmp_path / "run"))
-    return path
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -163,76 +109,12 @@ def test_wrong_usage_is_status_2(config: Path, arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["--config", str(config), *arguments]).exit_code == 2
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "+ status",
-        "status +",
-        "+ signal wakeup pull",
-        "signal + wakeup pull",
-        "signal wakeup + pull",
-        "signal reset pull +",
-        "+ version",
-        "version +",
-        "+ run --once",
-        "run + --once",
-        "+ configcheck --print-current",
-        "configcheck --print-current +",
-        "configcheck --what jobs --print-current +",
-    ],
-)
-def test_config_may_stand_on_either_side_of_the_command(config: Path, command: str) -> None:
-    config.write_text(config.read_text().replace("host: h,", "host: h, ssh_command: /no/ssh,"))
-    result = CliRunner().invoke(app, command.replace("+", f"--config {config}").split())
-    assert result.exit_code != ExitCode.USAGE
-    runtime = str(config.parent / "run")
-    assert runtime in result.stdout + result.stderr or "/no/ssh" in result.stderr
-
-
-@pytest.mark.parametrize(
-    "command", ["+ test filesystems", "test + filesystems", "test filesystems +"]
-)
-def test_config_may_stand_between_a_group_and_its_command(config: Path, command: str) -> None:
-    words = f"{command.replace('+', f'--config {config}')} --job pull --input tank"
-    assert CliRunner().invoke(app, words.split()).stdout == "ACCEPT\ttank\tbackup/r/tank\n"
-
-
-@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"demo", "sandbox"}))
-def test_every_command_of_zrepls_takes_a_config_as_zrepls_do(command: str) -> None:
-    """Also those that read none: scripts may have it in all their lines."""
-    help_ = CliRunner().invoke(app, [*command.split(), "--help"]).output
-    assert help_.count("--config FILE") == 1
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "gencompletion bash FILE --config none.yml",
-        "gencompletion bash --config none.yml FILE",
-        "gencompletion --config none.yml bash FILE",
-        "version --show client --config none.yml",
-    ],
-)
-def test_a_config_that_a_command_does_not_need_is_not_looked_at(
-    tmp_path: Path, command: str
-) -> None:
-    arguments = command.replace("FILE", str(tmp_path / "script")).split()
-    assert CliRunner().invoke(app, arguments).exit_code == 0
-
-
 @pytest.mark.parametrize("what", ["listen off", "listen on :6060", "activity-trace host:6060"])
 def test_what_there_is_instead_of_pprof_is_told(what: str) -> None:
     result = CliRunner().invoke(app, ["pprof", *what.split()])
     assert result.exit_code == ExitCode.USAGE
     assert result.stderr.startswith("zrepl-trio: pprof ")
     assert "zrepl-trio status" in result.stderr
-
-
-def test_the_command_s_own_config_wins(config: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.yml"
-    other.write_text(PULL.format(runtime=tmp_path / "elsewhere"))
-    result = CliRunner().invoke(app, ["--config", str(config), "status", "--config", str(other)])
-    assert "elsewhere/control" in result.stderr
 
 
 def test_a_config_that_is_missing_is_one_line_and_status_4(tmp_path: Path) -> None:
