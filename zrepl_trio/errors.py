@@ -22,6 +22,7 @@ ZreplError
 │   ├── LocalProtocolError  a bug of ours
 │   └── RemoteProtocolError the peer broke the protocol; the connection ends
 └── RemoteError             text of the peer's handler, shown as it is
+    └── PeerStuck           it lives, but its work does not go on
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ __all__ = [
     "HandshakeFailed",
     "LocalProtocolError",
     "NoSpace",
+    "PeerStuck",
     "PeerTimeout",
     "PolicyBreach",
     "Problem",
@@ -209,6 +211,11 @@ class RemoteProtocolError(ProtocolError):
 
 class RemoteError(ZreplError):
     """The peer's handler failed; the text is the peer's own."""
+
+
+class PeerStuck(RemoteError):
+    """The peer lives, but what it was asked for does not go on; a matter of one filesystem, like other
+    errors of its handlers. The text is ours."""
 
 
 @overload

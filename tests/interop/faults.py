@@ -39,6 +39,14 @@ head -c 1048576 > /dev/null
 echo "cannot receive: it was made to fail" >&2
 exit 1
 """
+SEND_HANGS = """\
+"$real" "$@" | head -c 1048576
+exec sleep 600
+"""
+RECV_HANGS = """\
+head -c 1048576 > /dev/null
+exec sleep 600
+"""
 FAILS = """echo "cannot $command: it was made to fail" >&2
 exit 1
 """

@@ -12,7 +12,7 @@ import psutil
 
 from .cells import left_behind, take
 from .daemons import Daemon
-from .faults import FAILS, RECV_FAILS, SEND_FAILS, Faults
+from .faults import FAILS, RECV_FAILS, RECV_HANGS, SEND_FAILS, SEND_HANGS, Faults
 from .pairs import Lane, Pair
 from .scenarios import MIB, done, same, write
 from .waiting import until
@@ -21,7 +21,19 @@ IDLE_S, PRESSED_S = 65, 125
 LONG_S = 900.0
 CONNECTIONS = 200
 LANES = [
-    *map(Lane, ("idle", "pressed", "failing", "big", "stopped-active", "stopped-passive", "often")),
+    *map(
+        Lane,
+        (
+            "idle",
+            "pressed",
+            "failing",
+            "big",
+            "stopped-active",
+            "stopped-passive",
+            "often",
+            "stuck",
+        ),
+    ),
     Lane(
         "many",
         keep_sender='[{type: last_n, count: 3, regex: ".*"}]',
@@ -108,6 +120,29 @@ def refusals_are_told(faults: Faults, pair: Pair) -> None:
     # a zrepl that is refused a stream never asks how its ssh ended, a zrepl by a zrepl neither
     ours = [getattr(pair, role) for role in ("passive", "active") if not pair.is_theirs(role)]
     until(lambda: not any(map(_children, ours)), "our processes are gone")
+
+
+def a_hanging_zfs_is_given_up(faults: Faults, pair: Pair) -> None:
+    """A zrepl's `zfs` hangs, its heartbeats go on: our side ends it, and says why; and then it goes on."""
+    theirs = "passive" if pair.is_theirs("passive") else "active"
+    here = "active" if theirs == "passive" else "passive"
+    command, shell = ("send", SEND_HANGS) if theirs == pair.sender else ("recv", RECV_HANGS)
+    take(pair, "0", 24)
+    pair.reconfigure(here, "global:\n", f"global:\n{_SOON}")
+    with faults.of(command, "stuck", shell):
+        pair.active.wake(pair.job("active"))
+        until(
+            lambda: "the peer lives, but" in getattr(pair, here).log(), "ours gives it up", LONG_S
+        )
+        until(lambda: not _children(getattr(pair, here)), "ours has no child left")
+        for child in _children(getattr(pair, theirs)):
+            child.kill()
+    pair.reconfigure(here, _SOON, "")
+    done(pair.replicate())
+    same(pair)
+
+
+_SOON = "  zfs: {stream_timeout: 12s}\n"
 
 
 def a_gib(pair: Pair) -> None:

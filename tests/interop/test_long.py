@@ -83,6 +83,12 @@ def test_stopped_in_mid_stream(pair: Pair) -> None:
 
 
 @every_way
+@lane("stuck")
+def test_a_hanging_zfs_is_given_up(pair: Pair, faults: Faults) -> None:
+    long.a_hanging_zfs_is_given_up(faults, pair)
+
+
+@every_way
 @lane("often")
 def test_many_connections(pair: Pair) -> None:
     long.many_connections(pair)

@@ -402,9 +402,13 @@ async def test_a_world_may_have_links_and_locks_of_its_own() -> None:
 
     @asynccontextmanager
     async def open_here(
-        connecter: Connecter, *, connect_limit_s: float, shutdowns: ShutdownTotals | None
+        connecter: Connecter,
+        *,
+        connect_limit_s: float,
+        work_limit_s: float,
+        shutdowns: ShutdownTotals | None,
     ) -> AsyncIterator[Endpoint]:
-        del connecter, connect_limit_s, shutdowns
+        del connecter, connect_limit_s, work_limit_s, shutdowns
         yield offered["local"]("me")
 
     class InProcess(Links):

@@ -251,7 +251,7 @@ async def test_a_bug_in_a_connecter_is_not_hidden() -> None:
 
 async def test_a_session_that_is_over_takes_no_call() -> None:
     for end in ("failed", "leaving"):
-        session = _Session(connection_pair()[0])
+        session = _Session(connection_pair()[0], math.inf)
         if end == "failed":
             session.fail(ZfsError("odd"))
         else:

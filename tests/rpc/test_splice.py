@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import sys
@@ -13,7 +14,7 @@ import pytest
 import trio
 
 from zrepl_trio import bulk
-from zrepl_trio.errors import SourceFailed, TransportError
+from zrepl_trio.errors import PeerStuck, SourceFailed, TransportError
 from zrepl_trio.pace import Pace
 from zrepl_trio.rpc import payload
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
@@ -65,7 +66,9 @@ def _pipe() -> tuple[trio.lowlevel.FdStream, trio.lowlevel.FdStream]:
 
 
 @asynccontextmanager
-async def _link() -> AsyncIterator[tuple[DataConn, DataConn]]:
+async def _link(
+    work_limit_s: float = math.inf,
+) -> AsyncIterator[tuple[DataConn, DataConn]]:
     """A pushing client and a server that has read its request, over one socketpair each way."""
     one, two = socket.socketpair()
     ours, theirs = one.detach(), two.detach()
@@ -78,7 +81,7 @@ async def _link() -> AsyncIterator[tuple[DataConn, DataConn]]:
         done = trio.Event()
 
         async def serve() -> None:
-            async with open_dataconn(server_side, Role.SERVER) as server:
+            async with open_dataconn(server_side, Role.SERVER, work_limit_s=work_limit_s) as server:
                 await server.receive_request()
                 await server_ready.send(server)
                 await done.wait()
@@ -220,6 +223,26 @@ async def test_a_slow_sink_is_no_silent_peer(monkeypatch: pytest.MonkeyPatch) ->
         await _drain(out_reader, got)
         await copied.wait()
     assert got == DATA
+
+
+@pytest.mark.usefixtures("way")
+async def test_a_stream_that_stops_while_its_peer_lives_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zrepl_trio.rpc.heartbeat.INTERVAL_S", 0.05)
+    feed, write = _pipe()
+    out_reader, sink = _pipe()
+    got = bytearray()
+    async with _link(work_limit_s=0.5) as (client, server), feed, write, out_reader:
+        await write.send_all(b"half of it")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send_stream, client, _Source(feed))
+            async with sink:
+                with pytest.raises(PeerStuck, match="nothing but its heartbeats has come"):
+                    await InboundStream(server).copy_into(sink)
+            nursery.cancel_scope.cancel()
+        await _drain(out_reader, got)
+    assert got == b"half of it"
 
 
 async def test_a_cancel_between_frames_still_says_goodbye_and_inside_one_does_not() -> None:

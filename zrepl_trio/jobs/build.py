@@ -205,6 +205,7 @@ def _active(
         decode_token=world.zfs.decode_token,
         marks=partial(_marks, world, section.name, here),
         connect_limit_s=max(CONNECT_LIMIT_S, connect.dial_timeout + _AFTER_DIALLING_S),
+        work_limit_s=config.global_.zfs.stream_timeout,
         shutdowns=world.shutdowns,
         pruning=policies(section),
         open_peer=links.open_peer,
@@ -242,7 +243,12 @@ def _passive(
 
     async def serve(connection: Connection) -> None:
         endpoint = endpoint_of(connection.client_identity)
-        await serve_connection(connection, endpoint, shutdowns=world.shutdowns)
+        await serve_connection(
+            connection,
+            endpoint,
+            work_limit_s=config.global_.zfs.stream_timeout,
+            shutdowns=world.shutdowns,
+        )
 
     return PassiveJob(
         name=section.name,

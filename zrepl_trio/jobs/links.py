@@ -43,6 +43,7 @@ class OpenPeer(Protocol):
         connecter: Connecter,
         *,
         connect_limit_s: float,
+        work_limit_s: float,
         shutdowns: ShutdownTotals | None,
     ) -> AbstractAsyncContextManager[Endpoint]: ...
 

@@ -32,6 +32,7 @@ from zrepl_trio.replication.report import Outcome as RunOutcome
 from zrepl_trio.replication.report import Report
 from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.control import CONNECT_LIMIT_S
+from zrepl_trio.rpc.heartbeat import WORK_LIMIT_S
 from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.transport.base import Connecter
 from zrepl_trio.zfs.names import DatasetPath
@@ -64,6 +65,7 @@ class Replicating:
     decode_token: DecodeToken
     marks: MarksOf
     connect_limit_s: float = CONNECT_LIMIT_S
+    work_limit_s: float = WORK_LIMIT_S
     shutdowns: ShutdownTotals | None = None
     pruning: tuple[PruningPolicy, ...] = ()
     open_peer: OpenPeer = open_remote
@@ -144,7 +146,10 @@ class Replicating:
 
     def _peer(self) -> AbstractAsyncContextManager[Endpoint]:
         return self.open_peer(
-            self.connecter, connect_limit_s=self.connect_limit_s, shutdowns=self.shutdowns
+            self.connecter,
+            connect_limit_s=self.connect_limit_s,
+            work_limit_s=self.work_limit_s,
+            shutdowns=self.shutdowns,
         )
 
     def _sides(self, peer: Endpoint) -> tuple[Endpoint, Endpoint]:

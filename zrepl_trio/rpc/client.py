@@ -30,6 +30,7 @@ from zrepl_trio.rpc.control import CONNECT_LIMIT_S, ControlClient
 from zrepl_trio.rpc.dataconn import DataConn, open_dataconn
 from zrepl_trio.rpc.greeting import greet_server
 from zrepl_trio.rpc.handshake import LISTINGS, PLACES, RANGES, SETTLES
+from zrepl_trio.rpc.heartbeat import WORK_LIMIT_S, work_limit
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.machine import PING, RECV, SEND, Role
 from zrepl_trio.rpc.shutdown import ShutdownTotals
@@ -46,6 +47,7 @@ async def open_remote(
     connecter: Connecter,
     *,
     connect_limit_s: float = CONNECT_LIMIT_S,
+    work_limit_s: float = WORK_LIMIT_S,
     shutdowns: ShutdownTotals | None = None,
 ) -> AsyncIterator[RemoteEndpoint]:
     """The endpoint that `connecter` leads to.
@@ -53,27 +55,33 @@ async def open_remote(
     Nothing is dialled before the first call. The control connection lives until the block
     ends, or until it fails: then the next call dials again. Each ping, send and receive of
     data has a connection of its own, whose end `shutdowns` counts. `connect_limit_s` is for the whole of making the control
-    connection, dialling and greeting. All errors are ZreplErrors, and come bare, not in groups.
+    connection, dialling and greeting. A zrepl that lives but does nothing of what it was asked for is
+    waited for during `work_limit_s`. All errors are ZreplErrors, and come bare, not in groups.
     """
-    control = ControlClient(connecter, connect_limit_s=connect_limit_s)
+    control = ControlClient(connecter, connect_limit_s=connect_limit_s, work_limit_s=work_limit_s)
     async with open_background() as nursery:
         nursery.start_soon(control.run)
-        yield RemoteEndpoint(connecter, control, shutdowns)
+        yield RemoteEndpoint(connecter, control, work_limit_s, shutdowns)
 
 
 class RemoteEndpoint:
     """An `Endpoint` by remote calls; made by `open_remote`.
 
-    The peer's handler errors are RemoteError with its text; the link's are TransportError
+    The peer's handler errors are RemoteError with its text, or PeerStuck; the link's are TransportError
     (ConnectFailed, HandshakeFailed, PeerTimeout); an answer that makes no sense, or names what
     is no legal name, is RemoteProtocolError.
     """
 
     def __init__(
-        self, connecter: Connecter, control: ControlClient, shutdowns: ShutdownTotals | None
+        self,
+        connecter: Connecter,
+        control: ControlClient,
+        work_limit_s: float,
+        shutdowns: ShutdownTotals | None,
     ) -> None:
         self._connecter = connecter
         self._control = control
+        self._work_limit_s = work_limit_s
         self._shutdowns = shutdowns
 
     async def ping(self, message: str) -> str:
@@ -286,5 +294,11 @@ class RemoteEndpoint:
             if ranges and RANGES not in extensions:
                 # it would take the range for one step, and leave out what is between
                 raise TransportError("the peer was replaced by one that moves no ranges")
-            async with open_dataconn(connection, Role.CLIENT, shutdowns=self._shutdowns) as data:
+            opened = open_dataconn(
+                connection,
+                Role.CLIENT,
+                work_limit_s=work_limit(extensions, self._work_limit_s),
+                shutdowns=self._shutdowns,
+            )
+            async with opened as data:
                 yield data

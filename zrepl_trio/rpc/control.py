@@ -8,6 +8,7 @@ from typing import TypeVar
 import trio
 
 from zrepl_trio.errors import (
+    PeerStuck,
     PeerTimeout,
     ProtocolError,
     RemoteError,
@@ -19,6 +20,7 @@ from zrepl_trio.errors import (
 from zrepl_trio.rpc.greeting import greet_server
 from zrepl_trio.rpc.grpc import Failure, Status
 from zrepl_trio.rpc.grpc_client import CallDone, GrpcClient
+from zrepl_trio.rpc.heartbeat import WORK_LIMIT_S, WorkLimit, work_limit
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.link import Link
 from zrepl_trio.transport.base import Connecter, Connection
@@ -38,9 +40,16 @@ class ControlClient:
     A connection that fails fails the calls that are on it; the next call dials again.
     """
 
-    def __init__(self, connecter: Connecter, *, connect_limit_s: float = CONNECT_LIMIT_S) -> None:
+    def __init__(
+        self,
+        connecter: Connecter,
+        *,
+        connect_limit_s: float = CONNECT_LIMIT_S,
+        work_limit_s: float = WORK_LIMIT_S,
+    ) -> None:
         self._connecter = connecter
         self._connect_limit_s = connect_limit_s
+        self._work_limit_s = work_limit_s
         self._session: _Session | None = None
         self._attempt: _Attempt | None = None
         self._wanted = trio.Event()
@@ -68,8 +77,8 @@ class ControlClient:
     async def call(self, method: str, message: bytes) -> bytes:
         """The answer's message.
 
-        Raises RemoteError with the text of the peer's handler, TransportError or PeerTimeout for
-        the link, ConnectFailed or HandshakeFailed when there is none. Cancelling it tells the peer.
+        Raises RemoteError with the text of the peer's handler, PeerStuck when a zrepl answers nothing at
+        all for `work_limit_s`, TransportError or PeerTimeout for the link, ConnectFailed or HandshakeFailed when there is none. Cancelling it tells the peer.
         """
         session = self._session
         if session is None or not session.accepting:
@@ -95,7 +104,8 @@ class ControlClient:
                 self.extensions = await greet_server(connection, Label.CONTROL)
                 # the limit was for getting here: the scope goes on holding the connection
                 dialling.deadline = math.inf
-                session = _Session(connection)
+                limit_s = work_limit(self.extensions, self._work_limit_s)
+                session = _Session(connection, limit_s)
                 self._session = attempt.session = session
                 self._attempt = None
                 attempt.done.set()
@@ -134,7 +144,8 @@ class _Attempt:
 class _Session:
     """One live connection and the calls on it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, work_limit_s: float) -> None:
+        self._work_limit_s = work_limit_s
         self._machine = GrpcClient(trio.current_time())
         self._link = Link[CallDone](connection, self._machine)
         self._waiting: dict[int, _Waiter] = {}
@@ -153,11 +164,12 @@ class _Session:
         if self._machine.goaway is not None:
             raise TransportError(str(self._machine.goaway))
         number = self._machine.start_call(path, message)
-        waiter = self._waiting[number] = _Waiter()
+        work = WorkLimit(trio.current_time(), self._work_limit_s)
+        waiter = self._waiting[number] = _Waiter(work)
         self._link.wake()
         try:
-            await waiter.done.wait()
-        except trio.Cancelled:
+            await self._answered(path, waiter)
+        except (trio.Cancelled, PeerStuck):
             self._machine.cancel_call(number)
             self._link.wake()
             raise
@@ -168,12 +180,22 @@ class _Session:
             raise _again(self._error) from self._error
         return waiter.result
 
+    async def _answered(self, path: str, waiter: _Waiter) -> None:
+        """Wait for the answer while any call is answered: a busy peer takes one after the other."""
+        while not waiter.done.is_set():
+            with trio.move_on_at(waiter.work.deadline):
+                await waiter.done.wait()
+                return
+            waiter.work.check(trio.current_time(), f"has not answered {path.rpartition('/')[2]}")
+
     def fail(self, error: ZreplError) -> None:
         self._error = error
         for waiter in self._waiting.values():
             waiter.done.set()
 
     def _on_done(self, done: CallDone) -> None:
+        for waiting in self._waiting.values():
+            waiting.work.progress(trio.current_time())
         waiter = self._waiting.get(done.call)
         if waiter is not None:
             waiter.result = done.result
@@ -181,7 +203,8 @@ class _Session:
 
 
 class _Waiter:
-    def __init__(self) -> None:
+    def __init__(self, work: WorkLimit) -> None:
+        self.work = work
         self.done = trio.Event()
         self.result: bytes | Failure | None = None
 

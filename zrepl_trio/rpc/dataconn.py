@@ -8,6 +8,7 @@ no more, not even goodbye, since whatever it said would read as the rest of that
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
@@ -15,6 +16,7 @@ import trio
 
 from zrepl_trio.errors import (
     LocalProtocolError,
+    PeerStuck,
     PeerTimeout,
     RemoteError,
     RemoteProtocolError,
@@ -23,7 +25,7 @@ from zrepl_trio.errors import (
 )
 from zrepl_trio.rpc.background import open_background
 from zrepl_trio.rpc.frames import HEARTBEAT
-from zrepl_trio.rpc.heartbeat import PEER_LIMIT_S, HeartbeatTimer, WriteLimit
+from zrepl_trio.rpc.heartbeat import PEER_LIMIT_S, HeartbeatTimer, WorkLimit, WriteLimit
 from zrepl_trio.rpc.machine import (
     Event,
     Exchange,
@@ -49,14 +51,19 @@ _WRITE_PIECE_BYTES = 64 * 1024
 
 @asynccontextmanager
 async def open_dataconn(
-    connection: Connection, our_role: Role, *, shutdowns: ShutdownTotals | None = None
+    connection: Connection,
+    our_role: Role,
+    *,
+    work_limit_s: float = math.inf,
+    shutdowns: ShutdownTotals | None = None,
 ) -> AsyncIterator[DataConn]:
-    """Frames on a connection that has been greeted; heartbeats run inside the block.
+    """Frames on a connection that has been greeted; heartbeats run inside the block. A peer that does
+    nothing else for `work_limit_s` while we wait for it is given up.
 
     At the end of the block, however it ends, the connection is shut down as zrepl does it and
     closed (`shutdown`), and counted in `shutdowns`.
     """
-    data = DataConn(connection, our_role)
+    data = DataConn(connection, our_role, work_limit_s=work_limit_s)
     try:
         async with open_background() as nursery:
             nursery.start_soon(data._send_heartbeats)  # noqa: SLF001 - its own task
@@ -71,8 +78,16 @@ class FrameBody:
     Either `send_all`, or bytes put into `connection.write_fd` by other means, told by `moved`.
     """
 
-    def __init__(self, connection: Connection, limit: WriteLimit, scope: trio.CancelScope) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        limit: WriteLimit,
+        scope: trio.CancelScope,
+        work: WorkLimit | None,
+    ) -> None:
         self.connection = connection
+        self.work = work
+        """None for a heartbeat, which is no work."""
         self.left = 0
         self.length = 0
         self._limit = limit
@@ -92,8 +107,11 @@ class FrameBody:
     def moved(self, count: int) -> None:
         """`count` bytes have left; puts off the write limit."""
         self.left -= count
-        self._limit.progress(trio.current_time())
+        now = trio.current_time()
+        self._limit.progress(now)
         self._scope.deadline = self._limit.deadline
+        if self.work is not None:
+            self.work.progress(now)
 
     def peer_lives(self) -> None:
         """The peer sent a heartbeat; puts off the write limit."""
@@ -105,11 +123,16 @@ class DataConn:
     """One request and its answer over a connection; made by `open_dataconn`.
 
     Every method raises TransportError or PeerTimeout when the link fails, RemoteProtocolError
-    when the peer breaks the protocol. At most one task may receive at a time.
+    when the peer breaks the protocol, those that receive PeerStuck when it does nothing but live. At
+    most one task may receive at a time.
     """
 
-    def __init__(self, connection: Connection, our_role: Role) -> None:
+    def __init__(
+        self, connection: Connection, our_role: Role, *, work_limit_s: float = math.inf
+    ) -> None:
         self.connection = connection
+        self._role = our_role
+        self._work = WorkLimit(trio.current_time(), work_limit_s)
         self._exchange = Exchange(our_role)
         self._inbound = self._exchange.inbound
         self._outbound = self._exchange.outbound
@@ -152,7 +175,7 @@ class DataConn:
         """
         try:
             event = await self._next_event()
-        except TransportError:
+        except (TransportError, PeerStuck):
             if self._outbound.state is State.DONE:
                 return
             raise
@@ -255,6 +278,10 @@ class DataConn:
         if scope.cancelled_caught:
             raise PeerTimeout(f"the peer was silent for {PEER_LIMIT_S:g} s")
 
+    def work_goes_on(self) -> None:
+        """Bytes of the stream came, told by one who reads `connection.read_fd` himself."""
+        self._work.progress(trio.current_time())
+
     def link_ended(self) -> TransportError:
         """The error for an EOF here, which says what it cut off."""
         try:
@@ -286,11 +313,24 @@ class DataConn:
             case Heartbeat():
                 if self._writing is not None:
                     self._writing.peer_lives()
+                self._check_work()
                 return True
             case Reset():
                 raise TransportError("the peer is shutting the connection down")
             case _:
+                self.work_goes_on()
                 return False
+
+    def _check_work(self) -> None:
+        """PeerStuck if it is the peer's turn, and has been for too long. One that sends no heartbeats
+        has gone long before."""
+        if self._writing is not None and self._writing.work is not None:
+            self._work.check(trio.current_time(), "takes nothing of what is sent to it")
+        elif self._outbound.state is State.DONE or (
+            # who serves reads what is not yet all said; who does not, the answer to what he said
+            self._role is Role.SERVER and self._inbound.state is not State.DONE
+        ):
+            self._work.check(trio.current_time(), "nothing but its heartbeats has come")
 
     async def _receive(self, at_most: int) -> bytes:
         with self.silence_limit(), _link_errors("receiving"):
@@ -316,8 +356,12 @@ class DataConn:
             if self._torn:
                 raise TransportError("the connection broke in the middle of a frame")
             limit = WriteLimit(trio.current_time())
+            work = None if when_free else self._work
+            if work is not None:
+                # it is the peer's turn from now on
+                work.progress(trio.current_time())
             with trio.CancelScope(deadline=limit.deadline) as scope:
-                self._writing = body = FrameBody(self.connection, limit, scope)
+                self._writing = body = FrameBody(self.connection, limit, scope, work)
                 body.left = body.length = length
                 try:
                     if when_free:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 
@@ -32,15 +33,18 @@ async def serve_data(
     log: structlog.typing.FilteringBoundLogger,
     *,
     settles: bool = False,
+    work_limit_s: float = math.inf,
     shutdowns: ShutdownTotals | None = None,
 ) -> None:
     """Serve one request, then shut the connection down, to be counted in `shutdowns`. For a client
-    that never `settles`, nothing is put off.
+    that never `settles`, nothing is put off. One that lives but neither sends nor takes anything for
+    `work_limit_s` is given up.
 
     A handler's error is told to the peer and logged here. Raises TransportError when the link
     failed and RemoteProtocolError when the peer broke the protocol.
     """
-    async with open_dataconn(connection, Role.SERVER, shutdowns=shutdowns) as data:
+    opened = open_dataconn(connection, Role.SERVER, work_limit_s=work_limit_s, shutdowns=shutdowns)
+    async with opened as data:
         name, body = await data.receive_request()
         log = log.bind(request=name[:80])
         refusal: str | None = None

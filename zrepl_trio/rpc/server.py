@@ -9,6 +9,7 @@ from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.errors import RemoteProtocolError, TransportError
 from zrepl_trio.rpc.greeting import greet_client
 from zrepl_trio.rpc.handshake import SETTLES
+from zrepl_trio.rpc.heartbeat import WORK_LIMIT_S, work_limit
 from zrepl_trio.rpc.label import Label
 from zrepl_trio.rpc.serve_control import serve_control
 from zrepl_trio.rpc.serve_data import serve_data
@@ -21,10 +22,14 @@ _CLOSE_LIMIT_S = 5.0
 
 
 async def serve_connection(
-    connection: Connection, endpoint: Endpoint, *, shutdowns: ShutdownTotals | None = None
+    connection: Connection,
+    endpoint: Endpoint,
+    *,
+    work_limit_s: float = WORK_LIMIT_S,
+    shutdowns: ShutdownTotals | None = None,
 ) -> None:
     """Greet the client, serve what it asks for, close the connection. `shutdowns` counts the ends of
-    those that carried data.
+    those that carried data. A zrepl that lives but does nothing is waited for during `work_limit_s`.
 
     What the client does wrong, and a link that fails, ends this connection with one warning in
     the log, and raises nothing. Handlers' errors are told to the client.
@@ -40,7 +45,14 @@ async def serve_connection(
         if purpose is Label.CONTROL:
             await serve_control(connection, endpoint, log, settles=settles)
         else:
-            await serve_data(connection, endpoint, log, settles=settles, shutdowns=shutdowns)
+            await serve_data(
+                connection,
+                endpoint,
+                log,
+                settles=settles,
+                work_limit_s=work_limit(extensions, work_limit_s),
+                shutdowns=shutdowns,
+            )
     except (TransportError, RemoteProtocolError) as error:
         log.warning("connection ended", stage=stage, reason=str(error))
     finally:

@@ -162,6 +162,7 @@ async def spliced_in(
                 raise TransportError(f"the connection broke while receiving: {error}") from error
             pace.give_back(budget - moved)
             if moved:
+                data.work_goes_on()
                 on_progress(moved)
                 total += moved
             if taken:

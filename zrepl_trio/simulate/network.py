@@ -163,9 +163,13 @@ class _Connecter(Connecter):
 
 @asynccontextmanager
 async def _open_direct(
-    connecter: Connecter, *, connect_limit_s: float, shutdowns: ShutdownTotals | None
+    connecter: Connecter,
+    *,
+    connect_limit_s: float,
+    work_limit_s: float,
+    shutdowns: ShutdownTotals | None,
 ) -> AsyncIterator[Endpoint]:
-    del connect_limit_s, shutdowns
+    del connect_limit_s, work_limit_s, shutdowns
     assert isinstance(connecter, _Connecter)
     network, join = connecter.network, connecter.join
     await trio.lowlevel.checkpoint()
