@@ -18,7 +18,13 @@ from tests.replication.notation import path, version
 from tests.replication.pair import SteppingClock
 from tests.support.pools import contents
 from zrepl_trio.emulate.sending import resume_token
-from zrepl_trio.endpoint.model import ReceiveRequest, ResolveRequest, SendRequest, Way
+from zrepl_trio.endpoint.model import (
+    ReceiveRequest,
+    ResolveRequest,
+    SendRequest,
+    SnapshotTimes,
+    Way,
+)
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk, MeasuresDestroys, Places, Resolves
 from zrepl_trio.endpoint.receiver import Receiver
@@ -115,7 +121,7 @@ async def _destroy_size(endpoint: Endpoint, name: DatasetPath, v: FilesystemVers
 
 async def _place(endpoint: Endpoint, name: DatasetPath) -> object:
     assert isinstance(endpoint, Places)
-    place = (await endpoint.places_of([name]))[name]
+    place = (await endpoint.places_of({name: SnapshotTimes()}))[name]
     if isinstance(place, Refused):
         raise place
     return place

@@ -9,6 +9,7 @@ import trio.testing
 
 from tests.jobs.clocks import FollowingClock
 from tests.jobs.snappers import TANK, every_ten_minutes
+from zrepl_trio.endpoint.model import SnapshotTimes
 from zrepl_trio.jobs.active import ActiveJob, Progress, Result, Schedule, Work
 from zrepl_trio.jobs.base import Invocation, JobType, Outcome, Phase, SignalRefused, Wishes
 from zrepl_trio.jobs.lock import JobLocked, held_lock
@@ -19,7 +20,6 @@ from zrepl_trio.replication.report import (
     AttemptState,
     FilesystemReport,
     Report,
-    SnapshotTimes,
 )
 
 

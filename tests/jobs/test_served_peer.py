@@ -7,9 +7,14 @@ import pytest
 from tests.fakes.endpoint import FakeEndpoint
 from tests.replication.notation import EPOCH, path, version, versions
 from zrepl_trio.endpoint.abstractions import cursor_name
-from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind, Protection, SendRequest
+from zrepl_trio.endpoint.model import (
+    Filesystem,
+    GuaranteeKind,
+    Protection,
+    SendRequest,
+    SnapshotTimes,
+)
 from zrepl_trio.jobs.served_peer import ServedPeer
-from zrepl_trio.replication.report import SnapshotTimes
 
 TANK = path("tank")
 STEP = SendRequest(

@@ -7,10 +7,11 @@ import pytest
 from tests.replication.notation import path
 from tests.replication.pair import Pair
 from tests.rpc.pairs import remote
-from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from zrepl_trio.endpoint.model import GuaranteeKind, Protection, SnapshotTimes
 from zrepl_trio.endpoint.protocol import Endpoint, MeasuresDestroys, Places, Resolves
 from zrepl_trio.jobs.served_replicas import ServedReplicas
 from zrepl_trio.replication.attempts import replicate
+from zrepl_trio.replication.planning import plan_all
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.report import Outcome
 
@@ -41,16 +42,13 @@ async def push(pair: Pair, served: ServedReplicas, protection: Protection = RESU
 
 
 def known(served: ServedReplicas) -> dict[str, int | None]:
-    assert all(each.times.newest is None for each in served.freshness)
     assert {each.peer for each in served.freshness} <= {"app"}
     return {each.dataset: each.times.replicated for each in served.freshness}
 
 
 async def newest(pair: Pair) -> dict[str, int]:
-    return {
-        name: (await pair.source.versions(path(name)))[-1].creation
-        for name in ("tank/a", "tank/a/b")
-    }
+    listed = await pair.source.versions_below([path("tank")])
+    return {str(name): versions[-1].creation for name, versions in listed.items() if versions}
 
 
 def test_does_all_that_a_receiver_does() -> None:
@@ -73,6 +71,48 @@ async def test_what_is_received_tells_and_costs_nothing(pair: Pair, protection: 
     await push(pair, served, protection)
     assert known(served) == await newest(pair)
     assert len(pair.target.calls) == 2, pair.target.calls
+
+
+async def test_a_push_tells_how_far_behind_its_replicas_are(pair: Pair) -> None:
+    """With what it asks as it plans, so before anything of it comes."""
+    served = ServedReplicas(pair.receiver, identity="app")
+    await push(pair, served)
+    assert {each.dataset: each.times.lag_s for each in served.freshness} == {
+        "tank/a": 0,
+        "tank/a/b": 0,
+    }
+    before = await newest(pair)
+    for name in ("2", "3"):
+        await pair.snapshot("tank/a", name, 10)
+    pair.fill("tank/new", 10)
+    await pair.snapshot("tank/new", "1")
+    async with remote(served) as far:
+        await plan_all(
+            pair.sender,
+            far,
+            options=ReplicationOptions(),
+            decode_token=pair.target.decode_token,
+        )
+    after = await newest(pair)
+    assert {each.dataset: each.times for each in served.freshness} == {
+        "tank/a": SnapshotTimes(newest=after["tank/a"], replicated=before["tank/a"]),
+        "tank/a/b": SnapshotTimes(newest=before["tank/a/b"], replicated=before["tank/a/b"]),
+        "tank/new": SnapshotTimes(newest=after["tank/new"]),
+    }
+    await push(pair, served)
+    assert {each.times.lag_s for each in served.freshness} == {0}
+
+
+async def test_a_client_cannot_make_up_names_without_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zrepl_trio.jobs.served_replicas.MOST_NOTED", 3)
+    served = ServedReplicas(Pair().receiver, identity="app")
+    for number in range(10):
+        await served.places_of({path(f"tank/{number}"): SnapshotTimes(newest=number)})
+    assert len(served.freshness) == 3
+    await served.places_of({path("tank/0"): SnapshotTimes(newest=99)})
+    assert served.freshness[0].times.newest == 99
 
 
 async def test_the_hold_tells_what_came_before_our_time(pair: Pair) -> None:

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from tests.monitoring.pages import parse_page
+from zrepl_trio.endpoint.model import SnapshotTimes
 from zrepl_trio.jobs.base import Invocation, JobStatus, JobType, Outcome, Phase
 from zrepl_trio.logs.lines import Entry, Level
 from zrepl_trio.monitoring.metrics import Metrics
@@ -24,7 +25,6 @@ from zrepl_trio.replication.report import (
     AttemptState,
     FilesystemReport,
     Report,
-    SnapshotTimes,
     StepReport,
 )
 from zrepl_trio.rpc.shutdown import Step

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.replication.notation import EPOCH, versions
+from zrepl_trio.endpoint.model import SnapshotTimes
 from zrepl_trio.replication.freshness import after_report, times_of
 from zrepl_trio.replication.report import (
     AttemptReport,
     AttemptState,
     FilesystemReport,
     Report,
-    SnapshotTimes,
 )
 
 NOON = datetime(2024, 5, 6, 12, tzinfo=UTC)

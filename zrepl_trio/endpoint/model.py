@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
@@ -18,6 +19,7 @@ __all__ = [
     "ReceiveRequest",
     "ResolveRequest",
     "SendRequest",
+    "SnapshotTimes",
     "Way",
 ]
 
@@ -129,3 +131,20 @@ class ResolveRequest:
     to: FilesystemVersion | None = None
     stamp: str = ""
     old: tuple[DatasetPath, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotTimes:
+    """When two snapshots of a dataset were taken, in seconds since the epoch: the sender's newest,
+    and the newest that both sides have. None: there is none, or it was never seen."""
+
+    newest: int | None = None
+    replicated: int | None = None
+
+    @property
+    def lag_s(self) -> float | None:
+        """By how much the copy is behind the sender; infinite while there is no copy, None while
+        there is nothing to copy."""
+        if self.newest is None:
+            return None
+        return math.inf if self.replicated is None else max(0, self.newest - self.replicated)

@@ -23,6 +23,7 @@ from zrepl_trio.endpoint.model import (
     ReceiveRequest,
     ResolveRequest,
     SendRequest,
+    SnapshotTimes,
 )
 from zrepl_trio.errors import Refused, ZreplError
 from zrepl_trio.pace import Pace
@@ -194,6 +195,7 @@ class Places(Protocol):
         """Whether it does; of a peer that is known once it has answered a call."""
 
     async def places_of(
-        self, filesystems: Collection[DatasetPath]
+        self, filesystems: Mapping[DatasetPath, SnapshotTimes]
     ) -> Mapping[DatasetPath, DatasetPath | Refused]:
-        """The receiver's own path of each of the sender's filesystems, or why it can have none."""
+        """The receiver's own path of each of the sender's filesystems, or why it can have none. With
+        each comes what the sender knows of its snapshots, for a receiver that keeps account."""

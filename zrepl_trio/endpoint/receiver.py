@@ -178,6 +178,7 @@ class Receiver:
     async def places_of(
         self, filesystems: Collection[DatasetPath]
     ) -> dict[DatasetPath, DatasetPath | Refused]:
+        """See Places; keeps no account."""
         return {path: self._confined.place_or_why_not(path) for path in filesystems}
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from zrepl_trio.clock import WallClock
+from zrepl_trio.endpoint.model import SnapshotTimes
 from zrepl_trio.errors import leaves
 from zrepl_trio.jobs.base import (
     NO_WISHES,
@@ -28,7 +29,7 @@ from zrepl_trio.jobs.watch import UNWATCHED, Watch
 from zrepl_trio.pruning.plan import PruneSide
 from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.freshness import DatasetFreshness, after_report
-from zrepl_trio.replication.report import Report, SnapshotTimes
+from zrepl_trio.replication.report import Report
 from zrepl_trio.snapshots.report import SnapperReport, SnapperState
 from zrepl_trio.snapshots.snapper import Snapper
 

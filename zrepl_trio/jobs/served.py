@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
+from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest, SnapshotTimes
 from zrepl_trio.endpoint.protocol import (
     Endpoint,
     MeasuresDestroys,
@@ -16,7 +16,6 @@ from zrepl_trio.endpoint.protocol import (
 )
 from zrepl_trio.endpoint.refusals import FLOOR
 from zrepl_trio.replication.freshness import DatasetFreshness
-from zrepl_trio.replication.report import SnapshotTimes
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 

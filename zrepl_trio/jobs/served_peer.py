@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zrepl_trio.endpoint.abstractions import newest_cursor
-from zrepl_trio.endpoint.model import Filesystem, SendRequest
+from zrepl_trio.endpoint.model import Filesystem, SendRequest, SnapshotTimes
 from zrepl_trio.jobs.served import Keeps, Served
 from zrepl_trio.replication.freshness import times_of
-from zrepl_trio.replication.report import SnapshotTimes
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 

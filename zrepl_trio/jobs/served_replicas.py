@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, ResolveRequest
+from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, ResolveRequest, SnapshotTimes
 from zrepl_trio.endpoint.protocol import StreamSource
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.refusals import FLOOR
@@ -15,15 +15,18 @@ from zrepl_trio.replication.freshness import times_of
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["ServedReplicas"]
+__all__ = ["MOST_NOTED", "ServedReplicas"]
+
+MOST_NOTED = 100_000
+"""Of how many filesystems a client may tell before they are there."""
 
 
 class ServedReplicas(Served):
     """What the client has listed, and what it has sent, is noted.
 
     Which of a replica's snapshots came from the sender only the sender knows for sure. The newest that
-    is held counts: the hold of what was last received is there. What others take here has none. What
-    the sender's newest is, nobody tells.
+    is held counts: the hold of what was last received is there. What others take here has none. A
+    zrepl-trio tells as it plans, with the sender's newest; a zrepl does not.
     """
 
     def __init__(
@@ -68,6 +71,12 @@ class ServedReplicas(Served):
         return self._receiver.tells_places
 
     async def places_of(
-        self, filesystems: Collection[DatasetPath]
+        self, filesystems: Mapping[DatasetPath, SnapshotTimes]
     ) -> Mapping[DatasetPath, DatasetPath | Refused]:
-        return await self._receiver.places_of(filesystems)
+        places = await self._receiver.places_of(filesystems)
+        for path, times in filesystems.items():
+            # of what may come here; not of any name that a client makes up, without an end
+            noted = path in self._times or len(self._times) < MOST_NOTED
+            if noted and times.newest is not None and isinstance(places[path], DatasetPath):
+                self._times[path] = times
+        return places

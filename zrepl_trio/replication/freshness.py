@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 
-from zrepl_trio.replication.report import AttemptState, Report, SnapshotTimes
+from zrepl_trio.endpoint.model import SnapshotTimes
+from zrepl_trio.replication.report import AttemptState, Report
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
 __all__ = ["DatasetFreshness", "after_report", "times_of"]

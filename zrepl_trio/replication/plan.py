@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias, assert_never
 
-from zrepl_trio.endpoint.model import Filesystem, ResolveRequest, SendRequest, Way
+from zrepl_trio.endpoint.model import Filesystem, ResolveRequest, SendRequest, SnapshotTimes, Way
 from zrepl_trio.replication.conflicts import ConflictKind, conflict_kind, conflict_text
 from zrepl_trio.replication.diff import (
     AlreadyPresent,
@@ -28,7 +28,6 @@ from zrepl_trio.replication.diff import (
     sorted_versions,
 )
 from zrepl_trio.replication.policy import DivergencePolicy, InitialReplication
-from zrepl_trio.replication.report import SnapshotTimes
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
 from zrepl_trio.zfs.names import DatasetPath
 

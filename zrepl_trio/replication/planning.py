@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind
+from zrepl_trio.endpoint.model import Filesystem, GuaranteeKind, SnapshotTimes
 from zrepl_trio.endpoint.protocol import Endpoint, Places
 from zrepl_trio.errors import BadResumeToken, Refused, TransportError, ZreplError
 from zrepl_trio.replication.confirming import unconfirmed
@@ -203,7 +203,12 @@ async def _placed(plans: Sequence[Plan], receiver: Endpoint) -> list[Plan]:
         for plan in plans
         if not plan.filesystem.is_placeholder and (isinstance(plan, FilesystemPlan) or plan.offered)
     ]
-    asked = dict.fromkeys(each for path in paths for each in (*path.ancestors(), path))
+    times = {plan.filesystem.path: plan.times or SnapshotTimes() for plan in plans}
+    asked = {
+        each: times.get(each, SnapshotTimes())
+        for path in paths
+        for each in (*path.ancestors(), path)
+    }
     try:
         places = await receiver.places_of(asked)
     except TransportError:

@@ -13,6 +13,7 @@ from datetime import UTC, timedelta
 import trio
 
 from zrepl_trio.clock import WallClock
+from zrepl_trio.endpoint.model import SnapshotTimes
 from zrepl_trio.replication.classify import ErrorClass
 from zrepl_trio.replication.plan import FilesystemPlan, Plan
 from zrepl_trio.replication.report import (
@@ -23,7 +24,6 @@ from zrepl_trio.replication.report import (
     FilesystemState,
     Outcome,
     Report,
-    SnapshotTimes,
     StepReport,
     TimedError,
 )

@@ -7,13 +7,13 @@ what they got. `to_json` gives zrepl's field names; what zrepl leaves unset is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TypeAlias
 
+from zrepl_trio.endpoint.model import SnapshotTimes
 from zrepl_trio.replication.classify import ErrorClass
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "JsonValue",
     "Outcome",
     "Report",
-    "SnapshotTimes",
     "StepReport",
     "TimedError",
 ]
@@ -84,23 +83,6 @@ class TimedError:
 
     def to_json(self) -> JsonValue:
         return {"Err": self.text, "Time": _time(self.time)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotTimes:
-    """When two snapshots of a dataset were taken, in seconds since the epoch: the sender's newest,
-    and the newest that both sides have. None: there is none, or it was never seen."""
-
-    newest: int | None = None
-    replicated: int | None = None
-
-    @property
-    def lag_s(self) -> float | None:
-        """By how much the copy is behind the sender; infinite while there is no copy, None while
-        there is nothing to copy."""
-        if self.newest is None:
-            return None
-        return math.inf if self.replicated is None else max(0, self.newest - self.replicated)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
+from zrepl_trio.endpoint.model import SnapshotTimes
 from zrepl_trio.endpoint.protocol import (
     Filesystem,
     NotSupported,
@@ -162,17 +163,17 @@ class RemoteEndpoint:
         return PLACES in self._control.extensions
 
     async def places_of(
-        self, filesystems: Collection[DatasetPath]
+        self, filesystems: Mapping[DatasetPath, SnapshotTimes]
     ) -> dict[DatasetPath, DatasetPath | Refused]:
         """See Places."""
         found: dict[DatasetPath, DatasetPath | Refused] = {}
-        wanted = list(filesystems)
+        wanted = list(filesystems.items())
         for start in range(0, len(wanted), extensions.PLACES_AT_ONCE):
             asked = wanted[start : start + extensions.PLACES_AT_ONCE]
             request = extensions.encode_places_request(asked)
             answer = await self._control.call("Places", request)
             came = extensions.decode_places(answer, asked=len(asked))
-            found.update(zip(asked, came, strict=True))
+            found.update(zip([path for path, _ in asked], came, strict=True))
         return found
 
     @property

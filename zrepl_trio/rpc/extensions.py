@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zrepl_trio.endpoint.aside import is_stamp
-from zrepl_trio.endpoint.model import ResolveRequest, Way
+from zrepl_trio.endpoint.model import ResolveRequest, SnapshotTimes, Way
 from zrepl_trio.errors import Refused, RemoteProtocolError
 from zrepl_trio.rpc import pdu_pb2 as pdu
 from zrepl_trio.rpc.elements import (
@@ -100,17 +100,39 @@ def decode_resolved(data: bytes) -> str:
     return parse_message(pdu.ResolveRes(), data).Done
 
 
-def encode_places_request(filesystems: Sequence[DatasetPath]) -> bytes:
-    """Call `Places`: where these of the sender's filesystems go, `PLACES_AT_ONCE` at most."""
-    return serialize(pdu.PlacesReq(Filesystems=filesystems))
+def encode_places_request(filesystems: Sequence[tuple[DatasetPath, SnapshotTimes]]) -> bytes:
+    """Call `Places`: where these of the sender's filesystems go, `PLACES_AT_ONCE` at most, and what is known of
+    the snapshots of each."""
+    return serialize(
+        pdu.PlacesReq(
+            Filesystems=[path for path, _ in filesystems],
+            Times=[
+                pdu.TimesOf(Newest=times.newest, Replicated=times.replicated)
+                for _, times in filesystems
+            ],
+        )
+    )
 
 
-def decode_places_request(data: bytes) -> list[DatasetPath]:
-    """Raises RemoteProtocolError, or its InvalidContent for what makes no sense."""
-    asked = parse_message(pdu.PlacesReq(), data).Filesystems
-    if len(asked) > PLACES_AT_ONCE:
-        raise InvalidContent(f"{len(asked)} filesystems are too many to ask for")
-    return [wire_path(filesystem) for filesystem in asked]
+def decode_places_request(data: bytes) -> dict[DatasetPath, SnapshotTimes]:
+    """Nothing is known of any if no times came, as from our first versions. Raises RemoteProtocolError,
+    or its InvalidContent for what makes no sense."""
+    request = parse_message(pdu.PlacesReq(), data)
+    if len(request.Filesystems) > PLACES_AT_ONCE:
+        raise InvalidContent(f"{len(request.Filesystems)} filesystems are too many to ask for")
+    if not request.Times:
+        return dict.fromkeys(map(wire_path, request.Filesystems), SnapshotTimes())
+    if len(request.Filesystems) != len(request.Times):
+        raise InvalidContent(
+            f"{len(request.Times)} times came with {len(request.Filesystems)} filesystems"
+        )
+    return {
+        wire_path(filesystem): SnapshotTimes(
+            newest=times.Newest if times.HasField("Newest") else None,
+            replicated=times.Replicated if times.HasField("Replicated") else None,
+        )
+        for filesystem, times in zip(request.Filesystems, request.Times, strict=True)
+    }
 
 
 def encode_places(places: Sequence[DatasetPath | Refused]) -> bytes:

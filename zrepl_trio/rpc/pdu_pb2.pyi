@@ -257,11 +257,21 @@ class ListVersionsRes(_message.Message):
     Listed: _containers.RepeatedCompositeFieldContainer[VersionsOf]
     def __init__(self, Listed: _Optional[_Iterable[_Union[VersionsOf, _Mapping]]] = ...) -> None: ...
 
+class TimesOf(_message.Message):
+    __slots__ = ("Newest", "Replicated")
+    NEWEST_FIELD_NUMBER: _ClassVar[int]
+    REPLICATED_FIELD_NUMBER: _ClassVar[int]
+    Newest: int
+    Replicated: int
+    def __init__(self, Newest: _Optional[int] = ..., Replicated: _Optional[int] = ...) -> None: ...
+
 class PlacesReq(_message.Message):
-    __slots__ = ("Filesystems",)
+    __slots__ = ("Filesystems", "Times")
     FILESYSTEMS_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
     Filesystems: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, Filesystems: _Optional[_Iterable[str]] = ...) -> None: ...
+    Times: _containers.RepeatedCompositeFieldContainer[TimesOf]
+    def __init__(self, Filesystems: _Optional[_Iterable[str]] = ..., Times: _Optional[_Iterable[_Union[TimesOf, _Mapping]]] = ...) -> None: ...
 
 class PlaceOf(_message.Message):
     __slots__ = ("Path", "Error")
