@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .waiting import LIMIT_S, until
+from .waiting import LIMIT_S, PAUSE_S, until
 
 NEVER = "0001-01-01T00:00:00Z"
 
@@ -102,8 +102,10 @@ class Daemon:
         """Signal it, again and again while it refuses for being busy."""
         until(lambda: self._wakes(job), f"{self.program.name} takes a wakeup")
 
-    def replicate(self, job: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
-        """Wake the active job; the report of that invocation once it is over."""
+    def replicate(
+        self, job: str, limit_s: float = LIMIT_S, pause_s: float = PAUSE_S
+    ) -> dict[str, Any]:
+        """Wake the active job; the report of that invocation once it is over, looked at every `pause_s`."""
         before = (self._report(job) or {"StartAt": NEVER})["StartAt"]
         self.wake(job)
 
@@ -114,7 +116,7 @@ class Daemon:
                 return None
             return report if self._over(job, report) else None
 
-        return until(finished, f"{self.program.name} finishes a run", limit_s)
+        return until(finished, f"{self.program.name} finishes a run", limit_s, pause_s)
 
     def pruned(self, job: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the last run's pruning came to: of the sender, of the receiver; once that is over."""

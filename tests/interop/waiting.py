@@ -13,10 +13,12 @@ LIMIT_S = 120.0
 PAUSE_S = 0.05
 
 
-def until(look: Callable[[], T | None], what: str, limit_s: float = LIMIT_S) -> T:
+def until(
+    look: Callable[[], T | None], what: str, limit_s: float = LIMIT_S, pause_s: float = PAUSE_S
+) -> T:
     """The first true value of `look()`; fails the test, naming `what`, after the limit."""
     end = time.monotonic() + limit_s
     while not (value := look()):
         assert time.monotonic() < end, f"not within {limit_s:.0f} s: {what}"
-        time.sleep(PAUSE_S)
+        time.sleep(pause_s)
     return value
