@@ -19,6 +19,7 @@ from tests.replication.pair import SteppingClock
 from tests.support.pools import contents
 from zrepl_trio.emulate.sending import resume_token
 from zrepl_trio.endpoint.model import (
+    Marks,
     ReceiveRequest,
     ResolveRequest,
     SendRequest,
@@ -26,7 +27,14 @@ from zrepl_trio.endpoint.model import (
     Way,
 )
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
-from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk, MeasuresDestroys, Places, Resolves
+from zrepl_trio.endpoint.protocol import (
+    Endpoint,
+    ListsInBulk,
+    MeasuresDestroys,
+    Places,
+    Resolves,
+    TellsMarks,
+)
 from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.endpoint.source import ZfsSource
@@ -119,6 +127,12 @@ async def _destroy_size(endpoint: Endpoint, name: DatasetPath, v: FilesystemVers
     return await endpoint.destroy_size(name, [v, v])
 
 
+async def _marks(endpoint: Endpoint, name: DatasetPath) -> object:
+    assert isinstance(endpoint, TellsMarks)
+    told = (await endpoint.marks_of([name]))[name]
+    return told if isinstance(told, Marks) else str(told)
+
+
 async def _place(endpoint: Endpoint, name: DatasetPath) -> object:
     assert isinstance(endpoint, Places)
     place = (await endpoint.places_of({name: SnapshotTimes()}))[name]
@@ -138,6 +152,7 @@ ON_BOTH: Mapping[str, Call] = {
         SendRequest(filesystem=name, from_=v, to=v, between=(v,))
     ),
     "replication_cursor": lambda e, name, _: e.replication_cursor(name),
+    "marks": lambda e, name, _: _marks(e, name),
 }
 
 ON_RECEIVER: Mapping[str, Call] = {

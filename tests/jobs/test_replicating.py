@@ -14,7 +14,7 @@ import trio.testing
 from tests.jobs.clocks import FollowingClock
 from tests.replication.pair import MIB, Pair
 from tests.rpc.pairs import PairConnecter
-from zrepl_trio.endpoint.marks import marks_on
+from zrepl_trio.endpoint.abstractions import step_tag
 from zrepl_trio.errors import ConnectFailed, ZfsError
 from zrepl_trio.jobs.active import ActiveJob, Progress, Schedule
 from zrepl_trio.jobs.base import JobType, Outcome, Phase
@@ -24,6 +24,7 @@ from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.report import Report
 from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.transport.base import Connection
+from zrepl_trio.zfs.names import DatasetPath
 
 
 @dataclass
@@ -74,7 +75,6 @@ def work(pair: Pair, connecter: SwitchedConnecter) -> Replicating:
         options=ReplicationOptions(reconnect_s=600),
         clock=FollowingClock(),
         decode_token=pair.target.decode_token,
-        marks=lambda filesystem: marks_on(pair.target, pair.local(filesystem), "dst"),
     )
 
 
@@ -189,26 +189,31 @@ async def test_a_day_of_a_pull_job_with_a_night_without_network(
     nursery.cancel_scope.cancel()
 
 
-async def test_a_plan_shows_which_holds_go_on_this_side_where_they_can_be_read(
+async def test_a_plan_shows_which_holds_go_on_both_sides_where_they_can_be_read(
     pair: Pair, autojump_clock: trio.abc.Clock
 ) -> None:
     job = work(pair, SwitchedConnecter(pair))
     assert (await job(ignore, patient=True)).outcome is Outcome.DONE
-    pair.target.calls.clear()
+    for zfs in (pair.source, pair.target):
+        zfs.calls.clear()
     await job.plan()
-    assert not any(call.startswith("holds") for call in pair.target.calls)  # nothing new
+    for zfs in (pair.source, pair.target):
+        assert not any(call.startswith("holds") for call in zfs.calls)  # nothing new
     await pair.snapshot("tank/a", "2")
+    a = DatasetPath.parse("tank/a")
+    for tag in (step_tag("src"), step_tag("other")):  # as an interrupted step leaves it
+        await pair.source.hold(a, ["1"], tag)
     (shown,) = await job.plan()
     assert shown.receiver.releases == ("@1",)
-    assert shown.sender.releases is None
+    assert shown.sender.releases == ("@1",)
     assert shown.sender.destroys is not None
     assert len(shown.sender.destroys) == 1
 
     async def fail(call: str, _dataset: str) -> None:
-        if call == "holds":
+        if call.startswith("holds"):
             raise ZfsError("not now")
 
-    pair.target.before = fail
+    pair.target.before = pair.source.before = fail
     (shown,) = await job.plan()
-    assert shown.receiver.releases is None
+    assert shown.receiver.releases is shown.sender.releases is None
     assert [step.to for step in shown.steps] == ["@2"]

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.replication.pair import MIB, ROOT, Pair
+from tests.rpc.pairs import remote
 from zrepl_trio.cli.planview import plan_lines
 from zrepl_trio.endpoint.abstractions import (
     cursor_name,
@@ -15,8 +16,10 @@ from zrepl_trio.endpoint.abstractions import (
     tentative_name,
 )
 from zrepl_trio.endpoint.aside import copy_around
-from zrepl_trio.endpoint.marks import marks_on
-from zrepl_trio.endpoint.model import GuaranteeKind, Protection, SendRequest
+from zrepl_trio.endpoint.model import GuaranteeKind, Marks, Protection, SendRequest
+from zrepl_trio.endpoint.protocol import TellsMarks
+from zrepl_trio.endpoint.receiver import Receiver
+from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.errors import TransportError
 from zrepl_trio.replication.dropped import Dropped
 from zrepl_trio.replication.plan import RunPlan
@@ -48,6 +51,15 @@ async def planned(
     )
     sizes = {(DatasetPath.parse("tank/a"), 0): 1000}
     return preview(plan, lambda path, index: sizes.get((path, index)), protection)
+
+
+async def told(side: TellsMarks, path: DatasetPath) -> dict[DatasetPath, Marks]:
+    """As a peer is told: over the wire."""
+    assert isinstance(side, Sender | Receiver)
+    async with remote(side) as far:
+        (marks,) = (await far.marks_of([path])).values()
+    assert isinstance(marks, Marks)
+    return {path: marks}
 
 
 def text(previews: list[FilesystemPreview]) -> str:
@@ -167,8 +179,8 @@ async def test_what_is_said_to_go_is_what_goes(
         lambda _path, _index: 10,
         protection,
         ranges=ranges,
-        sender={a: await marks_on(pair.source, a, "src")},
-        receiver={a: await marks_on(pair.target, replica, "dst")},
+        sender=await told(pair.sender, a),
+        receiver=await told(pair.receiver, a),
     )
     sent, kept = await pair.marks("tank/a"), await pair.kept("tank/a")
     pair.cable.moves_ranges = ranges
@@ -205,7 +217,7 @@ async def test_what_goes_as_a_conflict_is_settled_is_said_too(
     plan = await plan_all(
         pair.sender, pair.receiver, options=options, decode_token=pair.target.decode_token
     )
-    marks = {a: await marks_on(pair.target, replica, "dst")}
+    marks = await told(pair.receiver, a)
     (shown, _) = preview(plan, lambda _path, _index: 10, Protection(), receiver=marks)
     assert set(shown.receiver.releases or ()) == {"@1", "@own"}
     assert (await pair.run(options=options)).outcome is Outcome.DONE
@@ -229,7 +241,7 @@ async def test_what_goes_as_the_sender_is_told_of_an_earlier_step_is_said(pair: 
         options=ReplicationOptions(),
         decode_token=pair.target.decode_token,
     )
-    marks = {a: await marks_on(pair.source, a, "src")}
+    marks = await told(pair.sender, a)
     (shown, _) = preview(plan, lambda _path, _index: None, Protection(), sender=marks)
     before = await pair.marks("tank/a")
     await pair.settled()
@@ -246,7 +258,7 @@ async def _unheard(_request: SendRequest) -> None:
     raise TransportError("it broke")
 
 
-async def test_of_the_other_side_only_bookmarks_are_known_and_whose_by_the_base(
+async def test_of_a_zrepl_only_bookmarks_are_known_and_whose_by_the_base(
     pair: Pair,
 ) -> None:
     a = DatasetPath.parse("tank/a")

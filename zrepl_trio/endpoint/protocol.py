@@ -19,6 +19,7 @@ import trio
 from zrepl_trio.endpoint.model import (
     Filesystem,
     GuaranteeKind,
+    Marks,
     Protection,
     ReceiveRequest,
     ResolveRequest,
@@ -169,6 +170,17 @@ class MeasuresDestroys(Protocol):
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> int | None:
         """Bytes, were all of them destroyed; changes nothing. None from a peer that cannot tell."""
+
+
+@runtime_checkable
+class TellsMarks(Protocol):
+    """A side that can tell what it holds."""
+
+    async def marks_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> Mapping[DatasetPath, Marks | ZreplError]:
+        """The job's own holds on each, with the versions that they are on at least, or why they cannot be
+        told; nothing is changed. Empty from a peer that is a zrepl."""
 
 
 @runtime_checkable

@@ -8,14 +8,17 @@ from contextlib import AbstractAsyncContextManager
 import structlog
 import trio
 
+from zrepl_trio.endpoint.abstractions import last_received_tag
 from zrepl_trio.endpoint.blame import cause
 from zrepl_trio.endpoint.confine import Confinement
 from zrepl_trio.endpoint.destroy import destroy_listed
 from zrepl_trio.endpoint.guarantees import Changes, after_receive, kind_for
 from zrepl_trio.endpoint.later import Later
+from zrepl_trio.endpoint.marks import marks_by
 from zrepl_trio.endpoint.model import (
     Filesystem,
     GuaranteeKind,
+    Marks,
     ReceiveRequest,
     ResolveRequest,
     SendRequest,
@@ -194,6 +197,14 @@ class Receiver:
         local = {self._confined.local(wire): wire for wire in filesystems}
         listed = await self._remembered.all_of(local)
         return {local[path]: versions for path, versions in listed.items()}
+
+    async def marks_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> dict[DatasetPath, Marks | ZreplError]:
+        """See TellsMarks."""
+        places = {path: self._confined.local(path) for path in filesystems}
+        with_holds = self._remembered.with_holds
+        return await marks_by(with_holds, places, job=self._job, tag=last_received_tag(self._job))
 
     async def send_dry(self, request: SendRequest) -> int | None:
         raise NotSupported("receiver does not implement SendDry()")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 
-from zrepl_trio.endpoint.abstractions import newest_cursor
+from zrepl_trio.endpoint.abstractions import newest_cursor, step_tag
 from zrepl_trio.endpoint.destroy import destroy_listed
 from zrepl_trio.endpoint.guarantees import Changes, after_confirmation, before_send, kind_for
 from zrepl_trio.endpoint.later import Later
-from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest
+from zrepl_trio.endpoint.marks import marks_by
+from zrepl_trio.endpoint.model import Filesystem, Marks, ReceiveRequest, SendRequest
 from zrepl_trio.endpoint.protect import carry_out
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
 from zrepl_trio.endpoint.refusals import Floor, no_floor
@@ -23,7 +24,7 @@ from zrepl_trio.endpoint.requests import (
     find_version,
 )
 from zrepl_trio.endpoint.source import ZfsSource
-from zrepl_trio.errors import DatasetNotFound, Refused, ZfsError
+from zrepl_trio.errors import DatasetNotFound, Refused, ZfsError, ZreplError
 from zrepl_trio.pace import Throttle
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.model import (
@@ -106,6 +107,14 @@ class Sender:
         for filesystem in filesystems:
             self._check_access(filesystem)
         return await self._remembered.all_of(filesystems)
+
+    async def marks_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> dict[DatasetPath, Marks | ZreplError]:
+        """See TellsMarks."""
+        places = {path: self._check_access(path) for path in filesystems}
+        with_holds = self._remembered.with_holds
+        return await marks_by(with_holds, places, job=self._job, tag=step_tag(self._job))
 
     @property
     def moves_ranges(self) -> bool:

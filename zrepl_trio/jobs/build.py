@@ -21,8 +21,7 @@ from zrepl_trio.config.rules import (
 )
 from zrepl_trio.config.rules import Protection as ProtectionSection
 from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe, TlsServe
-from zrepl_trio.endpoint.marks import marks_on
-from zrepl_trio.endpoint.model import GuaranteeKind, Marks, Protection
+from zrepl_trio.endpoint.model import GuaranteeKind, Protection
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.endpoint.received_properties import ReceivedProperties
@@ -203,7 +202,6 @@ def _active(
         ),
         clock=world.clock,
         decode_token=world.zfs.decode_token,
-        marks=partial(_marks, world, section.name, here),
         connect_limit_s=max(CONNECT_LIMIT_S, connect.dial_timeout + _AFTER_DIALLING_S),
         work_limit_s=config.global_.zfs.stream_timeout,
         shutdowns=world.shutdowns,
@@ -340,11 +338,6 @@ def _sender(section: SourceJob | PushJob, world: World) -> Sender:
         throttle=_throttle(section.send.bandwidth_limit),
         floor=floor(section, world.clock) if isinstance(section, SourceJob) else no_floor,
     )
-
-
-async def _marks(world: World, job: str, here: Sender | Receiver, filesystem: DatasetPath) -> Marks:
-    place = here.place(filesystem) if isinstance(here, Receiver) else filesystem
-    return await marks_on(world.zfs, place, job)
 
 
 def _receiver(

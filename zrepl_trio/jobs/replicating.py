@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import structlog
-import trio
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.endpoint.model import Marks
-from zrepl_trio.endpoint.protocol import Endpoint
-from zrepl_trio.errors import ConnectFailed, ZreplError, with_notes
+from zrepl_trio.endpoint.protocol import Endpoint, TellsMarks
+from zrepl_trio.errors import ConnectFailed, TransportError, ZreplError, with_notes
 from zrepl_trio.jobs.active import Progress, Result
 from zrepl_trio.jobs.base import NO_WISHES, Outcome, Wishes
 from zrepl_trio.jobs.links import OpenPeer
@@ -37,9 +35,8 @@ from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.transport.base import Connecter
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["MarksOf", "Replicating"]
+__all__ = ["Replicating"]
 
-MarksOf: TypeAlias = Callable[[DatasetPath], Awaitable[Marks]]
 
 log = structlog.get_logger()
 
@@ -55,7 +52,7 @@ _OUTCOMES = {
 class Replicating:
     """Replicates between `here` and the peer behind `connecter`, which sends if `pulls`, and then
     prunes by `pruning`, whatever came of it; the Work of a push or pull job. `open_peer` makes the
-    peer's endpoint of the connecter. `marks` tells what `here` has on one of the sender's filesystems."""
+    peer's endpoint of the connecter."""
 
     connecter: Connecter
     here: Endpoint
@@ -63,7 +60,6 @@ class Replicating:
     options: ReplicationOptions
     clock: WallClock
     decode_token: DecodeToken
-    marks: MarksOf
     connect_limit_s: float = CONNECT_LIMIT_S
     work_limit_s: float = WORK_LIMIT_S
     shutdowns: ShutdownTotals | None = None
@@ -89,37 +85,43 @@ class Replicating:
             sizes = Sizes(sender, plans, self.options.protection)
             await sizes.ask_all(at_once=self.options.size_estimates)
             ranges = sender.moves_ranges and receiver.moves_ranges
-            marks = await self._marks(plans.values())
+            senders = await self._marks(sender, plans.values(), receives=False)
+            receivers = await self._marks(receiver, plans.values(), receives=True)
         return preview(
             planned,
             sizes.of,
             self.options.protection,
             ranges=ranges,
-            sender=None if self.pulls else marks,
-            receiver=marks if self.pulls else None,
+            sender=senders,
+            receiver=receivers,
         )
 
-    async def _marks(self, plans: Iterable[FilesystemPlan]) -> dict[DatasetPath, Marks]:
-        """What there is on this side of the filesystems that the plans do anything to; of one that
-        cannot be looked at, nothing."""
+    async def _marks(
+        self, side: Endpoint, plans: Iterable[FilesystemPlan], *, receives: bool
+    ) -> dict[DatasetPath, Marks]:
+        """What this side holds of the filesystems that the plans do anything to, as far as it tells."""
+        names: dict[DatasetPath, DatasetPath] = {}
+        for plan in plans:
+            if plan.steps or plan.confirm or plan.resolve:
+                path = plan.filesystem.path
+                followed = receives and plan.rename is not None
+                names[path] = plan.rename.old[-1] if followed and plan.rename else path
+        if not names or not isinstance(side, TellsMarks):
+            return {}
         found: dict[DatasetPath, Marks] = {}
-        limit = trio.CapacityLimiter(max(1, self.options.size_estimates))
-
-        async def look(path: DatasetPath, name: DatasetPath) -> None:
-            async with limit:
-                try:
-                    found[path] = await self.marks(name)
-                except ZreplError as error:
-                    log.warning("holds cannot be shown", filesystem=str(path), err=str(error))
-
-        async with trio.open_nursery() as nursery:
-            for plan in plans:
-                if plan.steps or plan.confirm or plan.resolve:
-                    path = plan.filesystem.path
-                    name = path
-                    if self.pulls and plan.rename is not None:
-                        name = plan.rename.old[-1]
-                    nursery.start_soon(look, path, name)
+        try:
+            told = await side.marks_of(dict.fromkeys(names.values()))
+        except TransportError:
+            raise
+        except ZreplError as error:
+            log.warning("holds cannot be shown", err=str(error))
+            return {}
+        for path, name in names.items():
+            marks = told.get(name)
+            if isinstance(marks, Marks):
+                found[path] = marks
+            elif marks is not None:
+                log.warning("holds cannot be shown", filesystem=str(path), err=str(marks))
         return found
 
     async def plan_pruning(self, wishes: Wishes = NO_WISHES) -> list[SidePlan]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from zrepl_trio.endpoint.model import Filesystem, ReceiveRequest, SendRequest, SnapshotTimes
+from zrepl_trio.endpoint.model import Filesystem, Marks, ReceiveRequest, SendRequest, SnapshotTimes
 from zrepl_trio.endpoint.protocol import (
     Endpoint,
     MeasuresDestroys,
     NotSupported,
     SendReply,
     StreamSource,
+    TellsMarks,
 )
 from zrepl_trio.endpoint.refusals import FLOOR
+from zrepl_trio.errors import ZreplError
 from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
@@ -91,6 +93,14 @@ class Served:
 
     async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
         return await self._side.replication_cursor(filesystem)
+
+    async def marks_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> Mapping[DatasetPath, Marks | ZreplError]:
+        side = self._side
+        if not isinstance(side, TellsMarks):
+            raise NotSupported("this side cannot tell what it holds")
+        return await side.marks_of(filesystems)
 
     async def destroy_size(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]

@@ -6,7 +6,7 @@ What the steps make and drop themselves is not among them: the preview tells of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zrepl_trio.endpoint.abstractions import (
     CursorKind,
@@ -42,9 +42,14 @@ class Dropped:
 NOTHING_KNOWN = Dropped()
 
 
-def senders_marks(plan: FilesystemPlan) -> Marks | None:
-    """Of a sender that tells neither its job nor its holds: its job is the one whose cursor is at the base
-    of the next step. None where there is none, or more than one."""
+def senders_marks(plan: FilesystemPlan, told: Marks | None) -> Marks | None:
+    """As told, with the versions that the plan knows of. Of a sender that tells neither its job nor its
+    holds, its job is the one whose cursor is at the base of the next step; None where there is none, or
+    more than one."""
+    if told is not None:
+        known = [*told.versions, *plan.bookmarks, *_sent(plan)]
+        by_name = {(version.kind, version.name): version for version in known}
+        return replace(told, versions=list(by_name.values()))
     first = plan.steps[0].from_ if plan.steps else plan.confirm and plan.confirm.from_
     found = [parse_cursor(v.name) for v in plan.bookmarks if first and v.guid == first.guid]
     jobs = {
@@ -52,10 +57,12 @@ def senders_marks(plan: FilesystemPlan) -> Marks | None:
     }
     if len(jobs) != 1:
         return None
+    return Marks(job=jobs.pop(), versions=[*plan.bookmarks, *dict.fromkeys(_sent(plan))])
+
+
+def _sent(plan: FilesystemPlan) -> list[FilesystemVersion]:
     sent = [v for step in plan.steps for v in (step.from_, step.to) if v and v.is_snapshot]
-    if plan.confirm is not None:
-        sent.append(plan.confirm.to)
-    return Marks(job=jobs.pop(), versions=[*plan.bookmarks, *dict.fromkeys(sent)])
+    return [*sent, plan.confirm.to] if plan.confirm is not None else sent
 
 
 def sender_drops(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TypeAlias
 
 from zrepl_trio.endpoint.model import GuaranteeKind, Marks, Protection
@@ -35,6 +36,8 @@ __all__ = [
     "resolutions_of",
     "total",
 ]
+
+_NO_MARKS: Mapping[DatasetPath, Marks] = MappingProxyType({})
 
 SizeOf: TypeAlias = Callable[[DatasetPath, int], int | None]
 
@@ -158,20 +161,20 @@ def preview(
     protection: Protection,
     *,
     ranges: bool = False,
-    sender: Mapping[DatasetPath, Marks] | None = None,
-    receiver: Mapping[DatasetPath, Marks] | None = None,
+    sender: Mapping[DatasetPath, Marks] = _NO_MARKS,
+    receiver: Mapping[DatasetPath, Marks] = _NO_MARKS,
 ) -> list[FilesystemPreview]:
     """Each filesystem of the plan, parents first; `size_of` tells of the step with that index.
-    `ranges`: both sides move several snapshots in one stream. `sender` and `receiver` are the marks of
-    the side that can be asked, by the sender's names."""
+    `ranges`: both sides move several snapshots in one stream. `sender` and `receiver` are the marks
+    that either has told of, by the sender's names."""
     there = set(plan.received)
     found = []
     for each in plan.plans:
         shown = _filesystem(each, there, size_of, protection, ranges=ranges)
         if isinstance(each, FilesystemPlan) and (each.steps or each.confirm or each.resolve):
             path, together = each.filesystem.path, _streams(shown.steps)
-            ours = sender.get(path) if sender is not None else senders_marks(each)
-            theirs = receiver.get(path) if receiver is not None else None
+            ours = senders_marks(each, sender.get(path))
+            theirs = receiver.get(path)
             shown = replace(
                 shown,
                 sender=sender_drops(each, together, ours, protection),

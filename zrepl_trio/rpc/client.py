@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
-from zrepl_trio.endpoint.model import SnapshotTimes
+from zrepl_trio.endpoint.model import Marks, SnapshotTimes
 from zrepl_trio.endpoint.protocol import (
     Filesystem,
     NotSupported,
@@ -174,6 +174,23 @@ class RemoteEndpoint:
             answer = await self._control.call("Places", request)
             came = extensions.decode_places(answer, asked=len(asked))
             found.update(zip([path for path, _ in asked], came, strict=True))
+        return found
+
+    async def marks_of(
+        self, filesystems: Collection[DatasetPath]
+    ) -> dict[DatasetPath, Marks | ZreplError]:
+        """See TellsMarks."""
+        found: dict[DatasetPath, Marks | ZreplError] = {}
+        wanted = list(filesystems)
+        for start in range(0, len(wanted), extensions.MARKS_AT_ONCE):
+            asked = wanted[start : start + extensions.MARKS_AT_ONCE]
+            try:
+                answer = await self._control.call("Marks", extensions.encode_marks_request(asked))
+            except RemoteError as error:
+                if "does not know Marks" in str(error):
+                    return {}
+                raise
+            found.update(zip(asked, extensions.decode_marks(answer, asked=asked), strict=True))
         return found
 
     @property

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zrepl_trio.endpoint.aside import is_stamp
-from zrepl_trio.endpoint.model import ResolveRequest, SnapshotTimes, Way
-from zrepl_trio.errors import Refused, RemoteProtocolError
+from zrepl_trio.endpoint.model import Marks, ResolveRequest, SnapshotTimes, Way
+from zrepl_trio.errors import Refused, RemoteError, RemoteProtocolError, ZreplError
 from zrepl_trio.rpc import pdu_pb2 as pdu
 from zrepl_trio.rpc.elements import (
     InvalidContent,
@@ -19,16 +19,22 @@ from zrepl_trio.rpc.elements import (
     version_pdu,
     wire_path,
 )
+from zrepl_trio.zfs.model import Hold
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
+    "MARKS_AT_ONCE",
     "PLACES_AT_ONCE",
     "decode_destroy_size",
+    "decode_marks",
+    "decode_marks_request",
     "decode_places",
     "decode_places_request",
     "decode_resolve",
     "decode_resolved",
     "encode_destroy_size",
+    "encode_marks",
+    "encode_marks_request",
     "encode_places",
     "encode_places_request",
     "encode_resolve",
@@ -37,6 +43,9 @@ __all__ = [
 
 PLACES_AT_ONCE = 1_000
 """Filesystems in one call `Places`: question and answer stay far below gRPC's 4 MiB."""
+
+MARKS_AT_ONCE = 200
+"""Filesystems in one call `Marks`: the passive side looks at one after the other."""
 
 _MOST_OF_REASON = 500  # characters, of up to 4 bytes
 
@@ -98,6 +107,57 @@ def encode_resolved(done: str) -> bytes:
 
 def decode_resolved(data: bytes) -> str:
     return parse_message(pdu.ResolveRes(), data).Done
+
+
+def encode_marks_request(filesystems: Sequence[DatasetPath]) -> bytes:
+    """Call `Marks`: what the job holds of these, `MARKS_AT_ONCE` at most."""
+    return serialize(pdu.MarksReq(Filesystems=filesystems))
+
+
+def decode_marks_request(data: bytes) -> list[DatasetPath]:
+    """Raises RemoteProtocolError, or its InvalidContent for what makes no sense."""
+    asked = parse_message(pdu.MarksReq(), data).Filesystems
+    if len(asked) > MARKS_AT_ONCE:
+        raise InvalidContent(f"{len(asked)} filesystems are too many to ask for")
+    return [wire_path(filesystem) for filesystem in asked]
+
+
+def encode_marks(marks: Sequence[Marks | ZreplError]) -> bytes:
+    """Answer to `Marks`, in the order of the question: the holds, with the snapshots that they are on."""
+    jobs = [each.job for each in marks if isinstance(each, Marks)]
+    return serialize(
+        pdu.MarksRes(Job=jobs[0] if jobs else "", Marks=[_marks_pdu(each) for each in marks])
+    )
+
+
+def _marks_pdu(marks: Marks | ZreplError) -> pdu.MarksOf:
+    if isinstance(marks, ZreplError):
+        return pdu.MarksOf(Error=str(marks)[:_MOST_OF_REASON] or "no reason given")
+    by_name = {version.name: version for version in marks.versions if version.is_snapshot}
+    return pdu.MarksOf(
+        Holds=[
+            pdu.HoldOf(Version=version_pdu(by_name[hold.snapshot]), Tag=hold.tag)
+            for hold in marks.holds or ()
+            if hold.snapshot in by_name
+        ]
+    )
+
+
+def decode_marks(data: bytes, *, asked: Sequence[DatasetPath]) -> list[Marks | RemoteError]:
+    """Those of each that was asked for, or why they cannot be told. RemoteProtocolError."""
+    answer = parse_message(pdu.MarksRes(), data)
+    if len(answer.Marks) != len(asked):
+        raise RemoteProtocolError(
+            f"{len(answer.Marks)} marks came, and {len(asked)} were asked for"
+        )
+    found: list[Marks | RemoteError] = []
+    for path, each in zip(asked, answer.Marks, strict=True):
+        held = [(version_of(path, hold.Version), hold.Tag) for hold in each.Holds]
+        versions = tuple(dict.fromkeys(version for version, _ in held))
+        holds = tuple(Hold(path, version.name, tag) for version, tag in held)
+        marks = Marks(job=answer.Job, versions=versions, holds=holds)
+        found.append(RemoteError(each.Error) if each.Error else marks)
+    return found
 
 
 def encode_places_request(filesystems: Sequence[tuple[DatasetPath, SnapshotTimes]]) -> bytes:

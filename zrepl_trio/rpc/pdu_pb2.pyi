@@ -273,6 +273,36 @@ class PlacesReq(_message.Message):
     Times: _containers.RepeatedCompositeFieldContainer[TimesOf]
     def __init__(self, Filesystems: _Optional[_Iterable[str]] = ..., Times: _Optional[_Iterable[_Union[TimesOf, _Mapping]]] = ...) -> None: ...
 
+class HoldOf(_message.Message):
+    __slots__ = ("Version", "Tag")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    Version: FilesystemVersion
+    Tag: str
+    def __init__(self, Version: _Optional[_Union[FilesystemVersion, _Mapping]] = ..., Tag: _Optional[str] = ...) -> None: ...
+
+class MarksOf(_message.Message):
+    __slots__ = ("Holds", "Error")
+    HOLDS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    Holds: _containers.RepeatedCompositeFieldContainer[HoldOf]
+    Error: str
+    def __init__(self, Holds: _Optional[_Iterable[_Union[HoldOf, _Mapping]]] = ..., Error: _Optional[str] = ...) -> None: ...
+
+class MarksReq(_message.Message):
+    __slots__ = ("Filesystems",)
+    FILESYSTEMS_FIELD_NUMBER: _ClassVar[int]
+    Filesystems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, Filesystems: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class MarksRes(_message.Message):
+    __slots__ = ("Job", "Marks")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    MARKS_FIELD_NUMBER: _ClassVar[int]
+    Job: str
+    Marks: _containers.RepeatedCompositeFieldContainer[MarksOf]
+    def __init__(self, Job: _Optional[str] = ..., Marks: _Optional[_Iterable[_Union[MarksOf, _Mapping]]] = ...) -> None: ...
+
 class PlaceOf(_message.Message):
     __slots__ = ("Path", "Error")
     PATH_FIELD_NUMBER: _ClassVar[int]

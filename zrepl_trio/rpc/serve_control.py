@@ -15,6 +15,7 @@ from zrepl_trio.endpoint.protocol import (
     NotSupported,
     Places,
     Resolves,
+    TellsMarks,
 )
 from zrepl_trio.errors import LocalProtocolError, RemoteProtocolError, TransportError, ZreplError
 from zrepl_trio.rpc import extensions, filesystems, listings, messages
@@ -229,6 +230,14 @@ async def _places(endpoint: Endpoint, message: bytes) -> bytes:
     return extensions.encode_places([places[each] for each in filesystems])
 
 
+async def _marks(endpoint: Endpoint, message: bytes) -> bytes:
+    filesystems = extensions.decode_marks_request(message)
+    if not isinstance(endpoint, TellsMarks):
+        raise NotSupported("this side cannot tell what it holds")
+    marks = await endpoint.marks_of(filesystems)
+    return extensions.encode_marks([marks[each] for each in filesystems])
+
+
 async def _list_versions_of(endpoint: Endpoint, message: bytes) -> bytes:
     filesystems, after = listings.decode_request(message)
     answer = listings.Answer(after=after)
@@ -259,7 +268,8 @@ METHODS: dict[str, Callable[[Endpoint, bytes], Awaitable[bytes]]] = {
     "Settle": _settle,
     "DestroySize": _destroy_size,
     "Places": _places,
+    "Marks": _marks,
 }
-"""The calls of service `Replication`, by name; the last five are ours."""
+"""The calls of service `Replication`, by name; those from `Resolve` on are ours."""
 
 AT_ONCE_METHODS = METHODS | {"SendCompleted": _send_completed_at_once}
