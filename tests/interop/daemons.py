@@ -132,9 +132,11 @@ class Daemon:
         return until(over, f"{self.program.name} has pruned")
 
     def _wakes(self, job: str) -> bool:
-        # zrepl goes on for a while after its report is final, and then refuses to be woken
+        # zrepl goes on for a while after its report is final, and then refuses to be woken; ours, right
+        # after its start, has its control socket before its jobs
         status, text = self._send("/signal", {"Name": job, "Op": "wakeup"})
-        assert status == 200 or "already woken up" in text, f"{self.program.name}: {text}"
+        later = "already woken up" in text or "is not ready: starting" in text
+        assert status == 200 or later, f"{self.program.name}: {text}"
         return status == 200
 
     def _over(self, job: str, report: dict[str, Any]) -> bool:
