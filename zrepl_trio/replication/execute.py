@@ -1,8 +1,8 @@
 """One attempt: plan all filesystems, then run their steps.
 
-One task hands out steps and hears how they went; it alone writes the report. A failed step
-ends its filesystem only, unless the link itself turns out to be gone: then nothing new is
-begun.
+As many tasks as there may be steps at once take them from one queue, this one first: with one at a time,
+as zrepl does it, no other is started. A failed step ends its filesystem only, unless the link itself turns out
+to be gone: then nothing new is begun.
 """
 
 from __future__ import annotations
@@ -117,6 +117,10 @@ class Attempt:
         self._link = ""
         self._dropped_with_rename: set[DatasetPath] = set()
         self._settling = False
+        self._unsettled_since: float | None = None
+        self._asking = trio.Lock()  # whether the link is gone: nothing is begun meanwhile
+        self._gone: ZreplError | str | None = None
+        self._heard = trio.Event()
 
     async def run(self) -> AttemptResult:
         """Plan and work. Whatever concerns ZFS, the peer or the link ends up in the result and
@@ -245,53 +249,72 @@ class Attempt:
             if queue.waits_for_parent(path):
                 self._progress.blocked(path, BlockedOn.PARENT)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._estimate_sizes)
-            await self._hand_out(queue, nursery)
-            nursery.cancel_scope.cancel()  # only estimates are left, of use to nobody now
-
-    async def _hand_out(self, queue: StepQueue, nursery: trio.Nursery) -> None:
-        tell, ended = trio.open_memory_channel[_Ended](self._options.steps)
-        unsettled = False
-        gone: ZreplError | str | None = None
-        while True:
-            while gone is None and (path := queue.take()) is not None:
-                nursery.start_soon(self._run_step, path, tell)
-            if not queue.running:
-                break
-            result = None
-            with trio.move_on_after(SETTLE_S if unsettled else math.inf):
-                result = await ended.receive()
-            if result is None:
-                nursery.start_soon(self._settle)
-                unsettled = False
-                continue
-            unsettled = True
-            if result.steps:
-                self._progress.steps_done(result.path, result.steps)
-            if result.error is None:
-                freed = queue.done(result.path, result.steps)
-            else:
-                self._failed(result.path, result.error, result.what)
-                freed = queue.failed(result.path)
-                if gone is None and classify(result.error) is ErrorClass.RECONNECT:
-                    gone = await link_error(
-                        [self._sender, self._receiver], answer_s=self._options.answer_s
-                    )
-            for child in freed:
-                self._progress.blocked(child, BlockedOn.STEP_QUEUE)
-            for orphan, parents in queue.orphans().items():
-                names = ", ".join(parents)
-                self._progress.step_failed(
-                    orphan, f"parent(s) failed during initial replication: [{names}]"
-                )
-        if gone is not None:
-            self._link = with_notes(gone)
+            nursery.start_soon(self._look_after, nursery)
+            for _ in range(min(self._options.steps, len(queue.unfinished)) - 1):
+                nursery.start_soon(self._take_steps, queue)
+            await self._take_steps(queue)
+            nursery.cancel_scope.cancel()  # only what is done beside the steps is left
+        if self._gone is not None:
+            self._link = with_notes(self._gone)
             for path in queue.unfinished:
                 self._progress.step_failed(
                     path,
                     f"not tried in this attempt, since the link is down: {self._link}",
                     ErrorClass.RECONNECT,
                 )
+
+    async def _take_steps(self, queue: StepQueue) -> None:
+        """Run one step after the other, until none is left nor running."""
+        while True:
+            asking = self._asking.locked()
+            may_begin = self._gone is None and not asking
+            if may_begin and (path := queue.take()) is not None:
+                await self._hear(queue, await self._run_step(path))
+                self._heard.set()
+                self._heard = trio.Event()
+            elif queue.running or asking:
+                await self._heard.wait()
+            else:
+                return
+
+    async def _hear(self, queue: StepQueue, result: _Ended) -> None:
+        self._unsettled_since = trio.current_time()
+        if result.steps:
+            self._progress.steps_done(result.path, result.steps)
+        if result.error is None:
+            freed = queue.done(result.path, result.steps)
+        else:
+            self._failed(result.path, result.error, result.what)
+            freed = queue.failed(result.path)
+        for child in freed:
+            self._progress.blocked(child, BlockedOn.STEP_QUEUE)
+        for orphan, parents in queue.orphans().items():
+            names = ", ".join(parents)
+            self._progress.step_failed(
+                orphan, f"parent(s) failed during initial replication: [{names}]"
+            )
+        if result.error is not None and classify(result.error) is ErrorClass.RECONNECT:
+            async with self._asking:
+                if self._gone is None:
+                    self._gone = await link_error(
+                        [self._sender, self._receiver], answer_s=self._options.answer_s
+                    )
+
+    async def _look_after(self, nursery: trio.Nursery) -> None:
+        """Beside the steps, of a run that lasts: what was put off is done, and sizes are asked for."""
+        estimate_at = trio.current_time() + ESTIMATED_AFTER_S
+        while True:
+            since = self._unsettled_since
+            settle_at = (trio.current_time() if since is None else since) + SETTLE_S
+            await trio.sleep_until(min(settle_at, estimate_at))
+            now = trio.current_time()
+            if now >= estimate_at:
+                estimate_at = math.inf
+                nursery.start_soon(self._estimate_sizes)
+            since = self._unsettled_since
+            if since is not None and now >= since + SETTLE_S:
+                self._unsettled_since = None
+                nursery.start_soon(self._settle)
 
     async def _settle(self) -> None:
         """Beside the steps, which do not wait for it."""
@@ -302,7 +325,7 @@ class Attempt:
             finally:
                 self._settling = False
 
-    async def _run_step(self, path: DatasetPath, tell: trio.MemorySendChannel[_Ended]) -> None:
+    async def _run_step(self, path: DatasetPath) -> _Ended:
         plan = self._plans[path]
         index = self._progress.filesystem(path).current
         reached = await self._reach(path, index)
@@ -348,7 +371,7 @@ class Attempt:
             arrived = path in self._memory.unconfirmed
             reached = 0 if arrived else await self._arrived(request)
             what = _UNCONFIRMED if arrived else ""
-        await tell.send(_Ended(path, reached, error, what))
+        return _Ended(path, reached, error, what)
 
     async def _reach(self, path: DatasetPath, index: int) -> int:
         """How many steps from that one on go in the next stream."""
@@ -400,7 +423,6 @@ class Attempt:
     async def _estimate_sizes(self) -> None:
         """Ask what the steps will take, beside the steps themselves, of which only ranges wait for
         it. A run that is over soon needs nobody to tell when it will be, and each filesystem costs a dry run."""
-        await trio.sleep(ESTIMATED_AFTER_S)
 
         def wanted(path: DatasetPath, index: int) -> bool:
             shown = self._progress.filesystem(path)
