@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from zrepl_trio.emulate import names
 from zrepl_trio.emulate.fault import Fault
-from zrepl_trio.emulate.objects import Bookmark, Dataset, Partial, Pool, Snapshot
+from zrepl_trio.emulate.objects import Bookmark, Dataset, Partial, Pool, Snapshot, Watched
 from zrepl_trio.emulate.properties import check_settable, default_of, is_inheritable
 
 TYPE_CHECKING = False
@@ -34,6 +34,8 @@ class World:
         """Gives bytes in live files and, of them, those written since the newest snapshot."""
         self.roomy = False
         """Whether no pool and no quota is ever full."""
+        self._below: dict[str, list[Dataset]] = {}
+        self._below_at = -1
 
     # -- finding ---------------------------------------------------------------------------
 
@@ -59,6 +61,17 @@ class World:
 
     def below(self, name: str, *, depth: int = -1) -> list[Dataset]:
         """`name` and all below it, parents first, siblings by name; depth -1: all levels."""
+        if depth >= 0:
+            return self._found_below(name, depth)
+        if Watched.changes != self._below_at:
+            self._below.clear()
+            self._below_at = Watched.changes
+        found = self._below.get(name)
+        if found is None:
+            found = self._below[name] = self._found_below(name, depth)
+        return found.copy()
+
+    def _found_below(self, name: str, depth: int) -> list[Dataset]:
         pool = self.pool_of(name)
         if pool is None:
             return []
@@ -180,7 +193,8 @@ class World:
     # -- pools and datasets ----------------------------------------------------------------
 
     def tick(self, dataset: Dataset) -> int:
-        """The next transaction of the dataset's pool."""
+        """The next transaction of the dataset's pool, which changes the dataset."""
+        dataset.listed = None
         pool = self.pool(dataset)
         pool.txg += 1
         return pool.txg
@@ -307,6 +321,7 @@ class World:
             snap = Snapshot(name, self.new_guid(), txgs[pool], now)
             snap.props.update(properties or {})
             dataset.snapshots[name] = snap
+            dataset.listed = None
             made.append((dataset, snap))
         return made
 

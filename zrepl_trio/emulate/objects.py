@@ -130,6 +130,7 @@ class Dataset:
         "head",
         "is_volume",
         "key",
+        "listed",
         "live",
         "local",
         "mounted",
@@ -152,6 +153,8 @@ class Dataset:
         self.received: dict[str, str] = Watched()
         self.snapshots: dict[str, Snapshot] = {}
         self.bookmarks: dict[str, Bookmark] = {}
+        self.listed: list[FilesystemVersion] | None = None
+        """Its snapshots and bookmarks as they were listed last; None once any has changed."""
         self.partial: Partial | None = None
         self.live: object = None
         self.mounted = False

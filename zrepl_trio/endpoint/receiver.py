@@ -132,9 +132,10 @@ class Receiver:
         await self._later.settle()
         # A peer that lost its link may be back before zfs has taken in, and saved, what came: it would
         # be sent again. One that only looks, while a stream comes, has to wait a little.
-        with trio.move_on_after(_ENDING_S):
-            for ended in list(self._running):
-                await ended.wait()
+        if self._running:
+            with trio.move_on_after(_ENDING_S):
+                for ended in list(self._running):
+                    await ended.wait()
         root, client_root = self._confined.root, self._confined.client_root
         try:
             datasets = await self._zfs.datasets([client_root])

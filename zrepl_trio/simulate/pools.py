@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from random import Random
 
 import trio
@@ -13,10 +12,9 @@ from zrepl_trio.simulate.determinism import SimulatedClock
 from zrepl_trio.simulate.truth import Origin, Taken, Truth
 from zrepl_trio.simulate.workload import Written
 from zrepl_trio.zfs.memory import MemoryZfs
-from zrepl_trio.zfs.memory_streams import Checkpoint
+from zrepl_trio.zfs.memory_streams import Checkpoint, MemoryReceive
 from zrepl_trio.zfs.model import ReceiveArgs, SendArgs
 from zrepl_trio.zfs.names import DatasetPath
-from zrepl_trio.zfs.port import ZfsReceive
 
 __all__ = ["SimulatedZfs"]
 
@@ -50,6 +48,7 @@ class SimulatedZfs(MemoryZfs):
         )
         self.host = host
         self.written: dict[str, Written] = {}
+        self._into: dict[MemoryReceive, tuple[str, Snapshot | None]] = {}
         self._truth = truth
         self._arrived = arrived
         self.world.roomy = True
@@ -108,15 +107,15 @@ class SimulatedZfs(MemoryZfs):
             guid = snapshots[name].guid
         return sizes
 
-    @asynccontextmanager
-    async def _open_receive(self, args: ReceiveArgs) -> AsyncIterator[ZfsReceive]:
+    async def _open_receive(self, args: ReceiveArgs) -> MemoryReceive:
+        receive = await super()._open_receive(args)
         before = self.world.get(args.dataset)
-        newest = before.newest if before is not None else None
-        try:
-            async with super()._open_receive(args) as receive:
-                yield receive
-        finally:
-            self._tell(args.dataset, newest)
+        self._into[receive] = (args.dataset, before.newest if before is not None else None)
+        return receive
+
+    def _end_receive(self, receive: MemoryReceive) -> None:
+        super()._end_receive(receive)
+        self._tell(*self._into.pop(receive))
 
     def _tell(self, name: str, newest: Snapshot | None) -> None:
         dataset = self.world.get(name)

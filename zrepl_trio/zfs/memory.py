@@ -8,14 +8,13 @@ times come from the caller, so a run repeats exactly.
 from __future__ import annotations
 
 from collections.abc import (
-    AsyncIterator,
     Awaitable,
     Callable,
     Collection,
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Protocol
 
@@ -33,7 +32,7 @@ from zrepl_trio.zfs.filter import Extent
 from zrepl_trio.zfs.memory_refusals import Refusals
 from zrepl_trio.zfs.memory_shown import (
     Shown,
-    snapshot_property,
+    snapshot_properties,
     token_shown,
     versions_shown,
 )
@@ -42,6 +41,7 @@ from zrepl_trio.zfs.memory_streams import (
     Files,
     MemoryReceive,
     MemorySend,
+    Opened,
     files_of,
     outgoing_of,
     wanted_changes,
@@ -214,8 +214,7 @@ class MemoryZfs:
                 if snapshot and snapshot not in dataset.snapshots:
                     raise Fault(f"cannot open '{path}': dataset does not exist")
                 if snapshot:
-                    version = dataset.snapshots[snapshot]
-                    found[path] = {each: snapshot_property(version, each) for each in names}
+                    found[path] = snapshot_properties(dataset.snapshots[snapshot], names)
                 else:
                     found[path] = self._shown.properties(dataset, names)
         return found
@@ -415,45 +414,40 @@ class MemoryZfs:
         return token_shown(fields)
 
     def open_send(self, args: SendArgs) -> AbstractAsyncContextManager[ZfsSend]:
-        return self._open_send(args)
+        return Opened(partial(self._open_send, args), self._end_send)
 
-    @asynccontextmanager
-    async def _open_send(self, args: SendArgs) -> AsyncIterator[ZfsSend]:
+    async def _open_send(self, args: SendArgs) -> MemorySend:
         await self._enter("open_send", args.dataset)
-        words = argv.send(args)
         stream = MemorySend(
-            lambda: outgoing_of(self.world, args),
-            lambda fault: failure(words, fault.status, fault.text + "\n", dataset=args.dataset),
+            partial(outgoing_of, self.world, args),
+            partial(_failure, partial(argv.send, args), args.dataset),
             packed=args.packed,
             limit=self.send_limit.pop(args.dataset, None),
             checkpoint=self._checkpoint,
         )
         self._sending += stream.snapshots
-        try:
-            yield stream
-        finally:
-            stream.end()
-            for snap in stream.snapshots:
-                self._sending.remove(snap)
+        return stream
+
+    def _end_send(self, stream: MemorySend) -> None:
+        stream.end()
+        for snap in stream.snapshots:
+            self._sending.remove(snap)
 
     def open_receive(self, args: ReceiveArgs) -> AbstractAsyncContextManager[ZfsReceive]:
-        return self._open_receive(args)
+        return Opened(partial(self._open_receive, args), self._end_receive)
 
-    @asynccontextmanager
-    async def _open_receive(self, args: ReceiveArgs) -> AsyncIterator[ZfsReceive]:
+    async def _open_receive(self, args: ReceiveArgs) -> MemoryReceive:
         await self._enter("open_receive", args.dataset)
-        words = argv.receive(args)
-        receive = MemoryReceive(
+        return MemoryReceive(
             self.world,
             args,
             self._receiving,
-            lambda fault: failure(words, fault.status, fault.text + "\n", dataset=args.dataset),
+            partial(_failure, partial(argv.receive, args), args.dataset),
             checkpoint=self._checkpoint,
         )
-        try:
-            yield receive
-        finally:
-            receive.end()
+
+    def _end_receive(self, receive: MemoryReceive) -> None:
+        receive.end()
 
     async def _enter(self, call: str, dataset: str) -> None:
         self.calls.append(f"{call} {dataset}".rstrip())
@@ -463,3 +457,7 @@ class MemoryZfs:
 
     def _words(self, words: Callable[[], Sequence[str]], dataset: str) -> Refusals:
         return Refusals(words, dataset)
+
+
+def _failure(words: Callable[[], Sequence[str]], dataset: str, fault: Fault) -> ZfsError:
+    return failure(words(), fault.status, fault.text + "\n", dataset=dataset)

@@ -27,7 +27,7 @@ from zrepl_trio.zfs.placeholders import is_placeholder
 __all__ = [
     "Shown",
     "property_shown",
-    "snapshot_property",
+    "snapshot_properties",
     "token_shown",
     "versions_shown",
 ]
@@ -151,37 +151,42 @@ def _dataset_shown(shown: Shown, dataset: ModelDataset, token: str | None, writt
     )
 
 
-def snapshot_property(snapshot: Snapshot, name: str) -> Property:
-    """A property of a snapshot; only those that a listing asks for are known."""
-    match name:
-        case "guid" | "createtxg" | "creation":
-            return Property(str(getattr(snapshot, name)), PropertySource.NONE)
-        case "userrefs":
-            return Property(str(len(snapshot.holds)), PropertySource.NONE)
-        case _:
-            return _NONE
+def snapshot_properties(snapshot: Snapshot, names: Sequence[str]) -> dict[str, Property]:
+    """Properties of a snapshot; only those that a listing asks for are known."""
+    found = dict.fromkeys(names, _NONE)
+    for name, value in (
+        ("guid", snapshot.guid),
+        ("createtxg", snapshot.createtxg),
+        ("creation", snapshot.creation),
+        ("userrefs", len(snapshot.holds)),
+    ):
+        if name in found:
+            found[name] = Property(str(value), PropertySource.NONE)
+    return found
 
 
 def versions_shown(dataset: ModelDataset, *, keep: bool = False) -> list[FilesystemVersion]:
     """Its snapshots and bookmarks, as `in_order` has them; with `keep`, made once for many listings."""
-    snapshots = dataset.snapshots.values()
-    if keep:
-        found = [snapshot.shown or _kept(snapshot) for snapshot in snapshots]
-    else:
-        found = [_version_shown(snapshot) for snapshot in snapshots]
-    if dataset.bookmarks:
-        bookmarks = [
-            FilesystemVersion(
-                kind=VersionKind.BOOKMARK,
-                name=b.name,
-                guid=b.guid,
-                createtxg=b.createtxg,
-                creation=b.creation,
-            )
-            for b in dataset.bookmarks.values()
-        ]
-        found = bookmarks + found
-    return in_order(found)
+    if not keep:
+        return _listed(dataset, [_version_shown(each) for each in dataset.snapshots.values()])
+    if dataset.listed is None:
+        snapshots = [each.shown or _kept(each) for each in dataset.snapshots.values()]
+        dataset.listed = _listed(dataset, snapshots)
+    return dataset.listed.copy()
+
+
+def _listed(dataset: ModelDataset, snapshots: list[FilesystemVersion]) -> list[FilesystemVersion]:
+    bookmarks = [
+        FilesystemVersion(
+            kind=VersionKind.BOOKMARK,
+            name=b.name,
+            guid=b.guid,
+            createtxg=b.createtxg,
+            creation=b.creation,
+        )
+        for b in dataset.bookmarks.values()
+    ]
+    return in_order(bookmarks + snapshots)
 
 
 def _kept(snapshot: Snapshot) -> FilesystemVersion:

@@ -7,6 +7,8 @@ its work inside `send_all`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
 import trio
 
@@ -19,7 +21,6 @@ from zrepl_trio.emulate.stream import (
     begin_package,
     begin_stream,
     body,
-    body_size,
     changes,
     data_record_size,
     decode_entry,
@@ -36,6 +37,7 @@ __all__ = [
     "Files",
     "MemoryReceive",
     "MemorySend",
+    "Opened",
     "files_of",
     "outgoing_of",
     "read_file",
@@ -43,6 +45,8 @@ __all__ = [
 ]
 
 Checkpoint = Callable[[], Awaitable[None]]
+
+S = TypeVar("S")
 
 Files = dict[str, bytes]
 """A filesystem's contents: path to data."""
@@ -90,6 +94,23 @@ def read_file(_path: str, entry: Entry, position: int, count: int) -> bytes:
     """A file's data, which is the entry's blob here."""
     assert isinstance(entry.blob, bytes)
     return entry.blob[position : position + count]
+
+
+class Opened(AbstractAsyncContextManager[S]):
+    """A stream from its opening to its end. Entered for each step, so it is no generator."""
+
+    __slots__ = ("_end", "_open", "_stream")
+
+    def __init__(self, opening: Callable[[], Awaitable[S]], end: Callable[[S], None]) -> None:
+        self._open = opening
+        self._end = end
+
+    async def __aenter__(self) -> S:
+        self._stream = await self._open()
+        return self._stream
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._end(self._stream)
 
 
 class MemorySend(trio.abc.ReceiveStream):
@@ -172,10 +193,12 @@ def _package(streams: list[sending.Outgoing]) -> Iterator[bytes]:
 
 
 def _pieces(out: sending.Outgoing, *, packed: bool = False) -> Iterator[bytes]:
-    wanted = wanted_changes(out)
     yield begin_stream(out.begin, packed=packed)
-    yield from body(wanted, read_file, offset=out.offset)
-    yield end_stream(body_size(wanted))
+    length = out.offset
+    for piece in body(wanted_changes(out), read_file, offset=length):
+        length += len(piece)
+        yield piece
+    yield end_stream(length)
 
 
 class MemoryReceive(trio.abc.SendStream):
@@ -302,7 +325,7 @@ class MemoryReceive(trio.abc.SendStream):
         running = existing is not None and existing.key in self._receiving
         admission = transfer.admit(
             self._world,
-            argv.receive(args)[-1] + ("@" + _name(begin) if args.packed else ""),
+            f"{args.dataset}@{_name(begin) if args.packed else args.snapshot}",
             begin,
             force=args.force,
             partial_offset=kept.offset if isinstance(kept, MemoryReceive) and not running else None,
