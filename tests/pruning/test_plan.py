@@ -19,7 +19,7 @@ from zrepl_trio.pruning.plan import (
     base_on_receiver,
     base_on_sender,
     judge,
-    may_drop,
+    may_go,
     misleading,
     rule_text,
 )
@@ -185,8 +185,8 @@ def test_who_keeps_all_is_known_without_a_look() -> None:
     assert keeps_all(())
     assert not keeps_all(rules(LAST_1))
     assert not keeps_all(rules({**ALL, "negate": True}))
-    assert not may_drop(versions("@a,1 #b,2"), policy(LAST_1))
-    assert may_drop(versions(FOUR), policy(NOT_REPLICATED))
+    assert not may_go(versions("@a,1 #b,2"), policy(LAST_1))
+    assert may_go(versions(FOUR), policy(NOT_REPLICATED)) == set(range(4))
 
 
 def test_rules_are_told_in_few_words() -> None:
@@ -267,3 +267,16 @@ def test_a_second_look_finds_nothing_more_unless_a_grid_is_laid_anew(
     left = [v for v in listed if v.guid not in going]
     again = [j for j in judge(left, how, base) if j.fate is Fate.GOES]
     assert again == []
+
+
+@given(st.sets(st.integers(1, 30), max_size=20), SOME_RULES, st.integers(1, 30))
+def test_what_goes_is_what_no_rule_keeps(
+    guids: set[int], wanted: list[dict[str, object]], cursor: int
+) -> None:
+    """What is let go is made out first, and by which rules the others are kept once somebody looks."""
+    listed = [version(f"@{'abc'[n % 3]}{n},{n}") for n in sorted(guids)]
+    how, base = policy(*wanted), Base.at(cursor, {cursor})
+    judged = judge(listed, how, base)
+    assert [each.snapshot for each in judged] == listed
+    assert judged.let_go == tuple(each for each in judged if not each.kept_by)
+    assert judged == judge(listed, how, base, may_go(listed, how))

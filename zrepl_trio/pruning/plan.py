@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, tzinfo
 from enum import Enum
 from operator import attrgetter
+from typing import overload
 
 from zrepl_trio.config.keep import (
     Foreign,
@@ -21,7 +22,7 @@ from zrepl_trio.config.keep import (
     KeepRule,
     keeps_all,
 )
-from zrepl_trio.pruning.rules import any_goes, keepers
+from zrepl_trio.pruning.rules import going, keepers, waits
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -30,12 +31,13 @@ __all__ = [
     "Fate",
     "FilesystemPrune",
     "Judgement",
+    "Judgements",
     "PruneSide",
     "PruningPolicy",
     "base_on_receiver",
     "base_on_sender",
     "judge",
-    "may_drop",
+    "may_go",
     "misleading",
     "rule_text",
 ]
@@ -99,20 +101,76 @@ class PruningPolicy:
         return keeps_all(self.rules)
 
 
+class Judgements(Sequence[Judgement]):
+    """Those of all `snapshots` of a filesystem, in their order. `let_go` are those by which no rule keeps the
+    snapshot: few, mostly, and all that pruning itself asks for. Which rules keep the others is made out when
+    somebody looks."""
+
+    __slots__ = ("_all", "_policy", "_replicated", "_snapshots", "let_go")
+
+    def __init__(
+        self,
+        snapshots: Sequence[FilesystemVersion] = (),
+        policy: PruningPolicy | None = None,
+        *,
+        replicated: int = 0,
+        let_go: tuple[Judgement, ...] = (),
+    ) -> None:
+        self._snapshots = snapshots
+        self._policy = policy
+        self._replicated = replicated
+        self.let_go = let_go
+        self._all: list[Judgement] | None = None
+
+    @overload
+    def __getitem__(self, index: int) -> Judgement: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Judgement]: ...
+
+    def __getitem__(self, index: int | slice) -> Judgement | list[Judgement]:
+        return self._made_out()[index]
+
+    def __len__(self) -> int:
+        return len(self._snapshots)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Judgements) and self._made_out() == other._made_out()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._made_out()))
+
+    def _made_out(self) -> list[Judgement]:
+        if self._all is None:
+            self._all = self._make_out()
+        return self._all
+
+    def _make_out(self) -> list[Judgement]:
+        if self._policy is None:
+            return []
+        snapshots, policy = self._snapshots, self._policy
+        waiting = range(self._replicated, len(snapshots))
+        fates = {id(each.snapshot): each.fate for each in self.let_go}
+        kept_by = keepers(snapshots, waiting, policy.rules, local=policy.local)
+        return [
+            Judgement(version, fates.get(id(version), Fate.KEPT), kept, index < self._replicated)
+            for index, (version, kept) in enumerate(zip(snapshots, kept_by, strict=True))
+        ]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesystemPrune:
     """One filesystem's pruning. `skipped` says why it is not looked at, `error` why it cannot be."""
 
     path: DatasetPath
-    judgements: tuple[Judgement, ...] = ()
+    judgements: Judgements = field(default_factory=Judgements)
     skipped: str = ""
     error: str = ""
-    let_go: tuple[Judgement, ...] = field(init=False, compare=False, repr=False)
-    """Those of the judgements by which no rule keeps the snapshot: few, mostly."""
 
-    def __post_init__(self) -> None:
-        let_go = tuple([each for each in self.judgements if each.fate is not Fate.KEPT])
-        object.__setattr__(self, "let_go", let_go)
+    @property
+    def let_go(self) -> tuple[Judgement, ...]:
+        """Those of the judgements by which no rule keeps the snapshot."""
+        return self.judgements.let_go
 
     @property
     def going(self) -> list[FilesystemVersion]:
@@ -177,32 +235,32 @@ def _newest_common(
     return max(common, key=_BY_CREATETXG).guid if common else None
 
 
-def may_drop(versions: Sequence[FilesystemVersion], policy: PruningPolicy) -> bool:
-    """Whether anything could go, were all of it replicated: if not, no cursor need be asked for."""
+def may_go(versions: Sequence[FilesystemVersion], policy: PruningPolicy) -> set[int]:
+    """What could go, were all of it replicated: indexes into the snapshots among `versions`. If nothing, no cursor
+    need be asked for."""
     snapshots = [version for version in versions if version.kind is VersionKind.SNAPSHOT]
-    return any_goes(snapshots, (), policy.rules, local=policy.local)
+    return going(snapshots, (), policy.rules, local=policy.local)
 
 
 def judge(
-    versions: Sequence[FilesystemVersion], policy: PruningPolicy, base: Base | None
-) -> tuple[Judgement, ...]:
+    versions: Sequence[FilesystemVersion],
+    policy: PruningPolicy,
+    base: Base | None,
+    at_most: set[int] | None = None,
+) -> Judgements:
     """Each snapshot's fate, in the order of `versions`, which is by createtxg. Without a `base`
-    (a snap job) nothing depends on replication."""
+    (a snap job) nothing depends on replication. `at_most`: their `may_go`, where it is known."""
     snapshots = [version for version in versions if version.kind is VersionKind.SNAPSHOT]
     replicated = _replicated(snapshots, policy, base)
-    waiting = range(replicated, len(snapshots))
-    kept_by = keepers(snapshots, waiting, policy.rules, local=policy.local)
-    return tuple(
-        [
-            Judgement(
-                version,
-                Fate.KEPT if kept else _fate(version, policy, base),
-                kept,
-                index < replicated,
-            )
-            for index, (version, kept) in enumerate(zip(snapshots, kept_by, strict=True))
-        ]
+    left = may_go(snapshots, policy) if at_most is None else at_most
+    left = (
+        left - waits(snapshots, range(replicated, len(snapshots)), policy.rules) if left else left
     )
+    let_go = [
+        Judgement(snapshots[at], _fate(snapshots[at], policy, base), (), at < replicated)
+        for at in sorted(left)
+    ]
+    return Judgements(snapshots, policy, replicated=replicated, let_go=tuple(let_go))
 
 
 def _replicated(

@@ -26,7 +26,7 @@ from zrepl_trio.pruning.plan import (
     base_on_receiver,
     base_on_sender,
     judge,
-    may_drop,
+    may_go,
     misleading,
 )
 from zrepl_trio.pruning.report import (
@@ -247,13 +247,12 @@ class Pruner:
         skipped = {each.path: _why_skipped(each, offered) for each in listed}
         todo = [path for path, why in skipped.items() if not why]
         versions = await target.versions(todo)
-        dropping: list[DatasetPath] = []
+        at_most: dict[DatasetPath, set[int]] = {}
         turns = _Turns()
         for path in todo:
             await turns.before(versions[path])
-            if _may_drop(versions[path], policy):
-                dropping.append(path)
-        bases = await self._bases(policy, dropping, versions)
+            at_most[path] = _may_go(versions[path], policy)
+        bases = await self._bases(policy, [path for path in todo if at_most[path]], versions)
         now = self._clock.now().timestamp()
         planned: list[FilesystemPrune] = []
         for path, why in skipped.items():
@@ -261,7 +260,7 @@ class Pruner:
             planned.append(
                 FilesystemPrune(path=path, skipped=why)
                 if why
-                else _judged(path, versions[path], policy, bases.get(path), now)
+                else _judged(path, versions[path], policy, bases.get(path), at_most[path], now)
             )
         return planned
 
@@ -393,8 +392,8 @@ def _why_skipped(filesystem: Filesystem, offered: Collection[DatasetPath]) -> st
     return ""
 
 
-def _may_drop(versions: list[FilesystemVersion] | ZreplError, policy: PruningPolicy) -> bool:
-    return not isinstance(versions, ZreplError) and may_drop(versions, policy)
+def _may_go(versions: list[FilesystemVersion] | ZreplError, policy: PruningPolicy) -> set[int]:
+    return set() if isinstance(versions, ZreplError) else may_go(versions, policy)
 
 
 def _judged(
@@ -402,6 +401,7 @@ def _judged(
     versions: list[FilesystemVersion] | ZreplError,
     policy: PruningPolicy,
     base: Base | str | None,
+    at_most: set[int],
     now: float,
 ) -> FilesystemPrune:
     if isinstance(versions, ZreplError):
@@ -411,7 +411,7 @@ def _judged(
         return FilesystemPrune(path=path, error=f"{path}: {base}")
     if base is not None and base.cursor is None:
         return FilesystemPrune(path=path, error=_NO_CURSOR.format(path))
-    judged = FilesystemPrune(path=path, judgements=judge(versions, policy, base))
+    judged = FilesystemPrune(path=path, judgements=judge(versions, policy, base, at_most))
     if judged.going and (ahead := misleading(versions, policy, now)):
         date = date_of(ahead.creation).date().isoformat()
         return FilesystemPrune(path=path, error=_FUTURE.format(path, ahead.relative, date))

@@ -25,7 +25,16 @@ from zrepl_trio.config.regex import Regex
 from zrepl_trio.pruning.calendar import calendar_keeps
 from zrepl_trio.zfs.model import FilesystemVersion
 
-__all__ = ["Candidate", "Verdict", "any_goes", "evaluate", "grid_drops", "keepers"]
+__all__ = [
+    "Candidate",
+    "Verdict",
+    "any_goes",
+    "evaluate",
+    "going",
+    "grid_drops",
+    "keepers",
+    "waits",
+]
 
 
 @dataclass(unsafe_hash=True, slots=True, kw_only=True)
@@ -99,12 +108,34 @@ def any_goes(
     local: tzinfo = UTC,
 ) -> bool:
     """Whether `keepers` would have none for any of them."""
+    return bool(going(snapshots, waiting, rules, local=local))
+
+
+def going(
+    snapshots: Sequence[FilesystemVersion],
+    waiting: Sequence[int],
+    rules: Sequence[KeepRule],
+    *,
+    local: tzinfo = UTC,
+) -> set[int]:
+    """The indexes of those for which `keepers` would have none."""
     left = set(range(len(snapshots))) if rules else set()
     for rule in rules:
         if not left:
             break
         left &= _drops(rule, snapshots, waiting, local)
-    return bool(left)
+    return left
+
+
+def waits(
+    snapshots: Sequence[FilesystemVersion], waiting: Sequence[int], rules: Sequence[KeepRule]
+) -> set[int]:
+    """The indexes of those that would be among `going`, were nothing `waiting`, and so are not."""
+    kept: set[int] = set()
+    for rule in rules:
+        if isinstance(rule, KeepNotReplicated):
+            kept |= _within_budget(waiting, snapshots, rule)
+    return kept
 
 
 def _drops(
