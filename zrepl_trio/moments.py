@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import trio
 
 from zrepl_trio.clock import SteadyClock, WallClock
+from zrepl_trio.values import valueclass
 
 __all__ = ["RECHECK_S", "Moment", "until_shown"]
 
@@ -20,7 +20,7 @@ def _recheck_s(clock: WallClock) -> float:
     return math.inf if isinstance(clock, SteadyClock) else RECHECK_S
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Moment:
     """A moment to come, by the wall clock and by trio's: whichever gets there first, so that neither a
     suspend nor a clock that is set puts it off."""

@@ -10,7 +10,6 @@ each command costs a process and often a pool sync.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from zrepl_trio.endpoint.abstractions import (
     CursorKind,
@@ -22,6 +21,7 @@ from zrepl_trio.endpoint.abstractions import (
     tentative_name,
 )
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion, Hold, VersionKind, in_order
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Bookmark:
     """A bookmark to make of that snapshot."""
 
@@ -45,7 +45,7 @@ class Bookmark:
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """What to do to one filesystem, in this order: hold, bookmark, release, destroy.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, IntEnum
 
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion, Hold
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -32,7 +32,7 @@ class GuaranteeKind(IntEnum):
     NOTHING = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Protection:
     """Which kind holds for a full step (`initial`) and for an incremental one."""
 
@@ -40,7 +40,7 @@ class Protection:
     incremental: GuaranteeKind = GuaranteeKind.RESUMABILITY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Filesystem:
     """One filesystem of a side, under the sender's name.
 
@@ -60,7 +60,7 @@ MAX_RANGE = 1_000
 """Most snapshots in one range: their names must fit into a few command lines and one message."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class SendRequest:
     """One step: from `from_` (None: full) to `to`, or what `resume_token` still lacks of it.
 
@@ -79,7 +79,7 @@ class SendRequest:
     at_once: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class ReceiveRequest:
     """The receiver's half of that step or range.
 
@@ -96,7 +96,7 @@ class ReceiveRequest:
     raw: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Marks:
     """The versions of one dataset and their holds, as the side of `job` finds them; `holds` None: not
     known."""
@@ -115,7 +115,7 @@ class Way(Enum):
     RENAME = "rename"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class ResolveRequest:
     """Make the replica fit again. `expected` are its snapshots as they were when that was decided,
     oldest first: with others there now, nothing is done.
@@ -133,7 +133,7 @@ class ResolveRequest:
     old: tuple[DatasetPath, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class SnapshotTimes:
     """When two snapshots of a dataset were taken, in seconds since the epoch: the sender's newest,
     and the newest that both sides have. None: there is none, or it was never seen."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import trio
@@ -28,6 +27,7 @@ from zrepl_trio.endpoint.model import (
 )
 from zrepl_trio.errors import Refused, ZreplError
 from zrepl_trio.pace import Pace
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -90,7 +90,7 @@ class ShowsHead(Protocol):
         the sender failed, TransportError when the link did."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class SendReply:
     """Answer to a send: `expected_size` in bytes, `raw` as in a ReceiveRequest, None = unknown;
     `stream` is live."""

@@ -7,11 +7,11 @@ another's disk in clear text (zrepl#504). Each check raises PolicyBreach.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from zrepl_trio.endpoint.placeholders import PlaceholderEncryption
 from zrepl_trio.endpoint.received_properties import KEY_LOCATION, ReceivedProperties
 from zrepl_trio.errors import PolicyBreach, ZfsError
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.argv import PLACEHOLDER, SOURCE_GUID
 from zrepl_trio.zfs.model import (
     FilesystemVersion,
@@ -74,7 +74,7 @@ _ONE_SPELLING = frozenset(
 Properties = Mapping[str, Property]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """What a receive was to do: its arguments, the job's rules, whether the dataset was `fresh` (or
     a placeholder before), whether its `first` snapshot came, and whether the stream was `raw` (None:

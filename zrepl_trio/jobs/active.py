@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol, TypeAlias
 
@@ -32,6 +32,7 @@ from zrepl_trio.replication.freshness import DatasetFreshness, after_report
 from zrepl_trio.replication.report import Report
 from zrepl_trio.snapshots.report import SnapperReport, SnapperState
 from zrepl_trio.snapshots.snapper import Snapper
+from zrepl_trio.values import valueclass
 
 __all__ = ["ActiveJob", "Progress", "Result", "Schedule", "Work"]
 
@@ -43,7 +44,7 @@ _SNAPSHOTTING = {SnapperState.PLANNING, SnapperState.SNAPSHOTTING}
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """When a job acts unasked: every `interval_s` (None: never) and, if so, at start.
 
@@ -54,7 +55,7 @@ class Schedule:
     at_start: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """How the work of an invocation ended; `error` is for a person."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import Enum
 from typing import Protocol
@@ -15,6 +15,7 @@ from zrepl_trio.replication.freshness import DatasetFreshness
 from zrepl_trio.replication.policy import NO_OVERRIDES, Overrides
 from zrepl_trio.replication.report import Report
 from zrepl_trio.snapshots.report import SnapperReport
+from zrepl_trio.values import valueclass
 
 __all__ = [
     "NO_WISHES",
@@ -60,7 +61,7 @@ class Outcome(Enum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
     """What somebody wants of one run, whatever the job says: `divergence` of replicas that do not fit,
     some perhaps of another job (`divergence_elsewhere`) that is run with the same wishes, and whether
@@ -74,7 +75,7 @@ class Wishes:
 NO_WISHES = Wishes(divergence=NO_OVERRIDES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Invocation:
     """One run of an active job, counted from 1; `outcome` None while it runs."""
 
@@ -85,7 +86,7 @@ class Invocation:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
     """An immutable picture of a job.
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, IntEnum
+
+from zrepl_trio.values import valueclass
 
 __all__ = ["Entry", "Format", "Level", "escape", "render"]
 
@@ -32,7 +33,7 @@ class Format(Enum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One event; `fields` holds everything but time, level and text."""
 

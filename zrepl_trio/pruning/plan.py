@@ -8,7 +8,7 @@ somebody wants it gone.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, tzinfo
 from enum import Enum
 from operator import attrgetter
@@ -23,6 +23,7 @@ from zrepl_trio.config.keep import (
     keeps_all,
 )
 from zrepl_trio.pruning.rules import going, keepers, waits
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -67,9 +68,9 @@ class Fate(Enum):
     FOREIGN = "foreign"
 
 
-@dataclass(unsafe_hash=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Judgement:
-    """One snapshot's; `kept_by` are the rules that keep it, by their index. A value, as Candidate."""
+    """One snapshot's; `kept_by` are the rules that keep it, by their index."""
 
     snapshot: FilesystemVersion
     fate: Fate
@@ -77,7 +78,7 @@ class Judgement:
     replicated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class PruningPolicy:
     """A job's rules for one side.
 
@@ -158,7 +159,7 @@ class Judgements(Sequence[Judgement]):
         ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class FilesystemPrune:
     """One filesystem's pruning. `skipped` says why it is not looked at, `error` why it cannot be."""
 
@@ -182,7 +183,7 @@ class FilesystemPrune:
         return [each.snapshot for each in self.let_go if each.fate is fate]
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Base:
     """From what the next increment can start: the guid of the sender's `cursor` (None: it has none),
     and the snapshots, by guid, that this side has to keep for it. What is older than `reached`, a guid,

@@ -7,7 +7,7 @@ names, each with one request to destroy. What a side refuses is told, and the ne
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import structlog
 import trio
@@ -37,6 +37,7 @@ from zrepl_trio.pruning.report import (
 )
 from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.listing import Listing, versions_of_each
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion, date_of, in_order
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -74,7 +75,7 @@ _MOST_TOLD = 5
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class SidePlan:
     """What would be destroyed on one side; `error` is what keeps it from being told."""
 

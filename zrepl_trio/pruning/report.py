@@ -4,13 +4,13 @@ reference 6.4)."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
 from zrepl_trio.pruning.plan import Fate, FilesystemPrune, PruneSide
 from zrepl_trio.replication.report import JsonValue
 from zrepl_trio.rpc.creation import render
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["FilesystemPruneReport", "LeftAlone", "PruneReport", "PruneState"]
@@ -26,7 +26,7 @@ class PruneState(Enum):
     DONE = "Done"
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class LeftAlone:
     """A snapshot that the rules let go and that is still there; `why` is for a person."""
 
@@ -34,7 +34,7 @@ class LeftAlone:
     why: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class FilesystemPruneReport:
     """One filesystem. `snapshots` counts those that there were; `destroyed` how many are gone by now.
 
@@ -97,7 +97,7 @@ class FilesystemPruneReport:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class PruneReport:
     """One side in one run; `error` is what concerns all of it. `pending` are still to be done."""
 

@@ -7,7 +7,6 @@ goes. Bookmarks are not looked at.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from operator import itemgetter
 from typing import TypeAlias, assert_never
@@ -23,6 +22,7 @@ from zrepl_trio.config.keep import (
 )
 from zrepl_trio.config.regex import Regex
 from zrepl_trio.pruning.calendar import calendar_keeps
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion
 
 __all__ = [
@@ -37,10 +37,9 @@ __all__ = [
 ]
 
 
-@dataclass(unsafe_hash=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A snapshot, and whether the other side has it, or later ones that make it dispensable. A value: nobody
-    changes one (as for FilesystemVersion, `frozen` would cost what making thousands takes)."""
+    """A snapshot, and whether the other side has it, or later ones that make it dispensable."""
 
     snapshot: FilesystemVersion
     replicated: bool = False
@@ -50,9 +49,9 @@ class Candidate:
         return self.snapshot.name
 
 
-@dataclass(unsafe_hash=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Verdict:
-    """`kept_by`: the rules that keep the snapshot, by their index; none: it goes. A value, as Candidate."""
+    """`kept_by`: the rules that keep the snapshot, by their index; none: it goes."""
 
     snapshot: FilesystemVersion
     kept_by: tuple[int, ...]

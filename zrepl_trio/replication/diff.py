@@ -7,9 +7,9 @@ them, mean nothing. Conflicts are values that carry both sides' lists.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind, in_order
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
 Versions: TypeAlias = tuple[FilesystemVersion, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class IncrementalPath:
     """The common ancestor, then every later snapshot of the sender, oldest first."""
 
@@ -40,7 +40,7 @@ class IncrementalPath:
         return self.versions[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class AlreadyPresent:
     """The receiver has the sender's newest snapshot: nothing to do."""
 
@@ -48,7 +48,7 @@ class AlreadyPresent:
     receiver: Versions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class NoSenderSnapshots:
     """The sender has nothing to send from."""
 
@@ -56,7 +56,7 @@ class NoSenderSnapshots:
     receiver: Versions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class NoCommonAncestor:
     """No version is on both sides; an empty receiver is one case of it."""
 
@@ -64,7 +64,7 @@ class NoCommonAncestor:
     receiver: Versions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Diverged:
     """The receiver has snapshots newer than the common ancestor that the sender has not."""
 
@@ -87,7 +87,7 @@ class Diverged:
         return tuple(v for v in versions[at + 1 :] if v.is_snapshot)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Modified:
     """The receiver's newest snapshot is the common ancestor, but its files were changed since: the
     `written` bytes, None where unknown. No listing of versions tells it."""
@@ -98,7 +98,7 @@ class Modified:
     written: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Occupied:
     """The receiver has a filesystem in that place which is neither a replica, for want of any snapshot,
     nor a placeholder. `written` are the bytes in it, None where unknown. No listing of versions tells it."""

@@ -34,6 +34,7 @@ from zrepl_trio.replication.ranges import FIRST_BUDGET, Budget, joinable, next_b
 from zrepl_trio.replication.report import BlockedOn
 from zrepl_trio.replication.saved import until_saved
 from zrepl_trio.replication.step import receive_step, send_request
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["ESTIMATED_AFTER_S", "Attempt", "AttemptResult", "Memory", "settle"]
@@ -67,7 +68,7 @@ class Memory:
     cut: set[DatasetPath] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
     """How an attempt went: the reactions its errors ask for, none when all went well.
 
@@ -81,7 +82,7 @@ class AttemptResult:
     link: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class _Ended:
     """A stream of so many `steps` has ended; with an error, so many of them arrived."""
 

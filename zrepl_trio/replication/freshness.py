@@ -6,11 +6,11 @@ Creation times are the sender's: zfs gives a received snapshot the time of the o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from operator import attrgetter
 
 from zrepl_trio.endpoint.model import SnapshotTimes
 from zrepl_trio.replication.report import AttemptState, Report
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
 __all__ = ["DatasetFreshness", "after_report", "times_of"]
@@ -20,7 +20,7 @@ _BY_CREATETXG = attrgetter("createtxg")
 _PLANNED = {AttemptState.FAN_OUT, AttemptState.FILESYSTEM_ERROR, AttemptState.DONE}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class DatasetFreshness:
     """One dataset, by the sender's name; `peer` is the client it is for, empty in an active job."""
 

@@ -8,7 +8,7 @@ by that. What can't be planned is a Refusal, which carries the conflict, never a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import TypeAlias, assert_never
 
@@ -28,6 +28,7 @@ from zrepl_trio.replication.diff import (
     sorted_versions,
 )
 from zrepl_trio.replication.policy import DivergencePolicy, InitialReplication
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion, ResumeToken
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One stream: from `from_` (None: full) to the snapshot `to`, or the rest of it."""
 
@@ -55,14 +56,14 @@ class Step:
     resume_token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class UnusableToken:
     """A resume token that could not be decoded, and why."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Side:
     """One side of a filesystem: how it is listed, and its versions."""
 
@@ -70,7 +71,7 @@ class Side:
     versions: Sequence[FilesystemVersion] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where the receiver puts a filesystem; `parents` are those of the sender's names
     above it that are put above it there, topmost first."""
@@ -79,7 +80,7 @@ class Place:
     parents: tuple[DatasetPath, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class FilesystemPlan:
     """What to do for one filesystem, in order; no steps: it is up to date.
 
@@ -113,7 +114,7 @@ class FilesystemPlan:
         return self.place.parents if self.place is not None else tuple(ancestors)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """Why there is no plan; `text` has several lines and ends with the next action. `later`: there will
     be one in the next attempt, once something else is done. Not `offered` is what somebody wished to be
@@ -135,7 +136,7 @@ class Refusal:
 Plan: TypeAlias = FilesystemPlan | Refusal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
     """What one attempt does: for each of the sender's filesystems what to send, or why it can't.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TypeAlias
 
 from zrepl_trio.endpoint.model import Protection
 from zrepl_trio.errors import Refused
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
 
 __all__ = [
@@ -60,7 +61,7 @@ def parse_overrides(wishes: Iterable[str]) -> Overrides:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class ReplicationOptions:
     """How one run behaves; the defaults are zrepl's.
 

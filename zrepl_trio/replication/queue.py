@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["Entry", "StepQueue"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One planned filesystem: the creation times of its steps' targets, in order.
 

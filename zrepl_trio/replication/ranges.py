@@ -9,10 +9,10 @@ which move at the end of a range, to follow.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from zrepl_trio.endpoint.model import MAX_RANGE
 from zrepl_trio.replication.plan import Step
+from zrepl_trio.values import valueclass
 
 __all__ = ["FIRST_BUDGET", "RANGE_S", "Budget", "joinable", "next_budget", "reach", "streams"]
 
@@ -23,7 +23,7 @@ _MIN_BYTES = 64 << 20
 _GROWTH = 8
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Budget:
     """What one range may have: snapshots and bytes. One snapshot is always taken, whatever its size."""
 

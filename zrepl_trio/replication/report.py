@@ -8,13 +8,13 @@ what they got. `to_json` gives zrepl's field names; what zrepl leaves unset is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TypeAlias
 
 from zrepl_trio.endpoint.model import SnapshotTimes
 from zrepl_trio.replication.classify import ErrorClass
+from zrepl_trio.values import valueclass
 
 __all__ = [
     "AttemptReport",
@@ -73,7 +73,7 @@ class Outcome(Enum):
     NOT_CONNECTED = "not-connected"
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class TimedError:
     """An error's text, when it happened, and what can be done about it."""
 
@@ -85,7 +85,7 @@ class TimedError:
         return {"Err": self.text, "Time": _time(self.time)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """One step: `from_` and `to` carry their `@` or `#`, `from_` is empty for a full send.
 
@@ -112,7 +112,7 @@ class StepReport:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class FilesystemReport:
     """One filesystem in one attempt; `current` counts the finished steps.
 
@@ -153,7 +153,7 @@ class FilesystemReport:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class AttemptReport:
     """One attempt of a run."""
 
@@ -178,7 +178,7 @@ class AttemptReport:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One run: its attempts, oldest first, and the wait for the link between two of them."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from zrepl_trio.replication.report import JsonValue
+from zrepl_trio.values import valueclass
 
 __all__ = [
     "DatasetStory",
@@ -35,7 +35,7 @@ RUNGS_S = (
 """Up to which ages the ladder's rungs reach; what is older is on one more."""
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Sample:
     """A dataset at a time, in seconds from the start: how many snapshots it has, how far the copy was behind at
     worst since the last sample (None: no replica, or nothing there yet), and bytes used."""
@@ -46,7 +46,7 @@ class Sample:
     space: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Rung:
     """Snapshots of an age over `from_s` up to `to_s` (None: without end), and what mostly lies between two."""
 
@@ -92,7 +92,7 @@ def ladder_of(creations: Iterable[int], now: float) -> tuple[Rung, ...]:
     return tuple(rungs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class DatasetStory:
     """What became of one dataset on one host. `origin` is where it was written, itself for a source's.
     Times are in seconds from the start; `ages_s` are those of its snapshots, `lag_s` the copy's, at the end. `bytes_received` of
@@ -153,7 +153,7 @@ class DatasetStory:
         return document
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class LinkStory:
     """One job's way to its peer: how often it ran, how many of these failed, and when it was cut off, in
     seconds from the start."""
@@ -186,7 +186,7 @@ class LinkStory:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
     """Something that did not go by itself: `conflict` on a `filesystem`, or `run` of a job as a whole. `lasts`:
     it was there at the end, too, so that a person is needed; else it passed by itself."""
@@ -215,7 +215,7 @@ class Trouble:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class LoggedLine:
     """A warning or error of the daemons' log, and how often it came."""
 
@@ -239,7 +239,7 @@ class LoggedLine:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class SimulationReport:
     """All that a simulation has to tell; the same for the same seed."""
 

@@ -4,14 +4,14 @@ held. Pure."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from zrepl_trio.simulate.workload import Workload
+from zrepl_trio.values import valueclass
 
 __all__ = ["Kept", "Origin", "Taken", "Truth"]
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@valueclass(frozen=True, slots=True, order=True)
 class Origin:
     """A dataset that is written to."""
 
@@ -22,7 +22,7 @@ class Origin:
         return f"{self.host}:{self.dataset}"
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Taken:
     """A snapshot as it was taken; for `position` see `workload`."""
 

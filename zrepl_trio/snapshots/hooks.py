@@ -9,7 +9,6 @@ it means.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -17,6 +16,7 @@ import structlog
 import trio
 
 from zrepl_trio.errors import ZreplError
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -61,7 +61,7 @@ class StepState(Enum):
     SKIPPED_FATAL = "skipped due to a fatal error"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One edge, for those filesystems, or the snapshot of one (`edge` None)."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 
 from zrepl_trio.replication.report import JsonValue
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["FilesystemState", "SnapperReport", "SnapperState", "TakenSnapshot"]
@@ -34,7 +34,7 @@ class FilesystemState(IntEnum):
     ERROR = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class TakenSnapshot:
     """One filesystem's in the last run. `error` says what went wrong, which need not mean that there is
     none: a hook's error that is not fatal is one. `hooks` tells of each edge, when there are any.
@@ -51,7 +51,7 @@ class TakenSnapshot:
     unchanged: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class SnapperReport:
     """An immutable picture. `kind` is the config's type; `next_at` when it acts next; `error` what
     concerns all filesystems; `skipped` the times of a cron spec that passed during a run."""

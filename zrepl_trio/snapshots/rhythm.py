@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from zrepl_trio.config.cron import CronSpec
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion, in_order
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["SyncPoint", "newest_named", "next_firing", "sync_point"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class SyncPoint:
     """When a daemon that starts takes its first snapshots, so that it goes on in the rhythm of those
     that are there. `waiting` are filesystems without any, which wait as well; `ahead` those whose

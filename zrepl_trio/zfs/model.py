@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from enum import Enum
 from operator import attrgetter
 
+from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = [
@@ -47,11 +48,9 @@ class VersionKind(Enum):
     BOOKMARK = "#"
 
 
-@dataclass(unsafe_hash=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class FilesystemVersion:
-    """One snapshot or bookmark of one filesystem or volume. A value: nobody changes one.
-
-    (Not `frozen`, by which making one takes three times as long; a listing may have millions.)
+    """One snapshot or bookmark of one filesystem or volume.
 
     `name` is without dataset and sign. `creation` is in whole seconds since the epoch, as
     zfs prints it. Two versions hold the same data exactly when their `guid` is equal.
@@ -110,7 +109,7 @@ class PropertySource(Enum):
     RECEIVED = "received"
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Property:
     """A property's value, `-p` form, and where it comes from."""
 
@@ -118,7 +117,7 @@ class Property:
     source: PropertySource
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class DatasetBrief:
     """As much of a filesystem or volume as who sends it has to know.
 
@@ -132,7 +131,7 @@ class DatasetBrief:
     encrypted: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Dataset(DatasetBrief):
     """A filesystem or volume as a receiver, and who looks after one, has to know it.
 
@@ -149,7 +148,7 @@ class Dataset(DatasetBrief):
     written: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class Hold:
     """A user hold `tag` on `dataset@snapshot`."""
 
@@ -158,7 +157,7 @@ class Hold:
     tag: str
 
 
-@dataclass(frozen=True, slots=True)
+@valueclass(frozen=True, slots=True)
 class DestroyResult:
     """What became of one snapshot: `error` is empty when it is gone."""
 
@@ -166,7 +165,7 @@ class DestroyResult:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class ResumeToken:
     """A decoded receive_resume_token; `from_guid` None means a full stream."""
 
@@ -181,7 +180,7 @@ class ResumeToken:
     saved_ok: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class SendFlags:
     """The serving job's `send` options, in zrepl's terms."""
 
@@ -195,7 +194,7 @@ class SendFlags:
     saved: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class SendArgs:
     """One `zfs send`. With `token` nothing else reaches the command line. `packed`: with all
     snapshots between the snapshots `from_` and `to`, one after the other."""
@@ -208,7 +207,7 @@ class SendArgs:
     flags: SendFlags = field(default_factory=SendFlags)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class ReceiveArgs:
     """One `zfs recv` into `dataset@snapshot`; of a `packed` stream, whose snapshots keep the names
     that they have in it, and of which `snapshot` is the last.
@@ -227,7 +226,7 @@ class ReceiveArgs:
     override: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valueclass(frozen=True, slots=True, kw_only=True)
 class Features:
     """What the installed zfs can do; asked once a process."""
 
