@@ -186,7 +186,8 @@ def _listed(dataset: ModelDataset, snapshots: list[FilesystemVersion]) -> list[F
         )
         for b in dataset.bookmarks.values()
     ]
-    return in_order(bookmarks + snapshots)
+    # a dataset's snapshots are kept as they came
+    return in_order(bookmarks + snapshots) if bookmarks else snapshots
 
 
 def _kept(snapshot: Snapshot) -> FilesystemVersion:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
@@ -79,22 +78,16 @@ class FilesystemVersion:
 
 
 _BY_CREATETXG = attrgetter("createtxg")
-_IS_SNAPSHOT = attrgetter("is_snapshot")
 
 
 def in_order(versions: Iterable[FilesystemVersion]) -> list[FilesystemVersion]:
     """By createtxg, oldest first; a bookmark before a snapshot of the same (zfs has it after)."""
     listed = list(versions)
-    listed.sort(key=_BY_CREATETXG)
     bookmarks = [v for v in listed if v.kind is VersionKind.BOOKMARK]
-    if not bookmarks:
-        return listed
-    # it told none of one transaction apart: of these, a bookmark goes first
-    for txg in {v.createtxg for v in bookmarks}:
-        at = bisect_left(listed, txg, key=_BY_CREATETXG)
-        end = bisect_right(listed, txg, lo=at, key=_BY_CREATETXG)
-        if end - at > 1:
-            listed[at:end] = sorted(listed[at:end], key=_IS_SNAPSHOT)
+    if bookmarks:
+        # sorting keeps the order of those of one transaction
+        listed = bookmarks + [v for v in listed if v.kind is VersionKind.SNAPSHOT]
+    listed.sort(key=_BY_CREATETXG)
     return listed
 
 
