@@ -9,7 +9,7 @@ which then refuses; a full send, where it would not, lists anew.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import trio
@@ -32,10 +32,20 @@ REMEMBERED_S = 60.0
 
 @dataclass(slots=True)
 class _State:
-    """The versions of a dataset, and the holds on them; None: not asked for yet."""
+    """The versions of a dataset, and the holds on them; None: not asked for yet. `changes` have come since then."""
 
     versions: list[FilesystemVersion]
     holds: list[Hold] | None
+    changes: list[tuple[Changes, FilesystemVersion | None]] = field(default_factory=list)
+
+    def catch_up(self, path: DatasetPath) -> None:
+        """What they are after the changes: made out once somebody asks, which after a run's last ones nobody does."""
+        for changes, received in self.changes:
+            versions = self.versions
+            if received is not None and received.guid not in [v.guid for v in versions]:
+                versions = [*versions, received]
+            self.versions, self.holds = after_changes(path, changes, versions, self.holds or ())
+        self.changes.clear()
 
 
 class Remembered(Generic[D]):
@@ -131,13 +141,13 @@ class Remembered(Generic[D]):
         if state.holds is None:
             self.forget(path)
             return
-        versions = state.versions
-        if received is not None and received.guid not in [v.guid for v in versions]:
-            versions = [*versions, received]
-        self._known[path] = _State(*after_changes(path, changes, versions, state.holds))
+        state.changes.append((changes, received))
 
     def _fresh(self, path: DatasetPath) -> _State | None:
-        return self._known.get(path) if trio.current_time() < self._until else None
+        state = self._known.get(path) if trio.current_time() < self._until else None
+        if state is not None and state.changes:
+            state.catch_up(path)
+        return state
 
     async def _list(self) -> None:
         expected = frozenset(self._expected)
