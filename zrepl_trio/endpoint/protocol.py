@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import trio
 
@@ -48,6 +48,7 @@ __all__ = [
     "SendRequest",
     "ShowsHead",
     "StreamSource",
+    "lists_in_bulk",
 ]
 
 
@@ -196,6 +197,19 @@ class ListsInBulk(Protocol):
     ) -> Mapping[DatasetPath, list[FilesystemVersion] | ZreplError]:
         """The versions of each, or why there are none. One that does not exist may be absent; one
         without any is empty."""
+
+
+_LISTS_IN_BULK: dict[type, bool] = {}
+
+
+def lists_in_bulk(endpoint: Endpoint) -> TypeGuard[ListsInBulk]:
+    """Whether that kind of endpoint may. Python looks for each member of a protocol anew each time; a class keeps
+    them."""
+    kind = type(endpoint)
+    found = _LISTS_IN_BULK.get(kind)
+    if found is None:
+        found = _LISTS_IN_BULK[kind] = isinstance(endpoint, ListsInBulk)
+    return found
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import trio
 
-from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk
+from zrepl_trio.endpoint.protocol import Endpoint, lists_in_bulk
 from zrepl_trio.errors import TransportError, ZreplError, leaves
 from zrepl_trio.replication.classify import main_error
 from zrepl_trio.zfs.model import FilesystemVersion
@@ -24,7 +24,7 @@ Listing: TypeAlias = dict[DatasetPath, list[FilesystemVersion] | ZreplError]
 async def versions_of_each(endpoint: Endpoint, filesystems: Sequence[DatasetPath]) -> Listing:
     """The versions of each, or why they cannot be had; a TransportError concerns all of them and is
     raised. One that is gone may be absent."""
-    if isinstance(endpoint, ListsInBulk) and endpoint.lists_in_bulk:
+    if lists_in_bulk(endpoint) and endpoint.lists_in_bulk:
         try:
             listing: Listing = dict(await endpoint.list_versions_of(filesystems))
         except TransportError:

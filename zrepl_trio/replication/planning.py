@@ -25,7 +25,7 @@ from zrepl_trio.replication.plan import (
 )
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.renames import Followers, left_behind, renamed
-from zrepl_trio.zfs.model import ResumeToken
+from zrepl_trio.zfs.model import ResumeToken, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["DecodeToken", "plan_all"]
@@ -188,9 +188,11 @@ def _plan(
     )
     if isinstance(plan, FilesystemPlan) and not plan.steps and not ours.is_placeholder:
         plan = replace(plan, confirm=unconfirmed(path, sent, received, options.protection))
+    times = times_of(sent, received)
     if isinstance(plan, FilesystemPlan) and (plan.steps or plan.confirm):
-        plan = replace(plan, bookmarks=tuple(v for v in sent if not v.is_snapshot))
-    return replace(plan, times=times_of(sent, received))
+        bookmarks = tuple([v for v in sent if v.kind is VersionKind.BOOKMARK])
+        return replace(plan, bookmarks=bookmarks, times=times)
+    return replace(plan, times=times)
 
 
 async def _placed(plans: Sequence[Plan], receiver: Endpoint) -> list[Plan]:

@@ -73,6 +73,7 @@ class Snapper:
         kind = "cron" if isinstance(rhythm, CronSpec) else "periodic"
         self._report = SnapperReport(kind=kind)
         self._progress: dict[DatasetPath, TakenSnapshot] = {}
+        self._named: tuple[datetime, str] | None = None
 
     @property
     def report(self) -> SnapperReport:
@@ -180,7 +181,7 @@ class Snapper:
 
     async def _take_of(self, paths: Sequence[DatasetPath]) -> None:
         now = self._clock.now()
-        name = self._naming.name(now)
+        name = self._name(now)
         for path in paths:
             self._progress[path] = TakenSnapshot(
                 path=path, state=FilesystemState.STARTED, name=name, started=now
@@ -199,6 +200,12 @@ class Snapper:
             of_it = [step for step in steps if path in step.filesystems]
             why = apart.get(path.pool, "")
             self._progress[path] = self._told(self._progress[path], of_it, apart=why)
+
+    def _name(self, now: datetime) -> str:
+        # on a clock that stands still meanwhile, all are named by one moment
+        if self._named is None or self._named[0] != now:
+            self._named = (now, self._naming.name(now))
+        return self._named[1]
 
     def _told(self, each: TakenSnapshot, steps: Sequence[Step], *, apart: str) -> TakenSnapshot:
         """How it went for one filesystem, by the steps that concern it."""
