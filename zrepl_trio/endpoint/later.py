@@ -36,13 +36,13 @@ class Known(Protocol):
 
 
 class _Claim:
-    """Who decides about a dataset, or moves what was put off for it; and how many want to."""
+    """Somebody decides about a dataset, or moves what was put off for it; `others` wait for it, in turn. As there are
+    seldom any, it is no lock."""
 
-    __slots__ = ("lock", "wanted")
+    __slots__ = ("others",)
 
     def __init__(self) -> None:
-        self.lock = trio.Lock()
-        self.wanted = 0
+        self.others: trio.lowlevel.ParkingLot | None = None
 
 
 class _Deciding(AbstractAsyncContextManager[None]):
@@ -88,16 +88,13 @@ class Later:
         self._distrusted.discard(path)
 
     async def _begin(self, path: DatasetPath) -> None:
-        claim = self._claims.setdefault(path, _Claim())
-        claim.wanted += 1
-        try:
-            try:
-                claim.lock.acquire_nowait()
-            except trio.WouldBlock:
-                await claim.lock.acquire()
-        except BaseException:
-            self._drop(path, claim)
-            raise
+        claim = self._claims.get(path)
+        if claim is None:
+            self._claims[path] = _Claim()
+        else:
+            if claim.others is None:
+                claim.others = trio.lowlevel.ParkingLot()
+            await claim.others.park()
         try:
             await self._move_cursor(path)
         except BaseException:
@@ -105,13 +102,10 @@ class Later:
             raise
 
     def _end(self, path: DatasetPath) -> None:
-        claim = self._claims[path]
-        claim.lock.release()
-        self._drop(path, claim)
-
-    def _drop(self, path: DatasetPath, claim: _Claim) -> None:
-        claim.wanted -= 1
-        if not claim.wanted:
+        others = self._claims[path].others
+        if others:
+            others.unpark()  # whose claim it is now
+        else:
             del self._claims[path]
 
     async def _move_cursor(self, path: DatasetPath) -> None:
@@ -158,9 +152,7 @@ class Later:
             if not waiting:
                 return
             for path in waiting:
-                claim = self._claims[path] = _Claim()
-                claim.wanted += 1
-                claim.lock.acquire_nowait()
+                self._claims[path] = _Claim()
             try:
                 with self._on_the_move(waiting):
                     await self._move(waiting)

@@ -121,7 +121,7 @@ class Attempt:
         self._unsettled_since: float | None = None
         self._asking = trio.Lock()  # whether the link is gone: nothing is begun meanwhile
         self._gone: ZreplError | str | None = None
-        self._heard = trio.Event()
+        self._idle = trio.lowlevel.ParkingLot()  # of those who wait for a step to be free
 
     async def run(self) -> AttemptResult:
         """Plan and work. Whatever concerns ZFS, the peer or the link ends up in the result and
@@ -271,10 +271,9 @@ class Attempt:
             may_begin = self._gone is None and not asking
             if may_begin and (path := queue.take()) is not None:
                 await self._hear(queue, await self._run_step(path))
-                self._heard.set()
-                self._heard = trio.Event()
+                self._idle.unpark_all()
             elif queue.running or asking:
-                await self._heard.wait()
+                await self._idle.park()
             else:
                 return
 
