@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NewType, Self
+from typing import NewType
 
 __all__ = [
     "MAX_NAME_BYTES",
@@ -60,8 +60,8 @@ def check_snapshot_name(text: str, what: str = "snapshot name") -> str:
     return check_component(text, what)
 
 
-_RIGHT: set[str] = set()
-"""Paths that were found right: each is asked about with every call that names it."""
+_RIGHT: dict[str, DatasetPath] = {}
+"""Paths that were found right, by their text: each is asked about with every call that names it."""
 
 _MOST_RIGHT = 20_000
 
@@ -76,15 +76,15 @@ class DatasetPath(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str) -> DatasetPath:
         """The path in `text`; InvalidName says which rule it breaks."""
-        if text in _RIGHT:
-            return cls(text)
-        cls._check(text)
-        if len(_RIGHT) >= _MOST_RIGHT:
-            _RIGHT.clear()
-        _RIGHT.add(str(text))
-        return cls(text)
+        found = _RIGHT.get(text)
+        if found is None:
+            cls._check(text)
+            if len(_RIGHT) >= _MOST_RIGHT:
+                _RIGHT.clear()
+            found = _RIGHT[str(text)] = cls(text)
+        return found
 
     @staticmethod
     def _check(text: str) -> None:
@@ -138,5 +138,10 @@ class DatasetPath(str):
 
     def ancestors(self) -> list[DatasetPath]:
         """All paths above this one, pool first, this one not included."""
-        parts = self.components
-        return [DatasetPath("/".join(parts[:n])) for n in range(1, len(parts))]
+        return list(_ancestors(self))
+
+
+@lru_cache(maxsize=_MOST_RIGHT)
+def _ancestors(path: DatasetPath) -> tuple[DatasetPath, ...]:
+    parts = path.components
+    return tuple(DatasetPath("/".join(parts[:n])) for n in range(1, len(parts)))
