@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from zrepl_trio.endpoint.placeholders import NO_LONGER
 from zrepl_trio.errors import Refused
@@ -90,13 +91,8 @@ class ReceivedProperties:
 
         zfs warns about a name that does not apply to the dataset's type and goes on.
         """
-        acting: tuple[str, ...]
-        if is_volume is None:
-            acting = tuple(dict.fromkeys(ACTING_ON_FILESYSTEMS + ACTING_ON_VOLUMES))
-        else:
-            acting = ACTING_ON_VOLUMES if is_volume else ACTING_ON_FILESYSTEMS
-        named = {*self.inherit, *self.override, *self.accept}
-        return (*self.inherit, *(name for name in acting if name not in named))
+        named = frozenset((*self.inherit, *self.override, *self.accept))
+        return _excluded(self.inherit, named, is_volume)
 
     def set_here(self, *, source_guid: int | None, over_placeholder: bool) -> dict[str, str]:
         """The names and values for `-o`: the job's, and our own marks."""
@@ -108,3 +104,15 @@ class ReceivedProperties:
         if source_guid is not None:
             override[SOURCE_GUID] = str(source_guid)
         return override
+
+
+@lru_cache(maxsize=64)  # the same for each step of a job
+def _excluded(
+    inherit: tuple[str, ...], named: frozenset[str], is_volume: bool | None
+) -> tuple[str, ...]:
+    acting: tuple[str, ...]
+    if is_volume is None:
+        acting = tuple(dict.fromkeys(ACTING_ON_FILESYSTEMS + ACTING_ON_VOLUMES))
+    else:
+        acting = ACTING_ON_VOLUMES if is_volume else ACTING_ON_FILESYSTEMS
+    return (*inherit, *(name for name in acting if name not in named))

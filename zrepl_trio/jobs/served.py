@@ -24,6 +24,9 @@ from zrepl_trio.zfs.names import DatasetPath
 __all__ = ["Keeps", "Served"]
 
 
+_NOTHING_KNOWN = SnapshotTimes()
+
+
 class Keeps(Endpoint, Protocol):
     """A side that keeps what it has listed for a while."""
 
@@ -53,7 +56,7 @@ class Served:
         return tuple(
             DatasetFreshness(dataset=path, times=times, peer=self._identity)
             for path, times in self._times.items()
-            if times != SnapshotTimes()
+            if times != _NOTHING_KNOWN
         )
 
     @property
@@ -124,4 +127,4 @@ class Served:
         self._times = {each.path: self._known(each.path) for each in filesystems}
 
     def _known(self, filesystem: DatasetPath) -> SnapshotTimes:
-        return self._times.get(filesystem, SnapshotTimes())
+        return self._times.get(filesystem, _NOTHING_KNOWN)

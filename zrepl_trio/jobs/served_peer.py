@@ -7,7 +7,7 @@ from collections.abc import Callable
 from zrepl_trio.endpoint.abstractions import newest_cursor
 from zrepl_trio.endpoint.model import Filesystem, SendRequest, SnapshotTimes
 from zrepl_trio.jobs.served import Keeps, Served
-from zrepl_trio.replication.freshness import times_of
+from zrepl_trio.replication.freshness import newest_of
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -39,7 +39,7 @@ class ServedPeer(Served):
         versions = await super().list_versions(filesystem)
         cursor = newest_cursor(versions, self._cursor_job) if self._cursor_job else None
         self._times[filesystem] = SnapshotTimes(
-            newest=times_of(versions, ()).newest,
+            newest=newest_of(versions),
             replicated=self._known(filesystem).replicated if cursor is None else cursor.creation,
         )
         return versions

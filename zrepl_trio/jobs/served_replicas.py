@@ -11,7 +11,7 @@ from zrepl_trio.endpoint.receiver import Receiver
 from zrepl_trio.endpoint.refusals import FLOOR
 from zrepl_trio.errors import Refused
 from zrepl_trio.jobs.served import Served
-from zrepl_trio.replication.freshness import times_of
+from zrepl_trio.replication.freshness import newest_of
 from zrepl_trio.zfs.model import FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -46,7 +46,7 @@ class ServedReplicas(Served):
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         versions = await super().list_versions(filesystem)
-        held = times_of([version for version in versions if version.userrefs], ()).newest
+        held = newest_of([version for version in versions if version.userrefs])
         if held is not None:
             self._note(filesystem, held)
         return versions

@@ -13,7 +13,7 @@ from zrepl_trio.replication.report import AttemptState, Report
 from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
-__all__ = ["DatasetFreshness", "after_report", "times_of"]
+__all__ = ["DatasetFreshness", "after_report", "newest_of", "times_of"]
 
 _BY_CREATETXG = attrgetter("createtxg")
 
@@ -37,7 +37,7 @@ def times_of(
     if ours:
         guids = {version.guid for version in theirs}
         ours = [version for version in ours if version.guid in guids]
-    return SnapshotTimes(newest=_newest(theirs), replicated=_newest(ours))
+    return SnapshotTimes(newest=newest_of(theirs), replicated=newest_of(ours))
 
 
 def after_report(known: Mapping[str, SnapshotTimes], report: Report) -> Mapping[str, SnapshotTimes]:
@@ -55,7 +55,8 @@ def after_report(known: Mapping[str, SnapshotTimes], report: Report) -> Mapping[
     return known
 
 
-def _newest(versions: Iterable[FilesystemVersion]) -> int | None:
+def newest_of(versions: Iterable[FilesystemVersion]) -> int | None:
+    """When the newest of the snapshots was taken."""
     snapshots = [version for version in versions if version.kind is VersionKind.SNAPSHOT]
     newest = max(snapshots, key=_BY_CREATETXG, default=None)
     return None if newest is None else newest.creation

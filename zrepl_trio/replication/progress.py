@@ -144,12 +144,12 @@ class Progress:
 
     def steps_done(self, path: DatasetPath, steps: int) -> None:
         """So many of the running ones have succeeded; of the rest nothing is known yet."""
-        self._count_moved()
         filesystem = self._filesystems[path]
         current = filesystem.current + steps
         self._filesystems[path] = replace(
             filesystem,
             current=current,
+            steps=self._steps_now(path),
             times=SnapshotTimes(
                 newest=filesystem.times.newest if filesystem.times else None,
                 replicated=filesystem.steps[current - 1].taken,
@@ -228,20 +228,26 @@ class Progress:
         )
 
     def _count_moved(self) -> None:
-        for path, count in self._moved.items():
+        for path in list(self._moved):
             filesystem = self._filesystems[path]
-            steps = list(filesystem.steps)
-            last = filesystem.current + self._running.get(path, 1) - 1
-            # Where in a range the stream is, only zfs knows: its steps are filled up in their order.
-            for index in range(filesystem.current, last + 1):
-                step = steps[index]
-                room = max(step.expected - step.replicated, 0) if index < last else count
-                steps[index] = replace(step, replicated=step.replicated + min(room, count))
-                count -= min(room, count)
-                if not count:
-                    break
-            self._filesystems[path] = replace(filesystem, steps=tuple(steps))
-        self._moved.clear()
+            self._filesystems[path] = replace(filesystem, steps=self._steps_now(path))
+
+    def _steps_now(self, path: DatasetPath) -> tuple[StepReport, ...]:
+        """Its steps with what has moved since they were looked at last."""
+        filesystem, count = self._filesystems[path], self._moved.pop(path, 0)
+        if not count:
+            return filesystem.steps
+        steps = list(filesystem.steps)
+        last = filesystem.current + self._running.get(path, 1) - 1
+        # Where in a range the stream is, only zfs knows: its steps are filled up in their order.
+        for index in range(filesystem.current, last + 1):
+            step = steps[index]
+            room = max(step.expected - step.replicated, 0) if index < last else count
+            steps[index] = replace(step, replicated=step.replicated + min(room, count))
+            count -= min(room, count)
+            if not count:
+                break
+        return tuple(steps)
 
     def _set_attempt(self, attempt: AttemptReport) -> None:
         attempt = replace(attempt, filesystems=tuple(self._filesystems.values()))

@@ -66,6 +66,9 @@ from zrepl_trio.zfs.same_version import another_by_now, check_existing_bookmark
 __all__ = ["MemoryZfs", "RandomBits"]
 
 
+_FEATURES = Features(version="in memory")
+
+
 class RandomBits(Protocol):
     """Where guids come from: a seeded `random.Random`, say."""
 
@@ -150,7 +153,7 @@ class MemoryZfs:
 
     async def features(self) -> Features:
         await self._enter("features", "")
-        return Features(version="in memory")
+        return _FEATURES
 
     async def datasets(self, roots: Sequence[DatasetPath] = ()) -> list[Dataset]:
         await self._enter("datasets", ",".join(roots))
