@@ -310,8 +310,9 @@ class Pruner:
                     self._cursors[path] = main_error(leaves(group))
 
         async with trio.open_nursery() as nursery:
-            for _ in range(min(ASKED_AT_ONCE, len(paths))):
+            for _ in range(min(ASKED_AT_ONCE, len(paths)) - 1):
                 nursery.start_soon(ask, nursery.cancel_scope)
+            await ask(nursery.cancel_scope)
         if broken:
             raise broken[0]
 

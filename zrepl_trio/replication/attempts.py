@@ -45,18 +45,15 @@ async def replicate(
     raised; cancelling leaves a state that the next run goes on from.
     """
     progress = Progress(clock=clock, publish=report, monotonic=trio.current_time)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(progress.keep_fresh)
-        settled = False
-        try:
-            outcome = await _attempts(sender, receiver, options, progress, decode_token)
-            await settle(sender, receiver)
-            settled = True
-        finally:
-            if not settled:
-                with trio.CancelScope(shield=True):
-                    await settle(sender, receiver, limit_s=_STOPPING_S)
-        nursery.cancel_scope.cancel()
+    settled = False
+    try:
+        outcome = await _attempts(sender, receiver, options, progress, decode_token)
+        await settle(sender, receiver)
+        settled = True
+    finally:
+        if not settled:
+            with trio.CancelScope(shield=True):
+                await settle(sender, receiver, limit_s=_STOPPING_S)
     return progress.finished(outcome)
 
 

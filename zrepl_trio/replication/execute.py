@@ -250,6 +250,7 @@ class Attempt:
             if queue.waits_for_parent(path):
                 self._progress.blocked(path, BlockedOn.PARENT)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._progress.keep_fresh)
             nursery.start_soon(self._look_after, nursery)
             for _ in range(min(self._options.steps, len(queue.unfinished)) - 1):
                 nursery.start_soon(self._take_steps, queue)

@@ -128,7 +128,7 @@ class Progress:
 
     async def keep_fresh(self) -> None:
         """Publish what changed last also when nothing changes after it (a link that stalls), within
-        PUBLISH_EVERY_S. To be run beside the run, and cancelled with it."""
+        PUBLISH_EVERY_S. To be run beside the steps, and cancelled with them."""
         while True:
             await self._unpublished.wait()
             self._unpublished = trio.Event()
