@@ -161,7 +161,7 @@ class MemoryZfs:
             return [self._shown.dataset(each) for each in self.world.all()]
         found: dict[str, Dataset] = {}
         for root in roots:
-            with self._words(partial(argv.list_datasets, root), root):
+            with Refusals(partial(argv.list_datasets, root), root):
                 self.world.open(root)
             for each in self.world.below(root):
                 found.setdefault(each.name, self._shown.dataset(each))
@@ -183,7 +183,7 @@ class MemoryZfs:
 
     async def versions(self, path: DatasetPath) -> list[FilesystemVersion]:
         await self._enter("versions", path)
-        with self._words(lambda: argv.list_versions(path), path):
+        with Refusals(lambda: argv.list_versions(path), path):
             return versions_shown(self.world.open(path), keep=self.keeps_versions)
 
     async def versions_below(
@@ -192,7 +192,7 @@ class MemoryZfs:
         await self._enter("versions_below", ",".join(roots))
         found: dict[DatasetPath, list[FilesystemVersion]] = {}
         for root in roots:
-            with self._words(partial(argv.list_versions_below, root), root):
+            with Refusals(partial(argv.list_versions_below, root), root):
                 self.world.open(root)
             for each in self.world.below(root):
                 if versions := versions_shown(each, keep=self.keeps_versions):
@@ -201,7 +201,7 @@ class MemoryZfs:
 
     async def properties(self, path: DatasetPath, names: Sequence[str]) -> dict[str, Property]:
         await self._enter("properties", path)
-        with self._words(lambda: argv.get_properties([path], names), path):
+        with Refusals(lambda: argv.get_properties([path], names), path):
             dataset = self.world.open(path)
         return self._shown.properties(dataset, names)
 
@@ -210,7 +210,7 @@ class MemoryZfs:
     ) -> dict[str, dict[str, Property]]:
         await self._enter("properties_of", paths[0])
         found = {}
-        with self._words(lambda: argv.get_properties(paths, names), paths[0]):
+        with Refusals(lambda: argv.get_properties(paths, names), paths[0]):
             for path in paths:
                 name, _, snapshot = path.partition("@")
                 dataset = self.world.open(name)
@@ -224,23 +224,23 @@ class MemoryZfs:
 
     async def set_properties(self, path: DatasetPath, values: Mapping[str, str]) -> None:
         await self._enter("set_properties", path)
-        with self._words(lambda: argv.set_properties(path, values), path):
+        with Refusals(lambda: argv.set_properties(path, values), path):
             self.world.set(path, values)
 
     async def create_filesystem(self, path: DatasetPath, properties: Mapping[str, str]) -> None:
         await self._enter("create_filesystem", path)
-        with self._words(lambda: argv.create_filesystem(path, properties), path):
+        with Refusals(lambda: argv.create_filesystem(path, properties), path):
             made = self.world.create(path, properties)
         made.live = {}
 
     async def rename(self, old: DatasetPath, new: DatasetPath) -> None:
         await self._enter("rename", old)
-        with self._words(lambda: argv.rename(old, new), old):
+        with Refusals(lambda: argv.rename(old, new), old):
             rename(self.world, old, new)
 
     async def destroy_filesystem(self, path: DatasetPath) -> None:
         await self._enter("destroy_filesystem", path)
-        with self._words(lambda: argv.destroy_filesystem(path), path):
+        with Refusals(lambda: argv.destroy_filesystem(path), path):
             self.world.destroy(path, recursive=False)
 
     async def snapshot(self, path: DatasetPath, name: str) -> None:
@@ -254,7 +254,7 @@ class MemoryZfs:
     def _snapshot(
         self, words: Callable[[], Sequence[str]], paths: Sequence[DatasetPath], name: str
     ) -> None:
-        with self._words(words, paths[0]):
+        with Refusals(words, paths[0]):
             made = self.world.snapshots([(path, name) for path in paths])
         for dataset, snap in made:
             snap.content = dict(files_of(dataset.live))
@@ -264,7 +264,7 @@ class MemoryZfs:
         await self._enter("bookmark", path)
         if snapshot.is_snapshot:
             try:
-                with self._words(lambda: argv.bookmark(path, snapshot.name, name), path):
+                with Refusals(lambda: argv.bookmark(path, snapshot.name, name), path):
                     self.world.bookmark(f"{path}@{snapshot.name}", f"{path}#{name}")
                 return
             except DatasetExists:
@@ -313,9 +313,7 @@ class MemoryZfs:
             error = ""
             if dataset is not None and name in dataset.snapshots:
                 try:
-                    with self._words(
-                        partial(argv.destroy_snapshots, path, [name]), f"{path}@{name}"
-                    ):
+                    with Refusals(partial(argv.destroy_snapshots, path, [name]), f"{path}@{name}"):
                         self.world.destroy_snapshots(
                             path,
                             [name],
@@ -332,7 +330,7 @@ class MemoryZfs:
 
     def _holds(self, path: DatasetPath, snapshots: Collection[str]) -> list[Hold]:
         found = []
-        with self._words(lambda: argv.list_holds([f"{path}@{name}" for name in snapshots]), path):
+        with Refusals(lambda: argv.list_holds([f"{path}@{name}" for name in snapshots]), path):
             dataset = self.world.open(path)
             for name in snapshots:
                 if name not in dataset.snapshots:
@@ -355,7 +353,7 @@ class MemoryZfs:
             for name in snapshots
             if not (dataset and name in dataset.snapshots and tag in dataset.snapshots[name].holds)
         ]
-        with self._words(lambda: argv.hold([f"{path}@{name}" for name in snapshots], tag), path):
+        with Refusals(lambda: argv.hold([f"{path}@{name}" for name in snapshots], tag), path):
             holds.hold(self.world, tag, wanted)
 
     async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
@@ -378,7 +376,7 @@ class MemoryZfs:
         self, path: DatasetPath, snapshot: str, *, destroy_newer: bool = True
     ) -> None:
         await self._enter("rollback", path)
-        with self._words(lambda: argv.rollback(path, snapshot, destroy_newer=destroy_newer), path):
+        with Refusals(lambda: argv.rollback(path, snapshot, destroy_newer=destroy_newer), path):
             dataset, _ = self.world.rollback(path, snapshot, recursive=destroy_newer)
         dataset.live = dict(files_of(dataset.snapshots[snapshot].content))
 
@@ -388,7 +386,7 @@ class MemoryZfs:
         if dataset is None or dataset.partial is None:
             return
         if dataset.key in self._receiving:
-            with self._words(lambda: argv.abort_receive(path), path):
+            with Refusals(lambda: argv.abort_receive(path), path):
                 raise Fault(f"cannot destroy '{path}': dataset is busy")
         created = dataset.partial.created
         dataset.partial = None
@@ -397,7 +395,7 @@ class MemoryZfs:
 
     async def send_size(self, args: SendArgs) -> int | None:
         await self._enter("send_size", args.dataset)
-        with self._words(lambda: argv.send_dry(args), args.dataset):
+        with Refusals(lambda: argv.send_dry(args), args.dataset):
             (out,) = outgoing_of(self.world, args)
         if args.from_ is not None and args.from_.kind is VersionKind.BOOKMARK:
             return None
@@ -405,14 +403,14 @@ class MemoryZfs:
 
     async def packed_sizes(self, args: SendArgs) -> dict[str, int]:
         await self._enter("packed_sizes", args.dataset)
-        with self._words(lambda: argv.send_dry(args), args.dataset):
+        with Refusals(lambda: argv.send_dry(args), args.dataset):
             return {
                 out.to.name: body_size(wanted_changes(out)) for out in outgoing_of(self.world, args)
             }
 
     async def decode_token(self, token: str) -> ResumeToken:
         await self._enter("decode_token", "")
-        with self._words(lambda: argv.decode_token(token), ""):
+        with Refusals(lambda: argv.decode_token(token), ""):
             fields = decode_token(token)
         return token_shown(fields)
 
@@ -457,9 +455,6 @@ class MemoryZfs:
         if self.before is not None:
             await self.before(call, dataset)
         await self._checkpoint()
-
-    def _words(self, words: Callable[[], Sequence[str]], dataset: str) -> Refusals:
-        return Refusals(words, dataset)
 
 
 def _failure(words: Callable[[], Sequence[str]], dataset: str, fault: Fault) -> ZfsError:
