@@ -16,6 +16,7 @@ import trio
 
 from zrepl_trio.endpoint.guarantees import Changes
 from zrepl_trio.endpoint.protect import carry_out
+from zrepl_trio.endpoint.taking import Taking
 from zrepl_trio.errors import ZfsError
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
@@ -147,7 +148,7 @@ class Later:
         of that filesystem tries again."""
         if not self._waiting and not self._settling.locked():
             return
-        async with self._settling:
+        async with Taking(self._settling):
             waiting = {p: c for p, c in self._waiting.items() if p not in self._claims}
             if not waiting:
                 return

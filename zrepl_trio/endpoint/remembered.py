@@ -17,6 +17,7 @@ import trio
 from zrepl_trio.endpoint.guarantees import Changes, after_changes, snapshots_to_query
 from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.endpoint.protect import holds_on
+from zrepl_trio.endpoint.taking import Taking
 from zrepl_trio.errors import DatasetNotFound, ZfsError
 from zrepl_trio.zfs.model import DatasetBrief, FilesystemVersion, Hold
 from zrepl_trio.zfs.names import DatasetPath
@@ -101,7 +102,7 @@ class Remembered(Generic[D]):
         """Its versions; raises as `Zfs.versions`."""
         state = self._fresh(path) if not self._listing.locked() else None
         if state is None:  # or a newer listing is on its way
-            async with self._listing:
+            async with Taking(self._listing):
                 if path in self._expected and trio.current_time() >= self._until:
                     await self._list()
                 state = self._fresh(path)
@@ -111,7 +112,7 @@ class Remembered(Generic[D]):
         self, paths: Collection[DatasetPath]
     ) -> dict[DatasetPath, list[FilesystemVersion]]:
         """The versions of each, listed now; raises as `versions_of`."""
-        async with self._listing:
+        async with Taking(self._listing):
             self._touched.clear()
             planning = self._planning
             listed = await versions_of(self._zfs, paths, self._configured)
@@ -175,7 +176,7 @@ class Remembered(Generic[D]):
 
     async def _holds_in(self, path: DatasetPath, state: _State) -> list[Hold]:
         if state.holds is None:
-            async with self._listing:
+            async with Taking(self._listing):
                 if state.holds is None and self._holds_in_bulk:
                     await self._list_holds()
             if state.holds is None:
