@@ -250,14 +250,16 @@ async def test_a_bug_in_a_connecter_is_not_hidden() -> None:
 
 
 async def test_a_session_that_is_over_takes_no_call() -> None:
-    for end in ("failed", "leaving"):
+    for end, text in (("failed", "odd"), ("leaving", "is leaving"), ("closing", "being closed")):
         session = _Session(connection_pair()[0], math.inf)
         if end == "failed":
             session.fail(ZfsError("odd"))
-        else:
+        elif end == "leaving":
             session._machine.receive_data(goaway(0), 0)
+        else:
+            session._machine.close("bye")
         assert not session.accepting
-        with pytest.raises(TransportError, match={"failed": "odd", "leaving": "is leaving"}[end]):
+        with pytest.raises(TransportError, match=text):
             await session.call("/Replication/Ping", b"")
 
 

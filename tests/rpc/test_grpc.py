@@ -189,6 +189,17 @@ def test_our_goodbye_is_zrepls() -> None:
     assert not server.finished
 
 
+def test_no_call_follows_our_goodbye() -> None:
+    """Neither one that waited for its turn, nor one that somebody begins while it is being said."""
+    client, server = GrpcClient(0), GrpcServer(0)
+    exchange(client, server)
+    client.start_call(PING, PING_HI)
+    client.close("client transport shutdown")
+    assert not client.accepting
+    client.start_call(PING, PING_HI)
+    assert flush(client) == GOAWAY
+
+
 def test_zrepls_client_is_understood() -> None:
     server = GrpcServer(0)
     # a server must speak first: zrepl's client waits for its settings

@@ -163,6 +163,8 @@ class _Session:
             raise _again(self._error) from self._error
         if self._machine.goaway is not None:
             raise TransportError(str(self._machine.goaway))
+        if not self._machine.accepting:
+            raise TransportError("the control connection is being closed")
         number = self._machine.start_call(path, message)
         work = WorkLimit(trio.current_time(), self._work_limit_s)
         waiter = self._waiting[number] = _Waiter(work)

@@ -67,11 +67,12 @@ class GrpcClient(H2Machine):
         self._numbers = 0
         self._queue: deque[_Call] = deque()
         self._calls: dict[int, _Call] = {}
+        self._closed = False
 
     @property
     def accepting(self) -> bool:
-        """Whether new calls may be started here: not once the peer is leaving."""
-        return self.goaway is None
+        """Whether new calls may be started here: not once the peer is leaving, or we are."""
+        return self.goaway is None and not self._closed
 
     @property
     def active(self) -> list[int]:
@@ -96,6 +97,12 @@ class GrpcClient(H2Machine):
             if call.number == number:
                 del self._calls[call.stream_id]
                 self._reset(call.stream_id, h2.errors.ErrorCodes.CANCEL)
+
+    def close(self, debug: str, *, fault: bool = False) -> None:
+        """As H2Machine's; no call is begun any more, nor what waits for its turn."""
+        self._closed = True
+        self._queue.clear()
+        super().close(debug, fault=fault)
 
     def data_to_send(self) -> bytes:
         """As H2Machine's; also begins calls that were waiting."""
