@@ -6,6 +6,7 @@ from zrepl_trio.errors import (
     BadResumeToken,
     ConnectFailed,
     DatasetBusy,
+    DatasetNotFound,
     HandshakeFailed,
     NoSpace,
     PeerTimeout,
@@ -26,6 +27,7 @@ from zrepl_trio.replication.classify import (
     main_error,
     spoils_token,
 )
+from zrepl_trio.zfs.failures import GONE_SINCE
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,9 @@ from zrepl_trio.replication.classify import (
         (NoSpace("full"), ErrorClass.PERMANENT),
         (ReceiveRefused("diverged"), ErrorClass.PERMANENT),
         (RemoteError("the peer's words"), ErrorClass.PERMANENT),
+        (RemoteError(f"tank/a@1 does not exist (any more); {GONE_SINCE}"), ErrorClass.RETRY),
+        (DatasetNotFound(f"destroyed; {GONE_SINCE}"), ErrorClass.RETRY),
+        (DatasetNotFound("no such pool"), ErrorClass.PERMANENT),
         (Refused("no"), ErrorClass.PERMANENT),
         (ZfsError("?"), ErrorClass.PERMANENT),
         (ZfsError("failed", status=1), ErrorClass.PERMANENT),

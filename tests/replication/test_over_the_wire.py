@@ -156,7 +156,9 @@ async def test_a_snapshot_that_vanished_is_told_by_its_name(
 
     pair.source.before = vanish
     report = await wire.run()
-    assert "tank/a@1 does not exist (any more)" in report.error
+    (failed,) = report.attempts[0].filesystems
+    assert failed.error is not None
+    assert "tank/a@1 does not exist (any more)" in failed.error.text
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ def test_words_of_other_releases(stderr: str, meaning: type[ZfsError]) -> None:
         (
             "cannot hold snapshot 'd@1': dataset does not exist",
             DatasetNotFound,
-            "the next run plans without it",
+            "the next attempt plans without it",
         ),
     ],
 )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from zrepl_trio.errors import BadResumeToken, DatasetNotFound, Refused
+from zrepl_trio.zfs.failures import GONE_SINCE
 from zrepl_trio.zfs.model import Features, FilesystemVersion, ResumeToken, SendFlags
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -41,10 +42,11 @@ def find_version(
                 return version
             raise Refused(
                 f"{version.full(dataset)} is not the one meant: its guid is {version.guid:#x}, "
-                f"not {wanted.guid:#x}; it was destroyed and made anew since it was listed"
+                f"not {wanted.guid:#x}; it was destroyed and made anew since it was listed; "
+                + GONE_SINCE
             )
     raise DatasetNotFound(
-        f"{wanted.full(dataset)} does not exist (any more); the next run plans without it",
+        f"{wanted.full(dataset)} does not exist (any more); {GONE_SINCE}",
         dataset=dataset,
     )
 

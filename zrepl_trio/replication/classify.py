@@ -9,14 +9,17 @@ from enum import Enum
 from zrepl_trio.errors import (
     BadResumeToken,
     DatasetBusy,
+    DatasetNotFound,
     HandshakeFailed,
     ReceiveInterrupted,
+    Refused,
     RemoteError,
     SourceFailed,
     TransportError,
     ZfsError,
     ZreplError,
 )
+from zrepl_trio.zfs.failures import GONE_SINCE
 
 __all__ = ["ErrorClass", "classify", "main_error", "says_modified", "spoils_token"]
 
@@ -33,7 +36,8 @@ def classify(error: ZreplError) -> ErrorClass:
     """The reaction to `error`.
 
     A peer that answers the handshake wrongly will do so again, unlike one that is silent. An
-    interrupted receive goes on where it stopped. All that is unknown is permanent for this run;
+    interrupted receive goes on where it stopped; what was planned of a snapshot that somebody has destroyed
+    since, such as another job's pruning, is planned without it. All that is unknown is permanent for this run;
     the job's next run tries it again.
     """
     match error:
@@ -45,6 +49,8 @@ def classify(error: ZreplError) -> ErrorClass:
             return ErrorClass.RETRY
         case ZfsError(status=int(status)) if status < 0:
             # killed by a signal: the out-of-memory killer's or a person's, not zfs's judgement
+            return ErrorClass.RETRY
+        case Refused() | DatasetNotFound() | RemoteError() if GONE_SINCE in str(error):
             return ErrorClass.RETRY
         case _:
             return ErrorClass.PERMANENT

@@ -22,6 +22,7 @@ from zrepl_trio.errors import (
 )
 
 __all__ = [
+    "GONE_SINCE",
     "RESUME_TOKEN",
     "failure",
     "idle_too_long",
@@ -30,6 +31,9 @@ __all__ = [
     "missing_program",
     "unexpected_output",
 ]
+
+GONE_SINCE = "the next attempt plans without it"
+"""In the text of an error, also of one that came over the wire: what was planned is not there any more."""
 
 RESUME_TOKEN = re.compile(
     r"A resuming stream can be generated on the sending system by running:\s+zfs send -t (\S+)"
@@ -154,7 +158,7 @@ _TABLE = (
     _row(
         r"^cannot hold snapshot .*: dataset does not exist$",
         DatasetNotFound,
-        "it was destroyed since it was listed; the next run plans without it",
+        f"it was destroyed since it was listed; {GONE_SINCE}",
     ),
     _row(
         r"dataset does not exist$|no such pool|snapshot does not exist|parent does not exist|"
