@@ -106,6 +106,14 @@ def test_words_of_other_releases(stderr: str, meaning: type[ZfsError]) -> None:
     ("stderr", "meaning", "advice"),
     [
         # as OpenZFS 2.3 says it
+        (
+            (
+                "cannot open 'd/sink': pool I/O is currently suspended\n"
+                "cannot receive new filesystem stream: unable to restore to destination"
+            ),
+            ZfsError,
+            "`zpool clear` has it go on",
+        ),
         ("cannot receive incremental stream: pool is read-only", ZfsError, "import it without"),
         ("cannot hold: pool is read-only", ZfsError, "guarantee_nothing"),
         (

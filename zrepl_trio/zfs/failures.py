@@ -54,6 +54,13 @@ def _row(pattern: str, error: type[ZfsError], advice: str) -> _Row:
 
 # First match wins: a full pool also prints the resume token, and what helps is room, not a retry.
 _TABLE = (
+    # Before all else: what zfs says besides is only what follows from it.
+    _row(
+        r"pool I/O is currently suspended$",
+        ZfsError,
+        "zfs has suspended the pool after errors of its devices, which `zpool status` names: once they "
+        "work again, `zpool clear` has it go on",
+    ),
     _row(
         r"out of space\.?$|quota exceeded|No space left on device|"
         r"^cannot receive .*: space limit exceeded",
