@@ -21,7 +21,7 @@ settings.load_profile("zrepl-trio")
 
 # what these assert, too, is told with its values
 pytest.register_assert_rewrite(
-    *(f"tests.interop.{name}" for name in ("cells", "returns", "scenarios", "takeovers"))
+    *(f"tests.interop.{name}" for name in ("asked", "cells", "returns", "scenarios", "takeovers"))
 )
 
 

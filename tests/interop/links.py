@@ -33,7 +33,7 @@ class Link:
 def linked(
     transport: str,
     line: Path,
-    sshd: Sshd,
+    sshd: Sshd | None,
     *,
     pushes: bool,
     identity: str = IDENTITY,
@@ -46,6 +46,7 @@ def linked(
     counted = "to" if pushes else "from"
     match transport:
         case "ssh":
+            assert sshd is not None
             ssh_command = counting_ssh.script(line, counted, tool("ssh"))
             yield _ssh(sshd, ssh_command, identity, key or sshd.identity_file)
         case "tcp":

@@ -100,13 +100,14 @@ class Ends:
     environment: dict[str, str]
     programs: dict[str, Program]
     at: dict[str, Path]
-    sshd: Sshd
+    sshd: Sshd | None
     stack: ExitStack
     identities: dict[Path, str] = field(default_factory=dict)  # by the key of each
     daemons: dict[str, Daemon] = field(default_factory=dict)
 
     def let_in(self, proxy: Program) -> None:
         """From now on logins run this program's `stdinserver`."""
+        assert self.sshd is not None
         config = self.at["passive"] / "zrepl.yml"
         self.sshd.force_each(
             {key: proxy.stdinserver(config, who) for key, who in self.identities.items()}
@@ -207,7 +208,7 @@ class Pair:
 @contextmanager
 def lanes(
     world: World,
-    sshd: Sshd,
+    sshd: Sshd | None,
     directory: Path,
     name: str,
     wanted: Sequence[Lane],
@@ -218,7 +219,10 @@ def lanes(
     transport: str = "ssh",
     pushes: bool = False,
 ) -> Iterator[Mapping[str, Pair]]:
-    """The lanes by name, on fresh datasets below `name` in both pools; both daemons are gone at the end."""
+    """The lanes by name, on fresh datasets below `name` in both pools; both daemons are gone at the end.
+
+    `sshd` is needed for ssh alone.
+    """
     at = {role: directory / role for role in ("passive", "active")}
     if transport == "local":
         at["active"] = at["passive"]
@@ -239,7 +243,10 @@ def lanes(
             world.run("zfs", "create", root_fs)
             line = directory / "line" / lane.name
             line.mkdir(mode=0o700, parents=True, exist_ok=True)
-            key = sshd.key(lane.name) if lane.name else sshd.identity_file
+            key = None
+            if sshd is not None:
+                key = sshd.key(lane.name) if lane.name else sshd.identity_file
+                ends.identities[key] = lane.identity
             link = stack.enter_context(
                 linked(transport, line, sshd, pushes=pushes, identity=lane.identity, key=key)
             )
@@ -247,7 +254,6 @@ def lanes(
             for role, text in zip(at, texts, strict=True):
                 with (at[role] / "zrepl.yml").open("a") as file:
                     file.write(text)
-            ends.identities[key] = lane.identity
             replica = f"{root_fs}/{lane.identity}/{dataset}" if pushes else f"{root_fs}/{dataset}"
             made[lane.name] = Pair(world, lane, dataset, replica, line, pushes, ends)
         if transport == "ssh":
