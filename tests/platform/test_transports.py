@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import pytest
 
@@ -20,6 +21,9 @@ from tests.interop.scenarios import (
 from tests.interop.sshd import Sshd
 
 pytestmark = pytest.mark.timeout(600)
+
+VICTIMS = ("zfs send", "zfs recv", "passive", "active")
+KINDS = ("guarantee_resumability", "guarantee_incremental", "guarantee_nothing")
 _names = (f"link{number}" for number in itertools.count(1))
 
 
@@ -58,21 +62,33 @@ def test_several_snapshots_go_in_one_stream_that_may_be_cut(world: World, sshd: 
         range_cut_and_resumed(pair)
 
 
-def test_a_range_killed_in_mid_transfer_converges(world: World, sshd: Sshd) -> None:
+def _thorough_but(cases: Iterable[tuple[object, str]], *always: object) -> list[object]:
+    """All of the cases; those that are not named here with TEST_ZFS_THOROUGH alone."""
+    return [
+        case if case in always else pytest.param(*case, marks=pytest.mark.thorough)
+        for case in cases
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pushes", "victim"),
+    _thorough_but(itertools.product((False, True), VICTIMS), (True, "active")),
+)
+def test_a_range_killed_in_mid_transfer_converges(
+    world: World, sshd: Sshd, pushes: bool, victim: str
+) -> None:
     pair: Pair
-    with both_ours(world, sshd, next(_names), pushes=True) as pair:
-        killed_in_mid_transfer(pair, "active", in_range=True)
+    with both_ours(world, sshd, next(_names), pushes=pushes) as pair:
+        killed_in_mid_transfer(pair, victim, in_range=True)
 
 
 @pytest.mark.parametrize(
     ("kind", "victim"),
-    [
+    _thorough_but(
+        itertools.product(KINDS, VICTIMS),
         ("guarantee_incremental", "passive"),
         ("guarantee_nothing", "zfs send"),
-        pytest.param("guarantee_incremental", "active", marks=pytest.mark.thorough),
-        pytest.param("guarantee_incremental", "zfs recv", marks=pytest.mark.thorough),
-        pytest.param("guarantee_nothing", "passive", marks=pytest.mark.thorough),
-    ],
+    ),
 )
 def test_a_push_killed_in_mid_transfer_converges_whatever_is_promised(
     world: World, sshd: Sshd, kind: str, victim: str
