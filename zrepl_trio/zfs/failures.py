@@ -233,9 +233,9 @@ def is_unforceable(error: Exception) -> bool:
 def idle_too_long(argv: Sequence[str], limit_s: float, *, dataset: str = "") -> ZfsError:
     """The command did nothing for so long that it was given up."""
     return ZfsError(
-        f"{dataset or 'zfs'}: `{shlex.join(argv)}` did nothing for {limit_s:g} s and was killed; look "
-        "for pool errors with `zpool status` and in the kernel's log, or raise the limit "
-        "(`global.zfs` in the config) if the pool is only slow",
+        f"{dataset or 'zfs'}: `{shlex.join(argv)}` did nothing for {limit_s:g} s and was killed "
+        "(`zrepl-trio status` shows it if it ignores that); look for pool errors with `zpool status` and in the "
+        "kernel's log, or raise the limit (`global.zfs` in the config) if the pool is only slow",
         argv=argv,
         dataset=dataset,
     )
