@@ -183,3 +183,15 @@ async def test_our_own_changes_are_kept_up_with(
         assert len(calls) == seen
         assert versions == await zfs.versions(name)
         assert holds == await zfs.holds(name, ["1"])
+
+
+async def test_changes_to_what_nobody_may_ask_any_more_take_no_memory(
+    remembered: Remembered[Dataset], autojump_clock: trio.abc.Clock
+) -> None:
+    """A receiver that catches up for hours asks nothing meanwhile, and makes one for each step."""
+    await remembered.of(NAMES[0])
+    assert remembered._known.keys() == set(NAMES)
+    await trio.sleep(REMEMBERED_S)
+    for name in NAMES:
+        remembered.did(name, Changes(tag="tag", hold=("1",)))
+    assert remembered._known == {}

@@ -142,6 +142,9 @@ class Remembered(Generic[D]):
         if state.holds is None:
             self.forget(path)
             return
+        if trio.current_time() >= self._until:
+            del self._known[path]  # it is not asked any more, and would only grow
+            return
         state.changes.append((changes, received))
 
     def _fresh(self, path: DatasetPath) -> _State | None:
