@@ -9,6 +9,7 @@ import structlog
 import trio
 
 from zrepl_trio.endpoint.abstractions import last_received_tag
+from zrepl_trio.endpoint.arrival import look_at_arrival
 from zrepl_trio.endpoint.blame import cause
 from zrepl_trio.endpoint.confine import Confinement
 from zrepl_trio.endpoint.destroy import destroy_listed
@@ -26,24 +27,15 @@ from zrepl_trio.endpoint.model import (
 )
 from zrepl_trio.endpoint.parents import Parents
 from zrepl_trio.endpoint.placeholders import (
-    NO_LONGER,
     PlaceholderEncryption,
     placeholder_properties,
 )
 from zrepl_trio.endpoint.protocol import NotSupported, SendReply, StreamSource
 from zrepl_trio.endpoint.readback import (
-    SNAPSHOT_PROPERTIES,
     Received,
-    check_guid,
     check_range,
-    check_received,
-    is_encrypted,
-    properties_to_read,
-    read_back,
 )
 from zrepl_trio.endpoint.received_properties import (
-    HARMLESS_KEY_LOCATIONS,
-    KEY_LOCATION,
     ReceivedProperties,
 )
 from zrepl_trio.endpoint.refusals import Floor, no_floor
@@ -58,19 +50,15 @@ from zrepl_trio.errors import (
     ZreplError,
 )
 from zrepl_trio.pace import Throttle
-from zrepl_trio.zfs.argv import PLACEHOLDER, SOURCE_GUID
 from zrepl_trio.zfs.failures import is_unforceable
 from zrepl_trio.zfs.model import (
     Dataset,
     DestroyResult,
     FilesystemVersion,
     Hold,
-    Property,
-    PropertySource,
     ReceiveArgs,
 )
 from zrepl_trio.zfs.names import DatasetPath, Identity
-from zrepl_trio.zfs.placeholders import is_placeholder
 from zrepl_trio.zfs.port import Zfs
 from zrepl_trio.zfs.targets import WHOLE, TargetRules
 
@@ -337,17 +325,16 @@ class Receiver:
                 announced = (*request.between, request.to)
                 check_range(path, announced, before, await self._zfs.versions(path))
                 await check_nothing_below(self._zfs, path, self._here or ())
-            received = await self._settle(
-                path,
-                request.to,
-                Received(
-                    args=args,
-                    rules=self._properties,
-                    encryption=self._placeholder_encryption,
-                    fresh=fresh,
-                    first=first,
-                    raw=request.raw,
-                ),
+            what = Received(
+                args=args,
+                rules=self._properties,
+                encryption=self._placeholder_encryption,
+                fresh=fresh,
+                first=first,
+                raw=request.raw,
+            )
+            received = await look_at_arrival(
+                self._zfs, path, request.to, what, root=self._confined.root
             )
         async with self._later.deciding(path):
             _, holds = await self._remembered.with_holds(path)
@@ -422,42 +409,3 @@ class Receiver:
         why = cause(args.dataset, stream=failed, sink_broken=broken, receive=refused)
         if why is not None:
             raise why
-
-    async def _settle(
-        self, path: DatasetPath, to: FilesystemVersion, what: Received
-    ) -> FilesystemVersion:
-        """Read back what is there, by one command; set what of our own `zfs recv -o` left undone,
-        and raise unless the snapshot is the announced one (a peer may have sent something else) and
-        all else is as the job and the stream demand (PolicyBreach). Gives the snapshot."""
-        root = self._confined.root
-        snapshot = f"{path}@{to.name}"
-        paths = dict.fromkeys((path, path.ancestors()[-1], root, snapshot))
-        names = dict.fromkeys((*properties_to_read(what.args), *SNAPSHOT_PROPERTIES))
-        try:
-            found = await self._zfs.properties_of(list(paths), list(names))
-        except DatasetNotFound as error:
-            raise ZfsError(
-                f"{snapshot} does not exist although `zfs recv` succeeded: the stream held another "
-                f"snapshot ({error})",
-                dataset=path,
-            ) from error
-        received = read_back(to.name, found[snapshot])
-        check_guid(path, received, to)
-        ours = found[path]
-        missing: dict[str, str] = {}
-        guid = what.args.override.get(SOURCE_GUID)
-        if guid is not None and ours[SOURCE_GUID] != Property(guid, PropertySource.LOCAL):
-            missing[SOURCE_GUID] = guid
-        mark = ours[PLACEHOLDER]
-        if is_placeholder(path, mark.value, mark.source):
-            missing[PLACEHOLDER] = NO_LONGER
-        if (
-            is_encrypted(ours)
-            and ours[KEY_LOCATION].value not in HARMLESS_KEY_LOCATIONS
-            and not self._properties.takes(KEY_LOCATION)
-        ):
-            missing[KEY_LOCATION] = "prompt"
-        if missing:
-            await self._zfs.set_properties(path, missing)
-        check_received(path, what, found, root=root)
-        return received
