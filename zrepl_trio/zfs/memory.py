@@ -16,19 +16,19 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Protocol
 
 import trio
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.emulate import holds, transfer
-from zrepl_trio.emulate.model import Fault, Snapshot, World
+from zrepl_trio.emulate.model import Fault, Snapshot
 from zrepl_trio.emulate.renaming import rename
 from zrepl_trio.emulate.stream import body_size, decode_token
 from zrepl_trio.errors import DatasetExists, ZfsError
 from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.failures import failure
 from zrepl_trio.zfs.filter import Extent
+from zrepl_trio.zfs.memory_pools import MemoryPools, RandomBits
 from zrepl_trio.zfs.memory_refusals import Refusals
 from zrepl_trio.zfs.memory_shown import (
     Shown,
@@ -38,7 +38,6 @@ from zrepl_trio.zfs.memory_shown import (
 )
 from zrepl_trio.zfs.memory_streams import (
     Checkpoint,
-    Files,
     MemoryReceive,
     MemorySend,
     Opened,
@@ -63,27 +62,19 @@ from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
 from zrepl_trio.zfs.same_version import another_by_now, check_existing_bookmark
 
-__all__ = ["MemoryZfs", "RandomBits"]
-
+__all__ = ["MemoryZfs"]
 
 _FEATURES = Features(version="in memory")
-
-
-class RandomBits(Protocol):
-    """Where guids come from: a seeded `random.Random`, say."""
-
-    def getrandbits(self, k: int, /) -> int: ...
 
 
 Hook = Callable[[str, str], Awaitable[None]]
 """Awaited before each call with its name and dataset; may raise or wait: for fault injection."""
 
 
-class MemoryZfs:
+class MemoryZfs(MemoryPools):
     """Pools in memory, behind the `Zfs` port. `keeps_versions`: what was listed serves later listings.
 
-    `world` is the model itself, for tests to look at. `write` and `read` are the filesystems'
-    contents: paths to bytes. `before`, if set, is awaited before every call. `send_limit`
+    `before`, if set, is awaited before every call. `send_limit`
     maps a dataset to a count of bytes after which its next send fails, once. `checkpoint` is awaited
     where the commands would be waited for.
     """
@@ -98,7 +89,7 @@ class MemoryZfs:
         pools: Sequence[str] = (),
         checkpoint: Checkpoint = trio.lowlevel.checkpoint,
     ) -> None:
-        self.world = World(bits=rng.getrandbits, clock=lambda: int(clock.now().timestamp()))
+        super().__init__(rng=rng, clock=clock, pools=pools)
         self._shown = Shown(self.world)
         self.before: Hook | None = None
         self.send_limit: dict[str, int] = {}
@@ -106,50 +97,6 @@ class MemoryZfs:
         self._checkpoint = checkpoint
         self._receiving: set[str] = set()  # datasets' keys
         self._sending: list[Snapshot] = []
-        for pool in pools:
-            self.add_pool(pool)
-
-    # -- what tests and simulations do to it ----------------------------------------------
-
-    def add_pool(self, name: str, *, capacity: int = 1 << 50) -> DatasetPath:
-        """Make a pool that holds `capacity` bytes."""
-        root = self.world.create_pool(name, capacity=capacity, root_mountpoint=f"/{name}")
-        root.live = {}
-        return DatasetPath.parse(name)
-
-    def add_filesystem(
-        self, name: str, properties: Mapping[str, str] | None = None, *, volume: bool = False
-    ) -> DatasetPath:
-        """Make a filesystem (or volume) and its missing parents."""
-        path = DatasetPath.parse(name)
-        for each in path.ancestors():
-            if self.world.get(each) is None:
-                self.world.create(each, {}).live = {}
-        size = 1 << 20 if volume else None
-        self.world.create(path, properties or {}, volume_size=size).live = {}
-        return path
-
-    def write(self, name: str, files: Mapping[str, bytes | None]) -> None:
-        """Change a filesystem's files; None removes one."""
-        dataset = self.world.open(name)
-        live = dict(files_of(dataset.live))
-        for path, data in files.items():
-            if data is None:
-                live.pop(path, None)
-            else:
-                live[path] = data
-        dataset.live = live
-        newest = dataset.newest
-        same = newest is not None and live == files_of(newest.content)
-        dataset.size = 0 if same else max(sum(map(len, live.values())), 1)  # emptied is no 0
-
-    def read(self, name: str) -> Files:
-        """The files of a filesystem, or of `filesystem@snapshot`."""
-        dataset_name, _, snapshot = name.partition("@")
-        dataset = self.world.open(dataset_name)
-        return dict(files_of(dataset.snapshots[snapshot].content if snapshot else dataset.live))
-
-    # -- the port --------------------------------------------------------------------------
 
     async def features(self) -> Features:
         await self._enter("features", "")
