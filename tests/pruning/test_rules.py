@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from zrepl_trio.config.keep import KeepRule
-from zrepl_trio.pruning.rules import Candidate, any_goes, evaluate
+from zrepl_trio.pruning.rules import Candidate, evaluate, going
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
 _RULES: TypeAdapter[KeepRule] = TypeAdapter(KeepRule)
@@ -221,4 +221,4 @@ def test_whether_any_goes_is_known_without_a_verdict_on_each(
     waiting = [index for index, each in enumerate(candidates) if not each.replicated]
     snapshots = [each.snapshot for each in candidates]
     any_does = any(verdict.goes for verdict in evaluate(candidates, some))
-    assert any_goes(snapshots, waiting, some) == any_does
+    assert bool(going(snapshots, waiting, some)) == any_does

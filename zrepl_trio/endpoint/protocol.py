@@ -48,6 +48,7 @@ __all__ = [
     "SendRequest",
     "ShowsHead",
     "StreamSource",
+    "TellsMarks",
     "lists_in_bulk",
 ]
 

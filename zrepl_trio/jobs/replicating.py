@@ -104,8 +104,8 @@ class Replicating:
         for plan in plans:
             if plan.steps or plan.confirm or plan.resolve:
                 path = plan.filesystem.path
-                followed = receives and plan.rename is not None
-                names[path] = plan.rename.old[-1] if followed and plan.rename else path
+                rename = plan.rename if receives else None
+                names[path] = rename.old[-1] if rename is not None else path
         if not names or not isinstance(side, TellsMarks):
             return {}
         found: dict[DatasetPath, Marks] = {}

@@ -28,7 +28,6 @@ from zrepl_trio.zfs.model import FilesystemVersion
 __all__ = [
     "Candidate",
     "Verdict",
-    "any_goes",
     "evaluate",
     "going",
     "grid_drops",
@@ -97,17 +96,6 @@ def keepers(
                 if index not in drops:
                     kept_by[index] = (*before, number)
     return kept_by
-
-
-def any_goes(
-    snapshots: Sequence[FilesystemVersion],
-    waiting: Sequence[int],
-    rules: Sequence[KeepRule],
-    *,
-    local: tzinfo = UTC,
-) -> bool:
-    """Whether `keepers` would have none for any of them."""
-    return bool(going(snapshots, waiting, rules, local=local))
 
 
 def going(

@@ -187,7 +187,7 @@ class RemoteEndpoint:
             try:
                 answer = await self._control.call("Marks", extensions.encode_marks_request(asked))
             except RemoteError as error:
-                if "does not know Marks" in str(error):
+                if _lacks(error, "Marks"):
                     return {}
                 raise
             found.update(zip(asked, extensions.decode_marks(answer, asked=asked), strict=True))
@@ -235,7 +235,7 @@ class RemoteEndpoint:
         try:
             answer = await self._control.call("DestroySize", request)
         except RemoteError as error:
-            if "does not know DestroySize" in str(error):
+            if _lacks(error, "DestroySize"):
                 return None
             raise
         return extensions.decode_destroy_size(answer)
@@ -245,7 +245,7 @@ class RemoteEndpoint:
         try:
             answer = await self._control.call("Resolve", extensions.encode_resolve(request))
         except RemoteError as error:
-            if "does not know Resolve" in str(error):
+            if _lacks(error, "Resolve"):
                 raise NotSupported(
                     f"{request.filesystem}: the receiver is a zrepl, which cannot be asked to "
                     f"{request.way.value} a replica: do it there"
@@ -320,3 +320,8 @@ class RemoteEndpoint:
             )
             async with opened as data:
                 yield data
+
+
+def _lacks(error: RemoteError, call: str) -> bool:
+    """Whether the peer answered that it has no such call (`rpc.control` says so): a zrepl, for one of ours."""
+    return f"does not know {call}" in str(error)

@@ -78,7 +78,8 @@ class ControlClient:
         """The answer's message.
 
         Raises RemoteError with the text of the peer's handler, PeerStuck when a zrepl answers nothing at
-        all for `work_limit_s`, TransportError or PeerTimeout for the link, ConnectFailed or HandshakeFailed when there is none. Cancelling it tells the peer.
+        all for `work_limit_s`, TransportError or PeerTimeout for the link, ConnectFailed or
+        HandshakeFailed when there is none. Cancelling it tells the peer.
         """
         session = self._session
         if session is None or not session.accepting:

@@ -116,10 +116,7 @@ def encode_marks_request(filesystems: Sequence[DatasetPath]) -> bytes:
 
 def decode_marks_request(data: bytes) -> list[DatasetPath]:
     """Raises RemoteProtocolError, or its InvalidContent for what makes no sense."""
-    asked = parse_message(pdu.MarksReq(), data).Filesystems
-    if len(asked) > MARKS_AT_ONCE:
-        raise InvalidContent(f"{len(asked)} filesystems are too many to ask for")
-    return [wire_path(filesystem) for filesystem in asked]
+    return _asked(parse_message(pdu.MarksReq(), data).Filesystems, at_most=MARKS_AT_ONCE)
 
 
 def encode_marks(marks: Sequence[Marks | ZreplError]) -> bytes:
@@ -178,21 +175,24 @@ def decode_places_request(data: bytes) -> dict[DatasetPath, SnapshotTimes]:
     """Nothing is known of any if no times came, as from our first versions. Raises RemoteProtocolError,
     or its InvalidContent for what makes no sense."""
     request = parse_message(pdu.PlacesReq(), data)
-    if len(request.Filesystems) > PLACES_AT_ONCE:
-        raise InvalidContent(f"{len(request.Filesystems)} filesystems are too many to ask for")
+    filesystems = _asked(request.Filesystems, at_most=PLACES_AT_ONCE)
     if not request.Times:
-        return dict.fromkeys(map(wire_path, request.Filesystems), SnapshotTimes())
-    if len(request.Filesystems) != len(request.Times):
-        raise InvalidContent(
-            f"{len(request.Times)} times came with {len(request.Filesystems)} filesystems"
-        )
+        return dict.fromkeys(filesystems, SnapshotTimes())
+    if len(filesystems) != len(request.Times):
+        raise InvalidContent(f"{len(request.Times)} times came with {len(filesystems)} filesystems")
     return {
-        wire_path(filesystem): SnapshotTimes(
+        filesystem: SnapshotTimes(
             newest=times.Newest if times.HasField("Newest") else None,
             replicated=times.Replicated if times.HasField("Replicated") else None,
         )
-        for filesystem, times in zip(request.Filesystems, request.Times, strict=True)
+        for filesystem, times in zip(filesystems, request.Times, strict=True)
     }
+
+
+def _asked(filesystems: Sequence[str], *, at_most: int) -> list[DatasetPath]:
+    if len(filesystems) > at_most:
+        raise InvalidContent(f"{len(filesystems)} filesystems are too many to ask for")
+    return [wire_path(filesystem) for filesystem in filesystems]
 
 
 def encode_places(places: Sequence[DatasetPath | Refused]) -> bytes:
