@@ -50,7 +50,8 @@ class World:
 
     def open(self, name: str) -> Dataset:
         """That dataset; zfs's "cannot open" when it is not there."""
-        found = self.get(name)
+        pool = self.pools.get(name.partition("/")[0])
+        found = pool.datasets.get(name) if pool is not None else None
         if found is None:
             raise Fault(f"cannot open '{name}': dataset does not exist")
         return found

@@ -140,7 +140,8 @@ def snapshots_held_by(holds: Iterable[Hold], tag: str) -> tuple[str, ...]:
 
 
 def _bookmark(kind: CursorKind, guid: int, job: str) -> str:
-    return f"{kind.value}_G_{guid:016x}_J_{job}"
+    # not `value`, a property written in Python: a run asks for each bookmark several times
+    return f"{kind._value_}_G_{guid:016x}_J_{job}"
 
 
 def _is_own(version: FilesystemVersion, kind: CursorKind, job: str) -> bool:

@@ -36,7 +36,8 @@ async def destroy_listed(
     if not snapshots:
         return []
     versions = await zfs.versions(dataset)
-    there = {v.name: v for v in versions if v.kind is VersionKind.SNAPSHOT}
+    wanted = {v.name for v in snapshots}
+    there = {v.name: v for v in versions if v.name in wanted and v.kind is VersionKind.SNAPSHOT}
     kept = floor(versions)
     results: dict[str, DestroyResult] = {}
     for version in snapshots:

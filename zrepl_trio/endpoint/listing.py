@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 
 from zrepl_trio.errors import DatasetNotFound
 from zrepl_trio.zfs.model import FilesystemVersion
@@ -17,11 +18,17 @@ _FEW = 1
 
 def covering_roots(paths: Collection[DatasetPath]) -> list[DatasetPath]:
     """The topmost of `paths`: every one is at or below exactly one of them."""
+    return list(_covering_roots(frozenset(paths)))
+
+
+@lru_cache(maxsize=8)
+def _covering_roots(paths: frozenset[DatasetPath]) -> tuple[DatasetPath, ...]:
+    # mostly those of the run before
     roots: list[DatasetPath] = []
     for path in sorted(paths, key=lambda path: path.components):
         if not roots or not path.is_at_or_below(roots[-1]):
             roots.append(path)
-    return roots
+    return tuple(roots)
 
 
 def listing_roots(

@@ -204,7 +204,7 @@ def base_on_sender(
     ours: Sequence[FilesystemVersion],
     theirs: Sequence[FilesystemVersion] | None,
 ) -> Base:
-    """`theirs` is None while the receiver cannot be asked. Of what the cursor marks, the bookmark is
+    """Both in order; `theirs` is None while the receiver cannot be asked. Of what the cursor marks, the bookmark is
     enough; another version that both have may have no bookmark but one that its owner takes away."""
     if theirs is None:
         return Base.at(cursor)
@@ -223,14 +223,18 @@ def base_on_receiver(
     ours: Sequence[FilesystemVersion],
     theirs: Sequence[FilesystemVersion] | None,
 ) -> Base:
-    """The snapshot at the cursor, and the newest one that the sender still has a version of."""
+    """The snapshot at the cursor, and the newest one that the sender still has a version of. Both in order."""
     return Base.at(cursor, (_newest_common(theirs or (), ours), cursor))
 
 
 def _newest_common(
     sender: Sequence[FilesystemVersion], receiver: Sequence[FilesystemVersion]
 ) -> int | None:
-    """The guid of the sender's newest version of which the receiver has the snapshot."""
+    """The guid of the sender's newest version of which the receiver has the snapshot. Both are in order."""
+    if sender and receiver:
+        newest = receiver[-1]
+        if newest.kind is VersionKind.SNAPSHOT and newest.guid == sender[-1].guid:
+            return newest.guid  # nothing is newer, as mostly after a run
     there = {v.guid for v in receiver if v.kind is VersionKind.SNAPSHOT}
     common = [version for version in sender if version.guid in there]
     return max(common, key=_BY_CREATETXG).guid if common else None

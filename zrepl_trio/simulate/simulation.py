@@ -136,8 +136,7 @@ class _Plant:
             clock=self._clock,
             truth=self._truth,
             arrived=self._recorder.arrived,
-            # a command that takes no time needs no other task to get its turn
-            checkpoint=trio.lowlevel.checkpoint_if_cancelled,
+            checkpoint=_no_time,
         )
         for each in self._initial[host]:
             self._make(zfs, each)
@@ -244,6 +243,10 @@ class _Plant:
             failed=runs.failed,
             down=tuple(windows.merged),
         )
+
+
+async def _no_time() -> None:
+    """A command that takes no time needs no other task to get its turn, and none to be cancelled in."""
 
 
 def _windows(
