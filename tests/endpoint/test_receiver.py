@@ -99,6 +99,24 @@ class Surplus:
         raise AssertionError
 
 
+class Gone:
+    """A whole stream, at the end of which the peer is lost."""
+
+    reader = None
+
+    def __init__(self, stream: StreamSource) -> None:
+        self.on_progress: Callable[[int], None] = lambda _count: None
+        self.pace = Pace()
+        self._stream = stream
+
+    async def copy_into(self, sink: trio.abc.SendStream) -> int:
+        await self._stream.copy_into(sink)
+        raise TransportError("the peer has gone")
+
+    async def finish(self) -> None:
+        raise AssertionError
+
+
 def test_is_an_endpoint() -> None:
     endpoint: Endpoint = Pair().receiver
     assert isinstance(endpoint, ListsInBulk)
@@ -435,3 +453,53 @@ async def test_a_listing_waits_for_what_still_comes_in(
         nursery.start_soon(look)
         await pair.receiver.receive(wanted, reply.stream)
     assert seen == [2]
+
+
+class TestThePeerGoesWithItsLastBytes:
+    """What zfs has taken in is there all the same: another job that prunes here must not get hold of it
+    while the hold is still on the snapshot before."""
+
+    async def _held(self, pair: Pair) -> list[str]:
+        return [hold.snapshot for hold in await pair.target.holds(LOCAL, ["1", "2"])]
+
+    @pytest.fixture
+    async def replicated(self, pair: Pair) -> Pair:
+        await receive(pair)
+        await pair.snapshot("tank/a", "2")
+        assert await pair.target.holds(LOCAL, ["1"])
+        return pair
+
+    async def test_the_link_breaks(self, replicated: Pair) -> None:
+        with pytest.raises(TransportError, match="has gone"):
+            await receive(replicated, to="2", from_="1", wrap=Gone)
+        await replicated.receiver.settle()
+        assert await self._held(replicated) == ["2"]
+
+    @pytest.mark.parametrize("call", ["properties_of", "versions"])
+    async def test_the_receive_is_cancelled(self, replicated: Pair, call: str) -> None:
+        came = trio.CancelScope()
+
+        async def cut(name: str, dataset: str) -> None:
+            if name == call and not came.cancel_called:
+                came.cancel()
+                await trio.lowlevel.checkpoint()
+
+        replicated.target.before = cut
+        with came:
+            await receive(replicated, to="2", from_="1")
+        assert came.cancelled_caught
+        await replicated.receiver.settle()
+        assert await self._held(replicated) == ["2"]
+
+    async def test_nothing_had_come(self, replicated: Pair) -> None:
+        replicated.fill("tank/a", MIB, seed=1)
+        await replicated.snapshot("tank/a", "3")
+        with pytest.raises(TransportError):
+            await receive(
+                replicated,
+                to="3",
+                from_="1",
+                wrap=lambda stream: Broken(stream, TransportError("the peer has gone")),
+            )
+        await replicated.receiver.settle()
+        assert [hold.snapshot for hold in await replicated.target.holds(LOCAL, ["1"])] == ["1"]

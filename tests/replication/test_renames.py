@@ -214,6 +214,9 @@ async def test_a_replica_that_does_not_fit_is_left_alone(
     await pair.target.snapshot(path(f"{ROOT}/tank/a"), "own")
     report = await pair.run(options=replace(FOLLOW, divergence=policy))
     assert report.outcome is Outcome.DONE, report.error
+    (told,) = [f.note for f in report.attempts[-1].filesystems if f.name == "tank/new/x"]
+    assert "cannot be gone on with" in told
+    assert "renames: follow" not in told  # which it has already
     assert await names(pair, "tank/a") == ["1", "own"]
     assert await names(pair, "tank/new/x") == ["2"]
     # what is below fits, and follows

@@ -275,3 +275,30 @@ def test_no_noise_of_a_server_is_more_than_one_clear_error(
                         await reply.stream.copy_into(BytesSink())
 
     trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+class BusyReceiver(FakeEndpoint):
+    """Has taken all in, and is not ready with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.came = trio.Event()
+
+    async def receive(self, request: object, stream: StreamSource) -> None:
+        await stream.copy_into(BytesSink())
+        self.came.set()
+        await trio.sleep_forever()
+
+
+async def test_what_a_client_does_not_wait_for_is_settled_without_it() -> None:
+    endpoint = BusyReceiver()
+
+    async def serve(connection: Connection) -> None:
+        with contextlib.suppress(TransportError):
+            await serve_connection(connection, endpoint)
+
+    async with open_remote(PairConnecter(serve)) as far, trio.open_nursery() as nursery:
+        nursery.start_soon(far.receive, RECEIVE, FakeSource.of(bytes(1000)))
+        await endpoint.came.wait()
+        nursery.cancel_scope.cancel()
+    assert endpoint.settled == 1

@@ -45,6 +45,7 @@ from zrepl_trio.endpoint.room import comes_raw, empty_placeholder, room_for
 from zrepl_trio.endpoint.strangers import check_nothing_below, drop_clone
 from zrepl_trio.errors import (
     DatasetNotFound,
+    PolicyBreach,
     Refused,
     ZfsError,
     ZreplError,
@@ -308,37 +309,49 @@ class Receiver:
                 listed = await self._zfs.datasets([self._confined.client_root])
                 self._here = {dataset.path for dataset in listed}
             before, _ = await self._remembered.with_holds(path)
-        async with room_for(self._zfs, path, needed=over_placeholder and not forced, first=first):
-            try:
-                await self._take(args, stream)
-            except ZreplError as error:
-                if is_unforceable(error):
-                    self._unforced.add(path)
+        what = Received(
+            args=args,
+            rules=self._properties,
+            encryption=self._placeholder_encryption,
+            fresh=fresh,
+            first=first,
+            raw=request.raw,
+        )
+        try:
+            async with room_for(
+                self._zfs, path, needed=over_placeholder and not forced, first=first
+            ):
+                try:
+                    await self._take(args, stream)
+                except ZreplError as error:
+                    if is_unforceable(error):
+                        self._unforced.add(path)
+                    if first and not request.between:
+                        await drop_clone(self._zfs, path)
+                    if request.between or not isinstance(error, ZfsError):
+                        await self._hold_what_came(path, request, kind, what)
+                    raise
                 if request.between:
-                    await self._hold_part(path, request, kind)
-                elif first:
-                    await drop_clone(self._zfs, path)
-                raise
-            if request.between:
-                # which of them came is not known before zfs is asked
-                self._remembered.forget(path)
-                announced = (*request.between, request.to)
-                check_range(path, announced, before, await self._zfs.versions(path))
-                await check_nothing_below(self._zfs, path, self._here or ())
-            what = Received(
-                args=args,
-                rules=self._properties,
-                encryption=self._placeholder_encryption,
-                fresh=fresh,
-                first=first,
-                raw=request.raw,
-            )
-            received = await look_at_arrival(
-                self._zfs, path, request.to, what, root=self._confined.root
-            )
-        async with self._later.deciding(path):
-            _, holds = await self._remembered.with_holds(path)
-            await self._hold(path, kind, received, holds)
+                    # which of them came is not known before zfs is asked
+                    self._remembered.forget(path)
+                    announced = (*request.between, request.to)
+                    check_range(path, announced, before, await self._zfs.versions(path))
+                    await check_nothing_below(self._zfs, path, self._here or ())
+                received = await self._look_at_arrival(path, request.to, what)
+            async with self._later.deciding(path):
+                _, holds = await self._remembered.with_holds(path)
+                await self._hold(path, kind, received, holds)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # cancelled, as when the peer has gone: what zfs has taken in is there all the same
+                with trio.move_on_after(_ENDING_S, shield=True):
+                    await self._hold_what_came(path, request, kind, what)
+            raise
+
+    async def _look_at_arrival(
+        self, path: DatasetPath, to: FilesystemVersion, what: Received
+    ) -> FilesystemVersion:
+        return await look_at_arrival(self._zfs, path, to, what, root=self._confined.root)
 
     async def _hold(
         self,
@@ -352,20 +365,26 @@ class Receiver:
         self._remembered.did(path, Changes(tag=changes.tag), received)
         await self._later.put_off(path, changes)
 
-    async def _hold_part(
-        self, path: DatasetPath, request: ReceiveRequest, kind: GuaranteeKind
+    async def _hold_what_came(
+        self, path: DatasetPath, request: ReceiveRequest, kind: GuaranteeKind, what: Received
     ) -> None:
-        """The same, as far as a range came that failed. What goes wrong here is only logged: there is
-        a better error to raise."""
-        guids = {version.guid for version in request.between}
+        """The same for a receive that failed or was cut off, as far as it came: of a range a part, and all of it if
+        the peer went with its last bytes. Another job may prune here before the peer is back. What goes
+        wrong is only logged: there is a better error to raise."""
+        guids = {version.guid for version in (*request.between, request.to)}
         self._remembered.forget(path)
         try:
             async with self._later.deciding(path):
                 versions, holds = await self._remembered.with_holds(path)
                 came = [v for v in versions if v.is_snapshot and v.guid in guids]
-                if came:
-                    await self._hold(path, kind, came[-1], holds)
-        except ZfsError as error:
+                if not came:
+                    return
+                if came[-1].guid == request.to.guid:
+                    await self._look_at_arrival(path, request.to, what)
+                await self._hold(path, kind, came[-1], holds)
+        except DatasetNotFound:
+            return  # nothing came, and there was nothing before
+        except (ZfsError, PolicyBreach) as error:
             log.warning("cannot hold what was received", filesystem=str(path), err=str(error))
 
     async def _has_snapshots(self, path: DatasetPath) -> bool:

@@ -42,6 +42,11 @@ _RENAMED = (
     "`conflict_resolution.renames: follow`"
 )
 
+_CANNOT_FOLLOW = (
+    "it was {old} on the sender, and is sent anew under its new name: the replica cannot be gone on "
+    "with{why}, so it does not follow, and stays as it is until somebody destroys it"
+)
+
 
 async def plan_all(
     sender: Endpoint,
@@ -82,6 +87,7 @@ async def plan_all(
     plans: list[Plan] = []
     for ours, theirs in pairs:
         replica = followed.get(ours.path)
+        note = _RENAMED
         if replica is not None:
             theirs = replace(replica, path=ours.path)
             receiver_versions[ours.path] = receiver_versions.get(replica.path, [])
@@ -100,6 +106,8 @@ async def plan_all(
         if replica is not None and _does_not_fit(plan):
             # somebody may have given it its name on purpose, to have the filesystem sent anew
             theirs = replica = None
+            kind = plan.kind if isinstance(plan, Refusal) else None
+            note = _CANNOT_FOLLOW.replace("{why}", f" ({kind.value})" if kind else "")
             receiver_versions[ours.path] = []
             plan = _plan(
                 ours,
@@ -118,7 +126,7 @@ async def plan_all(
         elif replica is not None:
             unnamed.add(ours.path)
         elif isinstance(plan, FilesystemPlan) and plan.steps and ours.path in old_names:
-            plan = replace(plan, note=_RENAMED.format(old=old_names[ours.path]))
+            plan = replace(plan, note=note.format(old=old_names[ours.path]))
         for above in unnamed.intersection(ours.path.ancestors()):
             # a placeholder made there now would keep the name from it for good
             text = f"{ours.path}: on the receiver, {above} has to get its new name first, see there"

@@ -25,7 +25,7 @@ from zrepl_trio.rpc.grpc import MAX_MESSAGE_BYTES, Status
 from zrepl_trio.rpc.grpc_server import Call, CallCancelled, GrpcServer
 from zrepl_trio.rpc.h2conn import MAX_STREAMS
 from zrepl_trio.rpc.link import Link
-from zrepl_trio.rpc.serve_data import log_failure
+from zrepl_trio.rpc.serve_data import log_failure, settle_at_the_end
 from zrepl_trio.transport.base import Connection
 
 __all__ = ["MAX_HANDLERS", "METHODS", "serve_control"]
@@ -33,8 +33,6 @@ __all__ = ["MAX_HANDLERS", "METHODS", "serve_control"]
 MAX_HANDLERS = 2 * MAX_STREAMS
 """How many calls of one client may be under way here, those included that it has cancelled and that
 still end their commands: HTTP/2's own limit does not count them."""
-
-_SETTLE_LIMIT_S = 10.0
 
 _GOODBYE = "server is closing the connection"
 
@@ -78,19 +76,9 @@ async def serve_control(
         try:
             await link.run(handle, goodbye=_GOODBYE)
         finally:
-            with trio.move_on_after(_SETTLE_LIMIT_S, shield=True):
-                await _settle_at_the_end(endpoint, log)
+            await settle_at_the_end(endpoint, log)
         if machine.busy():
             raise TransportError("the client left with calls open")
-
-
-async def _settle_at_the_end(
-    endpoint: Endpoint, log: structlog.typing.FilteringBoundLogger
-) -> None:
-    try:
-        await endpoint.settle()
-    except ZreplError as error:
-        log.warning("cannot do what was put off", error=str(error))
 
 
 class _Serving:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import structlog
+import trio
 
 from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.errors import RemoteProtocolError, TransportError, ZreplError, leaves
@@ -19,10 +20,12 @@ from zrepl_trio.rpc.shutdown import ShutdownTotals
 from zrepl_trio.rpc.streams import InboundStream, send_stream
 from zrepl_trio.transport.base import Connection
 
-__all__ = ["INTERNAL_ERROR", "log_failure", "serve_data"]
+__all__ = ["INTERNAL_ERROR", "log_failure", "serve_data", "settle_at_the_end"]
 
 INTERNAL_ERROR = "internal error on the serving side; its log has the details"
 """All that a peer is told of an error that is not meant for it."""
+
+_SETTLE_LIMIT_S = 10.0
 
 _UNKNOWN = "requested endpoint does not exist"
 
@@ -54,7 +57,7 @@ async def serve_data(
                 if name != RECV:
                     # nothing more is to come: notice a client that leaves or falls silent
                     nursery.start_soon(data.wait_for_end)
-                await _handle(data, endpoint, name, body, settles=settles)
+                await _handle(data, endpoint, name, body, log, settles=settles)
         except (InvalidContent, TransportError) as error:
             refusal, fault = str(error), error
         except RemoteProtocolError:
@@ -71,7 +74,13 @@ async def serve_data(
 
 
 async def _handle(
-    data: DataConn, endpoint: Endpoint, name: str, body: bytes, *, settles: bool
+    data: DataConn,
+    endpoint: Endpoint,
+    name: str,
+    body: bytes,
+    log: structlog.typing.FilteringBoundLogger,
+    *,
+    settles: bool,
 ) -> None:
     match name:
         case machine.PING:
@@ -86,12 +95,28 @@ async def _handle(
                 await data.send_answer(answer)
                 await send_stream(data, reply.stream)
         case machine.RECV:
-            await endpoint.receive(messages.decode_receive(body), InboundStream(data))
-            if not settles:
-                await endpoint.settle()
-            await data.send_answer(messages.encode_empty())
+            answered = False
+            try:
+                await endpoint.receive(messages.decode_receive(body), InboundStream(data))
+                if not settles:
+                    await endpoint.settle()
+                await data.send_answer(messages.encode_empty())
+                answered = True
+            finally:
+                if not answered:
+                    # the client may be gone, and would not have it settled
+                    await settle_at_the_end(endpoint, log)
         case _:
             raise InvalidContent(_UNKNOWN)
+
+
+async def settle_at_the_end(endpoint: Endpoint, log: structlog.typing.FilteringBoundLogger) -> None:
+    """Do what was put off, also when cancelled, for some seconds; what goes wrong is only logged."""
+    with trio.move_on_after(_SETTLE_LIMIT_S, shield=True):
+        try:
+            await endpoint.settle()
+        except ZreplError as error:
+            log.warning("cannot do what was put off", error=str(error))
 
 
 async def _refuse(data: DataConn, text: str) -> None:
