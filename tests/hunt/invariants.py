@@ -170,7 +170,7 @@ class Judge:
         self._check_encryption(flow, copy)
         pair.arrived |= {each.guid for each in copy.snapshots.values()}
         excused = self.excused(flow, original)
-        before, pair.partial = pair.partial, _progress(copy)
+        before, pair.partial = pair.partial, _progress(copy, original)
         if excused or source is None:
             return
         newest = copy.newest
@@ -347,8 +347,10 @@ class Judge:
                 raise Broken(f"a snapshot that an admin of {host} holds by {tag} is gone")
 
 
-def _progress(copy: Dataset) -> tuple[int, int] | None:
+def _progress(copy: Dataset, original: str) -> tuple[int, int] | None:
     partial = copy.partial
     if partial is None or not isinstance(partial.content, MemoryReceive):
         return None
+    if partial.begin["toname"].partition("@")[0] != original:
+        return None  # a token has the name from before a rename, by which zfs sends nothing any more
     return int(partial.begin["toguid"]), partial.content.offset

@@ -33,6 +33,7 @@ def test_what_goes_wrong_comes_right(group: int) -> None:
 
 FOUND = {
     500114: "what came with a client's last bytes was held by nobody, and pruned by the next host's job",
+    500417: "of what was renamed nothing can be resumed",
     500224: "a replica that cannot follow a rename stays beside the new copy",
 }
 """Seeds that once broke something, beyond those above."""
