@@ -29,9 +29,11 @@ def main() -> int:
         outcome = run_scenario(scenario_of(seed))
         if not outcome.broken:
             continue
+        print(f"seed {seed} breaks something; it is made smaller", flush=True)
         failed += 1
         small = shrunk(scenario_of(seed))
         print(f"seed {seed}: {run_scenario(small).broken}\n{small}")
+        print(f"  again: python -m tests.hunt {seed}", flush=True)
     print(f"{count} seeds, {failed} broken")
     return 1 if failed else 0
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 from tests.hunt.evidence import Broken, Taken, mark_of, versions_of
 from tests.hunt.faulty_zfs import FaultyZfs
@@ -12,14 +13,22 @@ from zrepl_trio.emulate.objects import Bookmark, Dataset, Snapshot
 from zrepl_trio.endpoint.abstractions import CursorKind, last_received_tag, step_tag
 from zrepl_trio.endpoint.aside import SET_ASIDE
 from zrepl_trio.jobs.base import Outcome
+from zrepl_trio.pruning.plan import PruneSide
+from zrepl_trio.pruning.report import PruneReport, PruneState
 from zrepl_trio.replication.report import Report
 
-__all__ = ["Rest"]
+__all__ = ["BY_HAND", "Rest"]
+
+BY_HAND = "legal"
+"""An admin's hold."""
+
+_TAKEN_WITHIN_S = 1.6 * CYCLE_S
 
 
 class Rest:
     """`excused` are the filesystems, by a flow's job, that somebody laid hands on; `runs` how each run of a job
-    ended, `reports` what its last one told."""
+    ended, `reports` what its last one told, `pruned` each job's last pruning of a side; `now` in seconds.
+    `lazy` are the hosts that take no snapshot of what was not written to."""
 
     def __init__(
         self,
@@ -30,7 +39,13 @@ class Rest:
         excused: Mapping[tuple[str, str], str],
         runs: Mapping[str, Sequence[Outcome]],
         reports: Mapping[str, Report],
+        pruned: Mapping[tuple[str, PruneSide], PruneReport],
+        now: float,
+        lazy: Collection[str],
     ) -> None:
+        self._lazy = lazy
+        self._pruned = pruned
+        self._now = now
         self._flows = flows
         self._hosts = hosts
         self._taken = taken
@@ -55,10 +70,49 @@ class Rest:
                 if flow.follows and not excused:
                     self._check_once(flow, dataset)
             self._check_last_run(flow, troubled)
+            self._check_pruned(flow)
+        for flow in self._flows:
+            if self._is_first(flow):
+                for dataset in self._sent(flow):
+                    self._check_taken(flow, dataset)
         for zfs in self._hosts.values():
+            if in_use := zfs.in_use():
+                raise Broken(f"{zfs.host} is at rest and has {in_use[0]} open")
             for dataset in zfs.world.all():
                 if SET_ASIDE in dataset.name:
                     raise Broken(f"{zfs.host}:{dataset.name} was left")
+                self._check_strays(zfs.host, dataset)
+
+    def _check_taken(self, flow: Flow, dataset: Dataset) -> None:
+        """What was written is in a snapshot a cycle later."""
+        taken = [
+            each.at
+            for each in self._taken.values()
+            if each.host == flow.sender and each.name == dataset.name and each.by_job
+        ]
+        since = self._now - max(taken, default=-math.inf)
+        lately = sum(at > self._now - 2 * CYCLE_S for at in taken)
+        if lately < 2 and flow.sender not in self._lazy:
+            raise Broken(f"{flow.sender}:{dataset.name} has {lately} snapshots of two cycles")
+        if since > _TAKEN_WITHIN_S and dataset.live != self._content(dataset):
+            raise Broken(
+                f"{flow.sender}:{dataset.name} was written to, and no snapshot was taken for {since:.0f} s"
+            )
+
+    def _content(self, dataset: Dataset) -> object:
+        return dataset.newest.content if dataset.newest is not None else None
+
+    def _check_strays(self, host: str, dataset: Dataset) -> None:
+        """No hold and no bookmark but those that its jobs make."""
+        tags = {step_tag(flow.sending_job) for flow in self._flows if flow.sender == host}
+        tags |= {last_received_tag(f.receiving_job) for f in self._flows if f.receiver == host}
+        jobs = {flow.sending_job for flow in self._flows if flow.sender == host}
+        for snapshot in dataset.snapshots.values():
+            if strays := snapshot.holds.keys() - tags - {BY_HAND}:
+                raise Broken(f"{host}:{dataset.name}@{snapshot.name} is held by {sorted(strays)}")
+        for name in dataset.bookmarks:
+            if not any(mark_of(name, job) for job in jobs):
+                raise Broken(f"{host}:{dataset.name}#{name} is none of any job's")
 
     def _check_once(self, flow: Flow, dataset: Dataset) -> None:
         """Its copy has come along with each new name, unless somebody's own snapshots made it useless."""
@@ -135,7 +189,9 @@ class Rest:
             raise Broken(f"{where} has step holds left on {held}")
         tag = last_received_tag(flow.receiving_job)
         kept = [each.guid for each in copy.snapshots.values() if tag in each.holds]
-        if kept != [newest.guid] and not (excused and not kept):
+        # a receiver killed before it moved the hold moves it with the next step: there may be nothing to send
+        waits = isinstance(newest, Bookmark) and len(kept) == 1
+        if kept != [newest.guid] and not waits and not (excused and not kept):
             names = [each.name for each in copy.snapshots.values() if tag in each.holds]
             raise Broken(f"{flow.job}: {replica} is held at {names}, the newest is {newest.name}")
 
@@ -155,3 +211,24 @@ class Rest:
                 raise Broken(f"{flow.job} says it is done, and {name} is not replicated")
             if name not in failed:
                 raise Broken(f"{flow.job} does not say what is wrong with {name}")
+
+    def _check_pruned(self, flow: Flow) -> None:
+        """Both sides have looked at each filesystem, and said what came of it."""
+        there = {each.name for each in self._sent(flow)}
+        copied = {
+            each
+            for each in there
+            if self._hosts[flow.receiver].world.get(flow.replica_of(each)) is not None
+        }
+        for side, wanted, rules in (
+            (PruneSide.SENDER, there, flow.keep_sender),
+            (PruneSide.RECEIVER, copied, flow.keep_receiver),
+        ):
+            report = self._pruned.get((flow.job, side))
+            if any(rule.type == "regex" and rule.regex == ".*" for rule in rules):
+                continue  # nothing can go
+            if report is None:
+                raise Broken(f"{flow.job} has never pruned its {side.value}")
+            told = {str(each.path) for each in report.completed}
+            if report.state is PruneState.DONE and (missing := wanted - told):
+                raise Broken(f"{flow.job} has not pruned {min(missing)} of its {side.value}")

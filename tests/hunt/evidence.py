@@ -18,12 +18,14 @@ class Broken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A snapshot as it was taken, of which filesystem of which host, and when, in seconds from the start."""
+    """A snapshot as it was taken, of which filesystem of which host, and when, in seconds from the start;
+    `by_job`: not by hand."""
 
     host: str
     name: str
     content: Mapping[str, bytes]
     at: float
+    by_job: bool
 
 
 def versions_of(dataset: Dataset) -> list[Snapshot | Bookmark]:

@@ -80,6 +80,7 @@ class Judge:
         self._held: set[tuple[str, int, str]] = set()
         self._began: dict[str, float] = {}
         self._reports: dict[str, Report] = {}
+        self._pruned: dict[tuple[str, PruneSide], PruneReport] = {}
         self._waits_until: dict[str, float] = {}
         self.runs: dict[str, list[Outcome]] = {flow.job: [] for flow in self._flows}
 
@@ -139,7 +140,11 @@ class Judge:
         newest = dataset.newest
         assert newest is not None
         self.taken[newest.guid] = Taken(
-            host, name, dict(zfs.read(f"{name}@{newest.name}")), self._now()
+            host,
+            name,
+            dict(zfs.read(f"{name}@{newest.name}")),
+            self._now(),
+            by_job=not newest.name.startswith("manual"),
         )
 
     def _check_whose(self, host: str, dataset: str, *, call: str, by: str) -> None:
@@ -153,6 +158,22 @@ class Judge:
             if concerns and by == flow.active:
                 return
         raise Broken(f"{call} of {host}:{dataset} by {by}, whose it is not")
+
+    @_noting
+    def seen(self, host: str, client: str, paths: Collection[str]) -> None:
+        """7: a client is told of what is its own. `paths` are as it has them."""
+        for flow in self._flows:
+            if flow.active != client or host == client:
+                continue
+            if host == flow.receiver:
+                own = {each.name for each in self.hosts[host].world.all()}
+                local = {each: f"{flow.place}/{each}" for each in paths}
+            else:
+                own = {each.name for each in self.hosts[host].world.all() if flow.sends(each.name)}
+                local = {each: each for each in paths}
+            for path, where in local.items():
+                if where not in own:
+                    raise Broken(f"{client} was told of {path} by {host}, which is not its own")
 
     # -- 1, 2: what is there, and what can go on ------------------------------------------------
 
@@ -260,6 +281,7 @@ class Judge:
     @_noting
     def pruned(self, job: str, report: PruneReport) -> None:
         """3, the other way round: pruning that says it is done has left nothing that no rule keeps."""
+        self._pruned[job, report.side] = report
         if report.state is not PruneState.DONE:
             return
         (flow,) = (each for each in self._flows if each.job == job)
@@ -287,11 +309,31 @@ class Judge:
             return
         self.runs[job].append(run.outcome)
         if run.outcome is not Outcome.DONE:
-            if not run.error:
-                raise Broken(f"a run of {job} ended as {run.outcome.value} without a word")
+            self._check_told(job, run)
             return
         if began is not None:
             self._check_done(job, began)
+
+    def _check_told(self, job: str, run: Invocation) -> None:
+        """What went wrong is said, and of what: of a filesystem, of the link, or of the daemon's end."""
+        assert run.outcome is not None
+        if not run.error:
+            raise Broken(f"a run of {job} ended as {run.outcome.value} without a word")
+        report = self._reports.get(job)
+        attempt = report.last if report is not None else None
+        errors = [each.error.text for each in (attempt.failed if attempt else ()) if each.error]
+        pruned = [
+            error
+            for side in PruneSide
+            if (job, side) in self._pruned
+            for error in self._pruned[job, side].errors
+        ]
+        told = {
+            Outcome.FILESYSTEM_ERRORS: [*errors, *pruned],
+            Outcome.FAILED: [attempt.plan_error.text] if attempt and attempt.plan_error else [],
+        }.get(run.outcome, [run.error])
+        if not any(each and each in run.error for each in told):
+            raise Broken(f"a run of {job} ended as {run.outcome.value}, with {run.error!r}")
 
     @_noting
     def check_duration(self) -> None:
@@ -334,6 +376,9 @@ class Judge:
             excused=self._excused,
             runs=self.runs,
             reports=self._reports,
+            pruned=self._pruned,
+            now=self._now(),
+            lazy=self._scenario.topology.lazy,
         ).check()
         self._check_held()
 
@@ -352,5 +397,7 @@ def _progress(copy: Dataset, original: str) -> tuple[int, int] | None:
     if partial is None or not isinstance(partial.content, MemoryReceive):
         return None
     if partial.begin["toname"].partition("@")[0] != original:
-        return None  # a token has the name from before a rename, by which zfs sends nothing any more
+        return (
+            None  # a token has the name from before a rename, by which zfs sends nothing any more
+        )
     return int(partial.begin["toguid"]), partial.content.offset

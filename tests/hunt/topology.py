@@ -60,6 +60,11 @@ class Topology:
     flows: tuple[Flow, ...]
     written: tuple[str, ...]
 
+    @property
+    def lazy(self) -> set[str]:
+        """The hosts that take no snapshot of what was not written to."""
+        return {host for host, text in self.configs.items() if "skip_unchanged: true" in text}
+
 
 _GUARANTEES = ("guarantee_resumability", "guarantee_resumability", "guarantee_incremental")
 _ALL = Rule(type="regex", regex=".*")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import traceback
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
+from typing import Any, cast
+from unittest import mock
 
 import structlog
 import trio
@@ -20,17 +25,30 @@ from tests.hunt.network import FaultyNetwork
 from tests.hunt.scenario import CYCLE_S, FAULTY_S, LASTS_S, Event, Scenario
 from zrepl_trio.clock import WallClock
 from zrepl_trio.config.load import parse_config
+from zrepl_trio.endpoint.model import Filesystem
+from zrepl_trio.endpoint.protocol import Endpoint
 from zrepl_trio.errors import leaves
+from zrepl_trio.jobs import build
 from zrepl_trio.jobs.build import build_jobs
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
 from zrepl_trio.jobs.world import World
 from zrepl_trio.logs.events import Dispatcher, Outlet, logging_to
 from zrepl_trio.logs.lines import Entry, Level
+from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.simulate.determinism import SimulatedClock, run_deterministically
 from zrepl_trio.simulate.hosts import SimulatedHost
 from zrepl_trio.simulate.joining import join_all
+from zrepl_trio.transport.base import Connection
+from zrepl_trio.zfs.model import FilesystemVersion
+from zrepl_trio.zfs.names import DatasetPath
 
 __all__ = ["START", "Outcome", "run_scenario"]
+
+_EARLY_S = CYCLE_S / 2
+"""All daemons are up by then, and nothing has gone wrong yet."""
+
+_MOST_STEPS = 200_000
+"""Far more than all tasks together take in one moment."""
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,23 +70,63 @@ def run_scenario(scenario: Scenario) -> Outcome:
     """The same scenario, the same outcome."""
     hunt = _Hunt(scenario)
     outcome = Outcome(scenario)
-    with hunt.logging():
+    with hunt.logging(), mock.patch.object(build, "serve_connection", hunt.serve):
         try:
             run_deterministically(hunt.run, seed=scenario.seed)
             if not hunt.judge.broken:
                 hunt.check_ended()
         except Broken as broken:
             outcome.broken.append(str(broken))
-        except BaseExceptionGroup as group:
-            found = list(leaves(group))
+        except Exception as error:  # noqa: BLE001 - told with its seed
+            found = leaves(error) if isinstance(error, ExceptionGroup) else [error]
             outcome.broken += [str(each) for each in found if isinstance(each, Broken)]
             if not outcome.broken:
-                raise
+                told = "".join(traceback.format_exception(error))
+                outcome.broken.append(f"an error that nobody expected: {told}")
     outcome.broken += [*hunt.judge.broken, *hunt.bugs]
     outcome.digest = hashlib.sha256("\n".join(hunt.noted).encode()).hexdigest()
     outcome.runs = min(map(len, hunt.judge.runs.values()))
     outcome.calls = hunt.calls
     return outcome
+
+
+class _Seen:
+    """An endpoint, whose answers somebody is told of."""
+
+    def __init__(self, endpoint: Endpoint, seen: Callable[[Collection[str]], None]) -> None:
+        self._endpoint = endpoint
+        self._seen = seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._endpoint, name)
+
+    async def list_filesystems(self) -> list[Filesystem]:
+        listed = await self._endpoint.list_filesystems()
+        self._seen([each.path for each in listed])
+        return listed
+
+    async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
+        listed = await self._endpoint.list_versions(filesystem)
+        self._seen([filesystem])
+        return listed
+
+
+class _Standstill(trio.abc.Instrument):
+    """Ends a run in which tasks go on and on, and no time passes."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._at = -1.0
+        self._steps = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        now = trio.current_time()
+        if now != self._at:
+            self._at, self._steps = now, 0
+        self._steps += 1
+        if self._steps == _MOST_STEPS:
+            self._judge.broken.append(f"at {now:.1f} s: {task.name} goes on and on, without an end")
+            self._judge.fallen.set()
 
 
 class _Hunt:
@@ -107,6 +165,12 @@ class _Hunt:
         with logging_to(dispatcher):
             yield
 
+    async def serve(self, connection: Connection, endpoint: Endpoint, **options: Any) -> None:
+        """In the place of the product's own, to see what clients are told."""
+        told = structlog.contextvars.get_contextvars()
+        seen = partial(self.judge.seen, told["host"], told["on_behalf_of"])
+        await serve_connection(connection, cast("Endpoint", _Seen(endpoint, seen)), **options)
+
     @property
     def calls(self) -> frozenset[str]:
         every = (call for host in self._hosts.values() for call in host.zfs.calls)
@@ -120,14 +184,41 @@ class _Hunt:
                     nursery.start_soon(self._keep_up, host)
                 nursery.start_soon(self._write)
                 nursery.start_soon(self._disturb, nursery)
-                with trio.move_on_after(LASTS_S):
+                trio.lowlevel.add_instrument(_Standstill(self.judge))
+                with trio.move_on_after(_EARLY_S):
+                    await self.judge.fallen.wait()
+                early = self._tasks()
+                with trio.move_on_at(LASTS_S):
                     await self.judge.fallen.wait()
                 if not self.judge.broken:
                     self.judge.check_at_rest()
+                    self._check_tasks(early)
                 nursery.cancel_scope.cancel()
         finally:
             for host in self._hosts.values():
                 self.noted += [f"{host.name} {call}" for call in host.zfs.calls]
+
+    def _tasks(self) -> Counter[str]:
+        """How many tasks each host's daemon has."""
+        count: Counter[str] = Counter()
+        left = [trio.lowlevel.current_root_task()]
+        while left:
+            task = left.pop()
+            if task is None:
+                continue
+            host = task.context.get(DAEMON_OF)
+            if host is not None:
+                count[host.name] += 1
+            left += [each for nursery in task.child_nurseries for each in nursery.child_tasks]
+        return count
+
+    def _check_tasks(self, early: Counter[str]) -> None:
+        """4: a daemon at rest has as many tasks as it had between its first two cycles."""
+        now = self._tasks()
+        if now != early:
+            raise Broken(
+                f"the daemons have {dict(now)} tasks, and had {dict(early)} at the beginning"
+            )
 
     def check_ended(self) -> None:
         """4: nothing of the daemons is left once they have ended."""
