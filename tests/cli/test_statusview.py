@@ -221,6 +221,12 @@ def test_what_a_snapshotter_does_is_told() -> None:
     text = shown(snap)
     assert "snapshots: next in 9m 00s; 1 taken 1m 00s ago; 1 unchanged" in text
     assert "tank/b: out of space" in text
+    assert "snapshots: under way; 1 taken" in shown(
+        replace(snap, snapshots=replace(snapshots, next_at=None))
+    )
+    for phase in (Phase.FAILED, Phase.STOPPED):
+        ended = replace(snapshots, state=SnapperState.STOPPED, next_at=None)
+        assert "snapshots: stopped; 1 taken" in shown(replace(snap, phase=phase, snapshots=ended))
     manual = replace(snap, snapshots=SnapperReport(kind="manual"))
     assert "s  snap  waiting, takes no snapshots" in shown(manual)
     push = replace(snap, type=JobType.PUSH, next_wakeup=None)

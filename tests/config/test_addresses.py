@@ -9,6 +9,7 @@ from zrepl_trio.config.addresses import (
     HostPort,
     check_client_identity,
     check_identity_file,
+    check_server_name,
     check_ssh_command,
     check_ssh_host,
     check_ssh_user,
@@ -47,6 +48,9 @@ def test_host_and_port(text: str, host: str, port: str) -> None:
         "a]:1",
         "x:-1",
         "x:٣",
+        "a..b:1",
+        ".x:1",
+        "a" * 64 + ".com:1",
     ],
 )
 def test_what_is_no_address_with_a_port(text: str) -> None:
@@ -90,6 +94,12 @@ def test_hosts_that_are_none(text: str) -> None:
 def test_users_that_are_none(text: str) -> None:
     with pytest.raises(ScalarError):
         check_ssh_user(text)
+
+
+def test_a_server_name_is_one_that_a_certificate_can_hold() -> None:
+    assert check_server_name("backup.example.com") == "backup.example.com"
+    with pytest.raises(ScalarError):
+        check_server_name("backup..example.com")
 
 
 def test_an_identity_file_is_no_option() -> None:

@@ -64,6 +64,7 @@ def test_every_kind_of_tls(value: str, tls: Tls) -> None:
         ("root@secret(localhost)/", "the protocol is none"),
         ("root@tcp(secret:h:1)/", "not HOST:PORT"),
         ("root@tcp(h:secret)/", "port is not a number"),
+        ("root@tcp(secret..b:3306)/", "the host cannot be looked up"),
         ("root@tcp(h:0)/", "port is not a number"),
         ("root@/?parseTime=secret", "the parameter parseTime is not known"),
         ("root@/?secret1!=x", "a parameter is not known"),

@@ -55,6 +55,8 @@ def test_both_forms_are_read(text: str, parameters: dict[str, str]) -> None:
         ("host=h port=0", "port is not"),
         ("host=h port=secret", "port is not"),
         ("host=a,b", "host is a list"),
+        ("host=secret..b", "the host cannot be looked up"),
+        ("postgres://.secret/", "the host cannot be looked up"),
         ("host=h sslmode=secret", "sslmode has an unknown value"),
         ("host=h connect_timeout=1s", "connect_timeout is not"),
         ("postgres://u:secret#word@h/", "%23"),

@@ -11,6 +11,7 @@ import structlog
 from tests.logs.test_tcp import outlet
 from tests.support.resources import nothing_left_behind
 from zrepl_trio.clock import SystemClock
+from zrepl_trio.config.addresses import HostPort
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.logs.outlets import open_logging
 from zrepl_trio.logs.udp import MAX_BYTES, connect_udp
@@ -52,6 +53,9 @@ async def test_the_family_is_the_one_asked_for(server: socket.socket) -> None:
             assert server.recv(100) == net.encode()
         with pytest.raises(OSError, match=r"."):
             await connect_udp(outlet(address, "udp6"))
+        nowhere = outlet(address, "udp").model_copy(update={"address": HostPort("a..b", "514")})
+        with pytest.raises(OSError, match="cannot be looked up"):
+            await connect_udp(nowhere)
 
 
 async def test_a_server_that_is_not_there_is_trouble_as_the_host_tells_it(

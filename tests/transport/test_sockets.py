@@ -1,4 +1,4 @@
-"""Peers' addresses, with their zones."""
+"""Peers' addresses, with their zones; hosts that cannot be looked up."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import socket
 
 import pytest
 
-from zrepl_trio.transport.sockets import peer_host
+from zrepl_trio.config.addresses import HostPort
+from zrepl_trio.errors import ConnectFailed, Refused
+from zrepl_trio.transport.sockets import dial, listening_at, peer_host
 
 
 class Named:
@@ -58,3 +60,12 @@ def test_a_real_socket_tells_it() -> None:
         with accepted:
             host = peer_host(accepted)  # type: ignore[arg-type]
     assert host.endswith(f"%{socket.if_indextoname(index)}")
+
+
+async def test_a_host_that_cannot_be_looked_up_is_no_bug_of_ours() -> None:
+    address = HostPort("a..b", "8888")
+    with pytest.raises(ConnectFailed, match=r"cannot connect to a\.\.b:8888: 'a\.\.b' cannot be"):
+        await dial(address, 5.0)
+    with pytest.raises(Refused, match=r"can't listen on a\.\.b:8888: 'a\.\.b' cannot be"):
+        async with listening_at(address, freebind=False):
+            pass

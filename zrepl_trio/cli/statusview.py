@@ -140,10 +140,12 @@ def _replication(replication: ReplicationModel, now: datetime) -> Iterator[Text]
         yield from _filesystem(filesystem, width)
 
 
-def _snapshots(snapper: SnapperModel, now: datetime) -> Iterator[Text]:
+def _snapshots(snapper: SnapperModel, now: datetime, *, stopped: bool) -> Iterator[Text]:
     line = Text("  snapshots: ")
     if snapper.next_at is not None:
         line.append(f"next in {duration_text(_seconds(now, snapper.next_at))}")
+    elif stopped:
+        line.append("stopped", "yellow")
     else:
         line.append("under way", "cyan")
     done = [each for each in snapper.taken if each.done_at and not each.error]
@@ -214,7 +216,7 @@ def _job(name: str, kind: str, job: JobModel, now: datetime) -> Iterator[Text]:
     if job.phase == "failed":
         yield from _indented(job.error, 4, "red")
     if job.snapshots is not None and job.snapshots.type != "manual":
-        yield from _snapshots(job.snapshots, now)
+        yield from _snapshots(job.snapshots, now, stopped=job.phase in {"failed", "stopped"})
     if job.invocation is not None:
         yield from _invocation(job.invocation, job, now)
     if job.replication is not None:

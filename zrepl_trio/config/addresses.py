@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from zrepl_trio.config.hostnames import HOST_RULE, is_host
 from zrepl_trio.config.scalars import ScalarError
 from zrepl_trio.zfs.names import InvalidName, check_identity
 
@@ -16,6 +17,7 @@ __all__ = [
     "HostPort",
     "check_client_identity",
     "check_identity_file",
+    "check_server_name",
     "check_ssh_command",
     "check_ssh_host",
     "check_ssh_user",
@@ -52,6 +54,8 @@ class HostPort:
                 raise ScalarError(f"{text!r} has too many colons", HOSTPORT_WORDS)
         if _BLANK.search(text) or any(char in host for char in "[]") or not _is_port(port):
             raise ScalarError(f"{text!r} is not an address with a port", HOSTPORT_WORDS)
+        if not is_host(host):
+            raise ScalarError(f"{text!r} has no host that can be looked up", HOST_RULE)
         return cls(host, port)
 
     def __str__(self) -> str:
@@ -110,6 +114,13 @@ def check_client_identity(text: str) -> str:
         raise ScalarError(
             str(error), "1 to 255 of 0-9 A-Z a-z - _ . : and space, not `.` or `..`"
         ) from None
+
+
+def check_server_name(text: str) -> str:
+    """`text`, if a certificate can be checked for it."""
+    if not is_host(text):
+        raise ScalarError(f"{text!r} is not the name of a host", HOST_RULE)
+    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from zrepl_trio.config.addresses import (
     HostPort,
     check_client_identity,
     check_identity_file,
+    check_server_name,
     check_ssh_command,
     check_ssh_host,
     check_ssh_user,
@@ -49,6 +50,7 @@ __all__ = [
     "RequiredText",
     "RootFilesystem",
     "SearchRegex",
+    "ServerName",
     "SshCommand",
     "SshHost",
     "SshOption",
@@ -378,6 +380,7 @@ ListenAddress = Annotated[
 ]
 IdentityFile = Annotated[str, Reads(parsed(check_identity_file, str), str, _NONEMPTY)]
 SshHost = Annotated[str, Reads(parsed(check_ssh_host, str), str, _described("host name"))]
+ServerName = Annotated[str, Reads(parsed(check_server_name, str), str, _described("host name"))]
 SshUser = Annotated[str, Reads(parsed(check_ssh_user, str), str, _described("user name"))]
 SshCommand = Annotated[
     str, Reads(parsed(check_ssh_command, str, empty=True), str, {"type": "string"})

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Self
 from urllib.parse import unquote, unquote_plus
 
+from zrepl_trio.config.hostnames import HOST_RULE, is_host
 from zrepl_trio.config.scalars import ScalarError, parse_go_duration
 
 __all__ = ["MYSQL_DSN_WORDS", "MysqlDsn", "Tls"]
@@ -121,6 +122,8 @@ def _address(where: str) -> tuple[str, str, str, int]:
         host, port = match[1] or match[3] or "localhost", match[2] or match[4] or "3306"
     else:
         raise ScalarError("the address is not HOST:PORT, with IPv6 in brackets", MYSQL_DSN_WORDS)
+    if not is_host(host):
+        raise ScalarError("the host cannot be looked up", HOST_RULE)
     if not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or not 1 <= int(port) <= 65535:
         raise ScalarError("the port is not a number from 1 to 65535", MYSQL_DSN_WORDS)
     return "", protocol, host, int(port)

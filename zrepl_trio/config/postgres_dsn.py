@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from zrepl_trio.config.hostnames import HOST_RULE, is_host
 from zrepl_trio.config.scalars import ScalarError
 
 __all__ = ["POSTGRES_DSN_WORDS", "PostgresDsn"]
@@ -140,6 +141,9 @@ def _check(found: Mapping[str, str]) -> None:
         raise ScalarError("port is not a number from 1 to 65535", "port=5432")
     if "," in found.get("host", ""):
         raise ScalarError("host is a list; a checkpoint is made on one server", "host=NAME")
+    host = found.get("host", "")
+    if not host.startswith(("/", "@")) and not is_host(host):
+        raise ScalarError("the host cannot be looked up", HOST_RULE)
     if found.get("sslmode", "require") not in _SSL_MODES:
         raise ScalarError("sslmode has an unknown value", ", ".join(_SSL_MODES))
     if not re.fullmatch(r"[0-9]{1,6}", found.get("connect_timeout", "0"), re.ASCII):

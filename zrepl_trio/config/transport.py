@@ -16,6 +16,7 @@ from zrepl_trio.config.fields import (
     Path,
     Port,
     RequiredText,
+    ServerName,
     SshCommand,
     SshHost,
     SshOption,
@@ -94,7 +95,7 @@ class TlsConnect(Section):
     """PEM file of our certificate."""
     key: Path
     """PEM file of our private key."""
-    server_cn: RequiredText
+    server_cn: ServerName
     """Name that must be in the server's certificate."""
     dial_timeout: GoDuration = 10.0
     """Seconds for the TCP connection; 0 is no limit."""

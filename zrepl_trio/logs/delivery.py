@@ -19,7 +19,7 @@ MIN_RETRY_S = 0.1
 """Shorter intervals are taken for this: `retry_interval: 10` means nanoseconds."""
 
 _FAILURES = (OSError, trio.BrokenResourceError, trio.TooSlowError, UnicodeError)
-"""UnicodeError: a host name that no encoding has."""
+"""UnicodeError: a host whose name TLS cannot ask for."""
 
 
 class _TaskBell:

@@ -8,11 +8,9 @@ import ssl
 import trio
 
 from zrepl_trio.config.model import OutletTls, TcpOutlet
+from zrepl_trio.dialling import open_tcp
 
 __all__ = ["connect_tcp"]
-
-_LOCAL_ADDRESS = {"tcp": None, "tcp4": "0.0.0.0", "tcp6": "::"}  # noqa: S104 - nothing is bound to listen
-"""trio's way to ask for one family."""
 
 
 async def connect_tcp(outlet: TcpOutlet) -> trio.abc.Stream:
@@ -23,9 +21,7 @@ async def connect_tcp(outlet: TcpOutlet) -> trio.abc.Stream:
     """
     context = None if outlet.tls is None else _tls_context(outlet.tls)
     host = outlet.address.host or "localhost"
-    stream = await trio.open_tcp_stream(
-        host, _port(outlet.address.port), local_address=_LOCAL_ADDRESS[outlet.net]
-    )
+    stream = await open_tcp(host, _port(outlet.address.port), outlet.net)
     try:
         _notice_a_dead_peer(stream, outlet.retry_interval)
         if context is None:

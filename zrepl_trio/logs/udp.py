@@ -7,6 +7,7 @@ import socket
 import trio
 
 from zrepl_trio.config.model import TcpOutlet
+from zrepl_trio.dialling import addresses_of
 from zrepl_trio.logs.datagrams import Datagrams
 
 __all__ = ["MAX_BYTES", "connect_udp"]
@@ -19,11 +20,11 @@ _FAMILIES = {"udp": socket.AF_UNSPEC, "udp4": socket.AF_INET, "udp6": socket.AF_
 
 async def connect_udp(outlet: TcpOutlet) -> trio.abc.SendStream:
     """A socket that sends to `address`, over the family that `net` names; OSError when it has none."""
-    found = await trio.socket.getaddrinfo(
+    found = await addresses_of(
         outlet.address.host or "localhost",
         outlet.address.port,
         family=_FAMILIES[outlet.net],
-        type=socket.SOCK_DGRAM,
+        kind=socket.SOCK_DGRAM,
     )
     refused: OSError | None = None
     for family, kind, protocol, _, address in found:

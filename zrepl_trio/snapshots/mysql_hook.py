@@ -22,6 +22,7 @@ import trio
 from pymysql.charset import charset_by_name
 
 from zrepl_trio.config.mysql_dsn import MysqlDsn, Tls
+from zrepl_trio.dialling import open_tcp
 from zrepl_trio.snapshots.hooks import Edge, HookFailed
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
@@ -130,7 +131,7 @@ class MysqlHook:
         if self._dsn.socket:
             opened = await trio.open_unix_socket(self._dsn.socket)
         else:
-            opened = await trio.open_tcp_stream(self._dsn.host, self._dsn.port)
+            opened = await open_tcp(self._dsn.host, self._dsn.port)
         with opened.socket:
             return socket.socket(fileno=os.dup(opened.socket.fileno()))
 

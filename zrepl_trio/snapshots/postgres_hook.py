@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
 
 from zrepl_trio.config.postgres_dsn import PostgresDsn
+from zrepl_trio.dialling import addresses_of
 from zrepl_trio.snapshots.hooks import Edge, HookFailed
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
@@ -110,7 +111,7 @@ async def _resolved(told: Mapping[str, str]) -> dict[str, str]:
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        found = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = await addresses_of(host, None, kind=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         return {
             **told,

@@ -8,12 +8,12 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
-from typing import TypeAlias
 
 import trio
 
 from zrepl_trio.config.addresses import HostPort
-from zrepl_trio.errors import ConnectFailed, Refused, leaves
+from zrepl_trio.dialling import SocketAddress, addresses_of, open_tcp, why
+from zrepl_trio.errors import ConnectFailed, Refused
 
 __all__ = ["dial", "limit", "listening_at", "peer_host"]
 
@@ -47,11 +47,11 @@ async def dial(address: HostPort, timeout_s: float) -> trio.SocketStream:
     """A connected socket, which the caller owns. ConnectFailed says why there is none."""
     try:
         with trio.fail_after(limit(timeout_s)):
-            stream = await trio.open_tcp_stream(address.host or "localhost", _port(address.port))
+            stream = await open_tcp(address.host or "localhost", _port(address.port))
     except trio.TooSlowError:
         raise ConnectFailed(f"{address} did not answer within {timeout_s:g} s") from None
     except OSError as error:
-        raise ConnectFailed(f"cannot connect to {address}: {_reason(error)}") from error
+        raise ConnectFailed(f"cannot connect to {address}: {why(error)}") from error
     _keep_alive(stream.socket)
     return stream
 
@@ -84,23 +84,19 @@ _HINTS = {
 
 _ANY = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - the admin says all
 
-_Where: TypeAlias = (
-    "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"  # a socket's address
-)
 
-
-async def _places(address: HostPort) -> list[tuple[int, _Where, bool]]:
+async def _places(address: HostPort) -> list[tuple[int, SocketAddress, bool]]:
     """(family, address to bind, whether an IPv6 socket is to serve IPv4 too)."""
     port = _port(address.port)
     if address.host in _ANY:  # as in Go, either wildcard is both
         if socket.has_dualstack_ipv6():
             return [(socket.AF_INET6, ("::", port), True)]
         return [(socket.AF_INET, ("0.0.0.0", port), False)]  # noqa: S104 - the admin said all
-    found = await trio.socket.getaddrinfo(address.host, port, type=socket.SOCK_STREAM)
+    found = await addresses_of(address.host, port, kind=socket.SOCK_STREAM)
     return [(family, where, False) for family, _type, _proto, _name, where in found]
 
 
-def _bound(family: int, where: _Where, *, dual: bool, freebind: bool) -> socket.socket:
+def _bound(family: int, where: SocketAddress, *, dual: bool, freebind: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -133,9 +129,3 @@ def _keep_alive(sock: trio.socket.SocketType) -> None:
     """A peer that vanishes without a word is noticed by the kernel too."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-
-def _reason(error: OSError) -> str:
-    """What went wrong with each address, once."""
-    causes = list(leaves(error.__cause__)) if error.__cause__ is not None else [error]
-    return "; ".join(dict.fromkeys(getattr(c, "strerror", None) or str(c) for c in causes))

@@ -1,0 +1,47 @@
+"""Hooks for databases whose host cannot be had: the hook fails, in words, and nothing else does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.replication.notation import path
+from tests.support.resources import nothing_left_behind
+from zrepl_trio.config.mysql_dsn import MysqlDsn
+from zrepl_trio.config.postgres_dsn import PostgresDsn
+from zrepl_trio.snapshots.hooks import Edge, Hook, HookFailed
+from zrepl_trio.snapshots.mysql_hook import MysqlHook
+from zrepl_trio.snapshots.postgres_hook import PostgresHook
+from zrepl_trio.zfs.filter import FilesystemFilter
+
+A = path("tank/a")
+ALL = FilesystemFilter.of({"<": True})
+
+
+def mysql(dsn: MysqlDsn) -> MysqlHook:
+    return MysqlHook(dsn=dsn, timeout_s=20.0, filesystems=ALL, err_is_fatal=False)
+
+
+def postgres(host: str) -> PostgresHook:
+    return PostgresHook(
+        dsn=PostgresDsn.parse("user=u"),
+        timeout_s=20.0,
+        filesystems=ALL,
+        err_is_fatal=False,
+        environ=lambda: {"PGHOST": host},
+    )
+
+
+async def fails(hook: Hook) -> str:
+    with nothing_left_behind(), pytest.raises(HookFailed) as caught:
+        await hook.run(Edge.PRE, [A], "s")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".x", "a" * 64 + ".com"])
+async def test_a_host_that_cannot_be_looked_up_is_told(host: str) -> None:
+    # the config's check refuses such a one, but libpq's variables are read as late as this
+    dsn = replace(MysqlDsn.parse("u@tcp(h)/"), host=host)
+    for hook in (mysql(dsn), postgres(host)):
+        assert f"could not connect: {host!r} cannot be looked up" in await fails(hook)
