@@ -18,7 +18,7 @@ from tests.support.resources import cancel_at_each_step, nothing_left_behind, un
 from zrepl_trio.children import open_processes
 from zrepl_trio.config.environment import DEFAULT_TUNING
 from zrepl_trio.snapshots.command_hook import CommandHook
-from zrepl_trio.snapshots.hooks import Edge, HookFailed, run_around
+from zrepl_trio.snapshots.hooks import Edge, HookFailed, run_around, shown
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -361,6 +361,62 @@ async def test_no_more_of_the_output_is_logged_than_is_wanted(tmp_path: Path) ->
     assert [line["most_bytes"] for line in log if "more output" in line["event"]] == [4]
 
 
+async def test_a_long_line_is_whole_in_the_log(tmp_path: Path) -> None:
+    async with command(tmp_path, "head -c 12003 /dev/zero | tr '\\0' x; echo; echo end") as hook:
+        with structlog.testing.capture_logs() as log:
+            await hook.run(Edge.PRE, [A], "s")
+    said = [line["stdout"] for line in log if "stdout" in line]
+    assert "".join(said) == "x" * 12003 + "end"
+    assert "" not in said
+
+
+async def test_what_it_said_last_is_in_the_log_when_its_time_is_over(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    script = f"printf 'begun\\nwaiting for a lock'; touch {said}; sleep 1000"
+    async with command(tmp_path, script, 2.0) as hook:
+        with structlog.testing.capture_logs() as log, pytest.raises(HookFailed):
+            await hook.run(Edge.PRE, [A], "s")
+    assert said.exists()
+    assert [line["stdout"] for line in log if "stdout" in line] == ["begun", "waiting for a lock"]
+
+
+class Turns(trio.abc.Instrument):
+    """The most entries that were logged in a row, without a turn for others."""
+
+    def __init__(self, log: list[structlog.typing.EventDict]) -> None:
+        self._log = log
+        self._before = 0
+        self.most = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        del task
+        self._before = len(self._log)
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        del task
+        self.most = max(self.most, len(self._log) - self._before)
+
+
+async def test_many_short_lines_neither_hold_up_others_nor_fill_the_log(tmp_path: Path) -> None:
+    async with command(tmp_path, 'yes "" | head -c 10000000') as hook:
+        with structlog.testing.capture_logs() as log:
+            turns = Turns(log)
+            trio.lowlevel.add_instrument(turns)
+            await hook.run(Edge.PRE, [path(f"tank/{each}") for each in range(1000)], "s")
+            trio.lowlevel.remove_instrument(turns)
+    assert sum("stdout" in line for line in log) == 1000
+    assert sum("more output" in line["event"] for line in log) == 1
+    assert turns.most <= 2
+    expected = "tank/0, tank/1, tank/2 and 997 more of 1000 filesystems"
+    assert {line["filesystem"] for line in log if "filesystem" in line} == {expected}
+
+
+def test_a_few_filesystems_are_named_in_full() -> None:
+    assert shown([A]) == "tank/a"
+    four = [path(f"tank/{each}") for each in range(4)]
+    assert shown(four) == "tank/0, tank/1, tank/2, tank/3"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
@@ -373,7 +429,7 @@ async def test_endless_output_neither_blocks_nor_fills_the_log(tmp_path: Path, s
     async with command(tmp_path, script) as hook:
         with structlog.testing.capture_logs() as log:
             await hook.run(Edge.PRE, [A], "s")
-    logged = sum(len(line.get("stdout", "")) + 1 for line in log if "stdout" in line)
+    logged = sum(len(line.get("stdout", "")) for line in log)
     assert 0 < logged <= DEFAULT_TUNING.hook_log_bytes + 10
     assert sum("more output" in line["event"] for line in log) == 1
     warned = sum(len(line.get("stderr", "")) for line in log)

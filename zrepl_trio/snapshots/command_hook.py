@@ -12,7 +12,8 @@ import trio
 
 from zrepl_trio.config.environment import DEFAULT_TUNING
 from zrepl_trio.process import Child, Processes, Redirect
-from zrepl_trio.snapshots.hooks import Edge, HookFailed
+from zrepl_trio.snapshots.hook_output import HookOutput, last_lines, most_lines
+from zrepl_trio.snapshots.hooks import Edge, HookFailed, shown
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -21,7 +22,6 @@ __all__ = ["CommandHook", "hook_environment"]
 log = structlog.get_logger()
 
 _READ_BYTES = 64 * 1024
-_MOST_OF_LINE = 4096
 _KILL_S = 5.0
 _LAST_WORDS_S = 1.0
 
@@ -42,8 +42,8 @@ def hook_environment(
 class CommandHook:
     """Runs `path`, which has `timeout_s` for each edge; then it is killed, with all it started that is
     still in its process group. Its environment is ours (`environ`) and zrepl's variables. Of an edge's
-    output `most_logged_bytes` are logged; what comes after is read and dropped, so that it never blocks
-    the program."""
+    output `most_logged_bytes` are logged, and a number of lines that goes with them; what comes after is
+    read and dropped, so that it never blocks the program."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class CommandHook:
     async def run(self, edge: Edge, filesystems: Sequence[DatasetPath], snapshot: str) -> None:
         """See `Hook`."""
         told = hook_environment(edge, filesystems, snapshot, self._timeout_s)
-        logger = log.bind(hook=self._path, edge=edge.value, filesystem=", ".join(filesystems))
+        logger = log.bind(hook=self._path, edge=edge.value, filesystem=shown(filesystems))
         async with AsyncExitStack() as stack:
             try:
                 child = await stack.enter_async_context(
@@ -89,8 +89,8 @@ class CommandHook:
             with trio.move_on_after(self._timeout_s):
                 status = await _until_end(child, logger, self._most_logged_bytes)
             said = child.stderr_tail.decode("utf-8", "replace").strip()
-            for line in said.splitlines():
-                logger.warning("hook output", stderr=line[:_MOST_OF_LINE])
+            for line in last_lines(said):
+                logger.warning("hook output", stderr=line)
         if status is None:
             raise HookFailed(
                 f"{self._path} did not end within {self._timeout_s:g} s and was killed"
@@ -122,28 +122,22 @@ async def _until_end(
 async def _log_output(
     child: Child, logger: structlog.typing.FilteringBoundLogger, most_logged_bytes: int
 ) -> None:
-    """Its stdout line by line, to its end."""
-    left = most_logged_bytes
-    line = b""
-    while chunk := await child.stdout.receive_some(_READ_BYTES):
-        if left <= 0:
-            continue
-        taken = bytes(chunk[:left])
-        left -= len(chunk)
-        *lines, line = (line + taken).split(b"\n")
-        for each in lines:
-            _log_line(each, logger)
-        if len(line) > _MOST_OF_LINE:
-            _log_line(line, logger)
-            line = b""
-        if left <= 0:
-            logger.warning("more output than is logged", most_bytes=most_logged_bytes)
-    if line:
-        _log_line(line, logger)
-
-
-def _log_line(line: bytes, logger: structlog.typing.FilteringBoundLogger) -> None:
-    logger.info("hook output", stdout=line[:_MOST_OF_LINE].decode("utf-8", "replace"))
+    """Its stdout line by line, to its end; as much as there was, when that is not waited for."""
+    lines = most_lines(most_logged_bytes)
+    output = HookOutput(most_bytes=most_logged_bytes, most_lines=lines)
+    try:
+        while chunk := await child.stdout.receive_some(_READ_BYTES):
+            output.add(bytes(chunk))
+            while (line := output.next()) is not None:
+                logger.info("hook output", stdout=line)
+                await trio.lowlevel.checkpoint()  # other jobs' turn
+    finally:
+        for line in output.end():
+            logger.info("hook output", stdout=line)
+        if output.dropped:
+            logger.warning(
+                "more output than is logged", most_bytes=most_logged_bytes, most_lines=lines
+            )
 
 
 def _how(status: int) -> str:

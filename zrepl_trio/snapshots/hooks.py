@@ -20,7 +20,7 @@ from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["Edge", "Hook", "HookFailed", "Step", "StepState", "Take", "run_around"]
+__all__ = ["Edge", "Hook", "HookFailed", "Step", "StepState", "Take", "run_around", "shown"]
 
 log = structlog.get_logger()
 
@@ -34,6 +34,17 @@ class Edge(Enum):
 
 class HookFailed(ZreplError):
     """The edge did not do what it is there for; the text names the hook and says why."""
+
+
+_SHOWN = 3
+
+
+def shown(filesystems: Sequence[DatasetPath]) -> str:
+    """Which ones, for a line of the log: thousands would make each line as long as all their names."""
+    if len(filesystems) <= _SHOWN + 1:
+        return ", ".join(filesystems)
+    first = ", ".join(filesystems[:_SHOWN])
+    return f"{first} and {len(filesystems) - _SHOWN} more of {len(filesystems)} filesystems"
 
 
 class Hook(Protocol):
@@ -148,6 +159,6 @@ async def _edge(hook: Hook, edge: Edge, paths: tuple[DatasetPath, ...], snapshot
     except HookFailed as error:
         state, text = StepState.ERROR, str(error)
         log.error(  # noqa: TRY400 - the hook's words say it all
-            "hook failed", hook=hook.name, edge=edge.value, filesystem=", ".join(paths), err=text
+            "hook failed", hook=hook.name, edge=edge.value, filesystem=shown(paths), err=text
         )
     return Step(name=hook.name, edge=edge, filesystems=paths, state=state, error=text)
