@@ -315,6 +315,7 @@ async def test_the_environment_sets_limits_of_runs_and_hooks() -> None:
     (built_hook,) = snap._snapper._hooks
     assert isinstance(built_hook, CommandHook)
     assert built_hook._most_logged_bytes == 100
+    assert not built_hook._lists
 
 
 async def test_every_hook_gets_all_of_its_section() -> None:
@@ -327,6 +328,7 @@ jobs:
     type: cron
     cron: "0 * * * *"
     prefix: zrepl_
+    atomic: true
     hooks:
     - {type: command, path: /x, timeout: 1s, filesystems: {"tank/c": true}}
     - {type: postgres-checkpoint, dsn: "host=h user=u", timeout: 2s, filesystems: {"tank/p": true}}
@@ -340,6 +342,8 @@ jobs:
     assert isinstance(job, ActiveJob)
     assert job._snapper is not None
     command, postgres, mysql = hooks = job._snapper._hooks
+    assert isinstance(command, CommandHook)
+    assert command._lists
     assert [type(hook) for hook in hooks] == [CommandHook, PostgresHook, MysqlHook]
     assert [hook.name for hook in hooks] == [
         "/x",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -205,7 +206,7 @@ async def test_a_fatal_error_leaves_out_only_those_that_the_hook_means() -> None
 
 @asynccontextmanager
 async def command(
-    tmp_path: Path, script: str, timeout_s: float = 30.0
+    tmp_path: Path, script: str, timeout_s: float = 30.0, *, lists: bool = False
 ) -> AsyncIterator[CommandHook]:
     program = tmp_path / "hook"
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -218,6 +219,7 @@ async def command(
                 timeout_s=timeout_s,
                 filesystems=ALL,
                 err_is_fatal=False,
+                lists=lists,
             )
 
 
@@ -266,6 +268,81 @@ async def test_a_program_for_several_is_told_each_in_a_line(tmp_path: Path) -> N
     async with command(tmp_path, f'printf "%s" "$ZREPL_FS" > {out}') as hook:
         await hook.run(Edge.PRE, [A, B], "s")
     assert out.read_text() == "tank/a\ntank/b"
+
+
+MANY = [path(f"tank/{'x' * 150}{number}") for number in range(1000)]
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where temporary files go; none must be left."""
+    directory = tmp_path / "temporary"
+    directory.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(directory))
+    yield directory
+    assert list(directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("filesystems", [[A], MANY])
+async def test_a_program_for_all_is_told_them_by_a_file(
+    tmp_path: Path, temporary: Path, filesystems: list[DatasetPath]
+) -> None:
+    out = tmp_path / "out"
+    script = f'cat "$ZREPL_FS_FILE" > {out}; stat -c %a "${{ZREPL_FS_FILE%/*}}"; echo "${{ZREPL_FS-unset}}"'
+    async with command(tmp_path, script, lists=True) as hook:
+        with structlog.testing.capture_logs() as log:
+            await hook.run(Edge.PRE, filesystems, "s")
+    assert out.read_text().splitlines() == filesystems
+    alone = "tank/a" if filesystems == [A] else "unset"
+    assert [line["stdout"] for line in log if "stdout" in line] == ["700", alone]
+
+
+async def test_a_program_for_one_has_no_file(tmp_path: Path) -> None:
+    async with command(tmp_path, "echo ${ZREPL_FS_FILE-unset}") as hook:
+        with structlog.testing.capture_logs() as log:
+            await hook.run(Edge.PRE, [A], "s")
+    assert [line["stdout"] for line in log if "stdout" in line] == ["unset"]
+
+
+async def test_the_file_is_gone_however_the_program_ends(tmp_path: Path, temporary: Path) -> None:
+    async with command(tmp_path, "exit 1", lists=True) as hook:
+        with pytest.raises(HookFailed, match="ended with status 1"):
+            await hook.run(Edge.PRE, [A], "s")
+    async with command(tmp_path, 'rm -r "${ZREPL_FS_FILE%/*}"', lists=True) as hook:
+        await hook.run(Edge.PRE, [A], "s")
+    async with command(tmp_path, "sleep 1000", lists=True) as hook, trio.open_nursery() as nursery:
+        nursery.start_soon(hook.run, Edge.PRE, MANY, "s")
+        await until(lambda: len(list(temporary.iterdir())) == 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_where_the_file_cannot_be_a_few_are_told_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    async with command(tmp_path, 'echo "$ZREPL_FS"', lists=True) as hook:
+        with structlog.testing.capture_logs() as log:
+            await hook.run(Edge.PRE, [A, B], "s")
+        assert [line["stdout"] for line in log if "stdout" in line] == ["tank/a", "tank/b"]
+        assert [line["event"] for line in log if "err" in line] == ["hook without ZREPL_FS_FILE"]
+        with pytest.raises(
+            HookFailed, match=r"the file that lists the filesystems .* No such file"
+        ):
+            await hook.run(Edge.PRE, MANY, "s")
+
+
+async def test_an_environment_that_is_too_long_is_told(tmp_path: Path) -> None:
+    async with command(tmp_path, "") as hook:
+        hook = CommandHook(
+            hook._processes,
+            path=hook.name,
+            timeout_s=30,
+            filesystems=ALL,
+            err_is_fatal=False,
+            environ=lambda: {"X": "x" * 200_000},
+        )
+        with pytest.raises(HookFailed, match="environment is too long; 200003 bytes of it are the"):
+            await hook.run(Edge.PRE, [A], "s")
 
 
 @pytest.mark.parametrize(

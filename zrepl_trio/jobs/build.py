@@ -108,13 +108,13 @@ def _snapper(section: SourceJob | PushJob | SnapJobSection, world: World) -> Sna
         naming=snapshotting.naming,
         rhythm=rhythm,
         clock=world.clock,
-        hooks=[_hook(hook, world) for hook in snapshotting.hooks],
+        hooks=[_hook(hook, world, atomic=snapshotting.atomic) for hook in snapshotting.hooks],
         atomic=snapshotting.atomic,
         skip_unchanged=snapshotting.skip_unchanged,
     )
 
 
-def _hook(section: HookSection, world: World) -> Hook:
+def _hook(section: HookSection, world: World, *, atomic: bool) -> Hook:
     if world.processes is None:
         raise Refused(f"a hook of type {section.type}: nothing outside can be reached here")
     match section:
@@ -125,6 +125,7 @@ def _hook(section: HookSection, world: World) -> Hook:
                 timeout_s=section.timeout,
                 filesystems=section.filesystems,
                 err_is_fatal=section.err_is_fatal,
+                lists=atomic,
                 most_logged_bytes=world.tuning.hook_log_bytes,
             )
         # here, as the clients' libraries need not be installed
