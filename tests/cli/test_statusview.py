@@ -201,10 +201,14 @@ def test_commands_under_way_are_listed() -> None:
 
 
 def test_what_a_snapshotter_does_is_told() -> None:
-    def taken(name: str, error: str = "") -> TakenSnapshot:
-        state = TakenState.ERROR if error else TakenState.DONE
+    def taken(name: str, error: str = "", *, there: bool = True) -> TakenSnapshot:
         return TakenSnapshot(
-            path=DatasetPath.parse(name), state=state, name="x", done=ago(60), error=error
+            path=DatasetPath.parse(name),
+            state=TakenState.ERROR if error else TakenState.DONE,
+            name="x",
+            done=ago(60),
+            error=error,
+            taken=there,
         )
 
     snapshots = SnapperReport(
@@ -213,20 +217,21 @@ def test_what_a_snapshotter_does_is_told() -> None:
         next_at=NOW + timedelta(minutes=9),
         progress=(
             taken("tank/a"),
-            taken("tank/b", "tank/b: out of space"),
+            taken("tank/b", "tank/b: out of space", there=False),
+            taken("tank/d", "tank/d: pre_snapshot: /x cannot be run; the snapshot was taken"),
             TakenSnapshot(path=DatasetPath.parse("tank/c"), state=TakenState.DONE, unchanged=True),
         ),
     )
     snap = JobStatus(name="s", type=JobType.SNAP, phase=Phase.WAITING, snapshots=snapshots)
     text = shown(snap)
-    assert "snapshots: next in 9m 00s; 1 taken 1m 00s ago; 1 unchanged" in text
+    assert "snapshots: next in 9m 00s; 2 taken 1m 00s ago; 1 unchanged" in text
     assert "tank/b: out of space" in text
-    assert "snapshots: under way; 1 taken" in shown(
+    assert "snapshots: under way; 2 taken" in shown(
         replace(snap, snapshots=replace(snapshots, next_at=None))
     )
     for phase in (Phase.FAILED, Phase.STOPPED):
         ended = replace(snapshots, state=SnapperState.STOPPED, next_at=None)
-        assert "snapshots: stopped; 1 taken" in shown(replace(snap, phase=phase, snapshots=ended))
+        assert "snapshots: stopped; 2 taken" in shown(replace(snap, phase=phase, snapshots=ended))
     manual = replace(snap, snapshots=SnapperReport(kind="manual"))
     assert "s  snap  waiting, takes no snapshots" in shown(manual)
     push = replace(snap, type=JobType.PUSH, next_wakeup=None)

@@ -152,6 +152,7 @@ def test_status_has_zrepls_shape() -> None:
                     "HooksHadError": False,
                     "DoneAt": "2024-05-06T12:00:00Z",
                     "Error": "tank/a: no",
+                    "Taken": False,
                     "Unchanged": False,
                 }
             ],

@@ -229,7 +229,7 @@ class NoDatabase:
     async def run(self, edge: Edge, filesystems: Sequence[DatasetPath], snapshot: str) -> None:
         del filesystems, snapshot
         if edge is Edge.PRE:
-            raise HookFailed("no database")
+            raise HookFailed("db: no database")
 
 
 async def test_a_hook_that_fails_is_told_beside_its_snapshot(
@@ -247,9 +247,34 @@ async def test_a_hook_that_fails_is_told_beside_its_snapshot(
     await snapper._take()
     first, second, _ = snapper.report.progress
     assert (first.state, second.state) == (FilesystemState.ERROR, FilesystemState.DONE)
-    assert first.error == "tank/a: pre_snapshot db: error: no database"
+    assert first.error == "tank/a: pre_snapshot: db: no database; the snapshot was taken"
+    assert first.hooks[0] == "pre_snapshot: error: db: no database"
+    assert first.taken
     assert (first.hook_failed, len(first.hooks)) == (True, 3)
     assert len(await host.names("tank/a")) == len(await host.names("tank/b")) == 1
+
+
+async def test_a_hook_whose_failure_forbids_the_snapshot_is_told_so(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NoDatabase, "err_is_fatal", True)
+    host = Host()
+    snapper = await snapped(host)
+    first, second = snapper.report.progress
+    assert first.error == "tank/a: pre_snapshot: db: no database; no snapshot"
+    assert (first.taken, second.taken) == (False, True)
+    assert await host.names("tank/a") == []
+
+
+async def test_a_snapshot_that_fails_beside_its_hook_is_told_once(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host()
+    monkeypatch.setattr(host.zfs, "snapshot", broken("tank/a"))
+    snapper = await snapped(host)
+    first, second = snapper.report.progress
+    assert first.error == "tank/a: pre_snapshot: db: no database; tank/a: out of space"
+    assert (first.taken, second.taken) == (False, True)
 
 
 async def snapped(host: Host, *, atomic: bool = False, skip_unchanged: bool = False) -> Snapper:

@@ -148,7 +148,7 @@ def _snapshots(snapper: SnapperModel, now: datetime, *, stopped: bool) -> Iterat
         line.append("stopped", "yellow")
     else:
         line.append("under way", "cyan")
-    done = [each for each in snapper.taken if each.done_at and not each.error]
+    done = [each for each in snapper.taken if each.done_at and each.taken]
     if done:
         last = max(each.done_at for each in done if each.done_at)
         line.append(f"; {len(done)} taken {duration_text(_seconds(last, now))} ago")

@@ -173,6 +173,7 @@ class TakenModel(_Model):
     snap_name: str = ""
     done_at: Time = None
     error: str = ""
+    taken: bool = False
     unchanged: bool = False
 
 

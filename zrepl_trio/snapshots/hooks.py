@@ -83,8 +83,11 @@ class Step:
     error: str = ""
 
     def __str__(self) -> str:
-        what = f"{self.edge.value} {self.name}" if self.edge is not None else "snapshot"
-        return f"{what}: {self.state.value}" + (f": {self.error}" if self.error else "")
+        what = "snapshot" if self.edge is None else self.edge.value
+        if self.error:
+            return f"{what}: {self.state.value}: {self.error}"
+        named = f" {self.name}" if self.name else ""  # an error's text has it
+        return f"{what}{named}: {self.state.value}"
 
 
 Take = Callable[[Sequence[DatasetPath]], Awaitable[Mapping[DatasetPath, str]]]

@@ -38,7 +38,7 @@ class FilesystemState(IntEnum):
 class TakenSnapshot:
     """One filesystem's in the last run. `error` says what went wrong, which need not mean that there is
     none: a hook's error that is not fatal is one. `hooks` tells of each edge, when there are any.
-    `unchanged`: none was taken, as nothing was written since the one before."""
+    `taken`: there is one. `unchanged`: none was taken, as nothing was written since the one before."""
 
     path: DatasetPath
     state: FilesystemState = FilesystemState.PENDING
@@ -48,6 +48,7 @@ class TakenSnapshot:
     error: str = ""
     hooks: tuple[str, ...] = ()
     hook_failed: bool = False
+    taken: bool = False
     unchanged: bool = False
 
 
@@ -71,7 +72,7 @@ class SnapperReport:
 
     def to_json(self, time: Callable[[datetime | None], str]) -> JsonValue:
         """zrepl's document; `time` writes a time. Of a filesystem `Error` is
-        ours, which zrepl only logs, and `Unchanged`."""
+        ours, which zrepl only logs, `Taken` and `Unchanged`."""
         progress: list[JsonValue] = [
             {
                 "Path": each.path,
@@ -82,6 +83,7 @@ class SnapperReport:
                 "HooksHadError": each.hook_failed,
                 "DoneAt": time(each.done),
                 "Error": each.error,
+                "Taken": each.taken,
                 "Unchanged": each.unchanged,
             }
             for each in self.progress

@@ -216,12 +216,19 @@ class Snapper:
         else:
             why = own.error or own.state.value
             log.error("no snapshot", filesystem=str(each.path), snapshot=each.name, err=why)
-        texts = [step.error if step.edge is None else f"{each.path}: {step}" for step in wrong]
+        texts = [
+            step.error if step.edge is None else f"{each.path}: {step.edge.value}: {step.error}"
+            for step in wrong
+        ]
+        if wrong and not own.error:  # whether that was fatal is not to be seen in a hook's words
+            taken = own.state is StepState.OK
+            texts.append("the snapshot was taken" if taken else "no snapshot")
         if apart and own.state is StepState.OK:
             texts.append(f"{each.path}: its snapshot is not of one moment with the others: {apart}")
         return replace(
             each,
             hooks=tuple(map(str, steps)) if len(steps) > 1 else (),
+            taken=own.state is StepState.OK,
             hook_failed=any(step.edge is not None for step in wrong),
             state=FilesystemState.ERROR if texts else FilesystemState.DONE,
             error="; ".join(texts),
