@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import trio
 
 from tests.replication.notation import path
 from tests.support.resources import nothing_left_behind
@@ -45,3 +46,23 @@ async def test_a_host_that_cannot_be_looked_up_is_told(host: str) -> None:
     dsn = replace(MysqlDsn.parse("u@tcp(h)/"), host=host)
     for hook in (mysql(dsn), postgres(host)):
         assert f"could not connect: {host!r} cannot be looked up" in await fails(hook)
+
+
+async def test_a_family_that_is_asked_for_is_the_only_one() -> None:
+    connected = 0
+
+    async def talk(stream: trio.SocketStream) -> None:
+        nonlocal connected
+        connected += 1
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, talk, [listener])
+        port = listener.socket.getsockname()[1]
+        said = await fails(mysql(MysqlDsn.parse(f"u@tcp6(127.0.0.1:{port})/")))
+        assert "could not connect: " in said
+        assert connected == 0
+        await fails(mysql(MysqlDsn.parse(f"u@tcp4(127.0.0.1:{port})/")))
+        assert connected == 1
+        nursery.cancel_scope.cancel()

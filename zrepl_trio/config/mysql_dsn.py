@@ -43,7 +43,7 @@ class Tls(Enum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MysqlDsn:
     """A checked DSN. `socket` is the path of a UNIX socket and then host and port mean nothing.
-    `connect_s` and `io_s` are limits of its own, None for none. No repr shows `text` or `password`."""
+    `family` is tcp, or tcp4 or tcp6 for IPv4 or IPv6 alone. `connect_s` and `io_s` are limits of its own, None for none. No repr shows `text` or `password`."""
 
     text: str = field(repr=False)
     user: str

@@ -131,7 +131,7 @@ class MysqlHook:
         if self._dsn.socket:
             opened = await trio.open_unix_socket(self._dsn.socket)
         else:
-            opened = await open_tcp(self._dsn.host, self._dsn.port)
+            opened = await open_tcp(self._dsn.host, self._dsn.port, self._dsn.family)
         with opened.socket:
             return socket.socket(fileno=os.dup(opened.socket.fileno()))
 
