@@ -52,7 +52,11 @@ def why(error: OSError) -> str:
     causes = [error] if error.__cause__ is None else list(leaves(error.__cause__))
     # those without a number are addresses of a family that was not asked for
     told = [each for each in causes if getattr(each, "errno", None) is not None] or causes
-    return "; ".join(dict.fromkeys(getattr(each, "strerror", None) or str(each) for each in told))
+    return "; ".join(
+        dict.fromkeys(
+            getattr(each, "strerror", None) or str(each) or type(each).__name__ for each in told
+        )
+    )
 
 
 def _no_name(host: str) -> OSError:

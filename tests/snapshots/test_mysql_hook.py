@@ -193,6 +193,7 @@ async def test_a_server_that_is_down_is_told() -> None:
             port = bound.getsockname()[1]
             said = await fails(hook(f"backup:s3cret@tcp(127.0.0.1:{port})/"))
         assert f"mysql-lock-tables 127.0.0.1:{port}: could not connect" in said
+        assert "Connection refused" in said
 
 
 async def test_encryption_that_is_asked_for_is_not_done_without(server: MariaDb) -> None:

@@ -66,3 +66,15 @@ async def test_a_family_that_is_asked_for_is_the_only_one() -> None:
         await fails(mysql(MysqlDsn.parse(f"u@tcp4(127.0.0.1:{port})/")))
         assert connected == 1
         nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_refuses_is_told_with_the_reason_of_each_address() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    for net in ("tcp", "tcp4"):
+        said = await fails(mysql(MysqlDsn.parse(f"u@{net}(127.0.0.1:{port})/")))
+        assert said.endswith("Connection refused")
+        assert "attempts" not in said
+    said = await fails(mysql(MysqlDsn.parse("u@unix(/nonexistent)/")))
+    assert said == "mysql-lock-tables /nonexistent: could not connect: No such file or directory"

@@ -22,7 +22,7 @@ import trio
 from pymysql.charset import charset_by_name
 
 from zrepl_trio.config.mysql_dsn import MysqlDsn, Tls
-from zrepl_trio.dialling import open_tcp
+from zrepl_trio.dialling import open_tcp, why
 from zrepl_trio.snapshots.hooks import Edge, HookFailed
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.names import DatasetPath
@@ -278,4 +278,6 @@ def _words(error: Exception) -> str:
     if isinstance(error, pymysql.MySQLError) and len(error.args) == 2 and error.args[1]:
         number, text = error.args
         return f"{text} ({number})" if number else str(text)
+    if isinstance(error, OSError):
+        return why(error)
     return str(error) or type(error).__name__
