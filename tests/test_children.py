@@ -25,8 +25,9 @@ from tests.support.resources import (
     until,
 )
 from zrepl_trio.bulk import raw_fd
-from zrepl_trio.children import STDERR_TAIL_BYTES, RingBuffer, open_processes
+from zrepl_trio.children import STDERR_TAIL_BYTES, RingBuffer, argument_bytes, open_processes
 from zrepl_trio.process import Processes, Redirect
+from zrepl_trio.zfs.batches import POINTER_BYTES
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 IGNORES_SIGTERM = [
@@ -94,6 +95,29 @@ async def test_what_cannot_start_raises_and_leaves_nothing() -> None:
         with pytest.raises(PermissionError):
             async with processes.open(["/etc/passwd"], stdin=Redirect.PIPE, stdout=Redirect.PIPE):
                 raise AssertionError
+
+
+@pytest.mark.parametrize("variable", ["", "x" * 100_000])
+async def test_a_child_takes_as_many_arguments_as_is_said(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    without = argument_bytes()
+    monkeypatch.setenv("ZREPL_TEST", variable)
+    room = argument_bytes()
+    assert len(variable) <= without - room <= len(variable) + 100
+    name = "tank/data@zrepl_20240514_211623_000"
+    names = [name] * (room // (len(name) + 1 + POINTER_BYTES))
+    async with open_processes() as processes:
+        assert (await processes.run(["true", *names])).status == 0
+
+
+@pytest.mark.parametrize("told", [-1, 2**62])
+def test_a_limit_that_the_system_does_not_tell_is_the_least_or_the_kernels_own(
+    monkeypatch: pytest.MonkeyPatch, told: int
+) -> None:
+    monkeypatch.setattr("os.sysconf", lambda _name: told)
+    assert argument_bytes() < (128 * 1024 if told < 0 else 6 * 1024 * 1024)
+    assert argument_bytes() > 100_000
 
 
 async def test_stderr_flood_never_blocks_and_keeps_the_tail() -> None:

@@ -21,7 +21,13 @@ import trio
 from zrepl_trio.bulk import set_pipe_size
 from zrepl_trio.process import Child, Completed, Processes, Redirect, StuckChild, Usage
 
-__all__ = ["STDERR_TAIL_BYTES", "RingBuffer", "StderrTail", "open_processes"]
+__all__ = [
+    "STDERR_TAIL_BYTES",
+    "RingBuffer",
+    "StderrTail",
+    "argument_bytes",
+    "open_processes",
+]
 
 log = structlog.get_logger()
 
@@ -33,6 +39,13 @@ _LAST_WORDS_BYTES = 1024 * 1024
 """How much a pipe can hold (the usual pipe-max-size), so all that a dead child left in it."""
 
 _RUN_KILL_S = 5.0
+
+_LEAST_ARGUMENT_BYTES = 128 * 1024
+"""What every system takes (Linux: `ARG_MAX`)."""
+_MOST_ARGUMENT_BYTES = 6 * 1024 * 1024
+"""What Linux takes at most (3/4 of `_STK_LIM`), also where the stack's limit promises more."""
+_ARGUMENT_MARGIN_BYTES = 16 * 1024
+"""For the program's path, its first words, and what the system itself puts beside them."""
 
 _LOGGED_CHARACTERS = 2_000
 """Of a command, in the log: some have thousands of snapshots' names."""
@@ -51,6 +64,19 @@ class RingBuffer:
 
     def __bytes__(self) -> bytes:
         return bytes(self._kept)
+
+
+def argument_bytes() -> int:
+    """How many bytes of arguments a child with our environment takes, each with its end and its pointer."""
+    try:
+        limit = os.sysconf("SC_ARG_MAX")
+    except (OSError, ValueError):
+        limit = -1
+    if limit <= 0:  # the system sets none that it could tell
+        limit = _LEAST_ARGUMENT_BYTES
+    environment = sum(len(os.fsencode(f"{key}={of_it}")) + 9 for key, of_it in os.environ.items())
+    room = min(limit, _MOST_ARGUMENT_BYTES) - environment - _ARGUMENT_MARGIN_BYTES
+    return max(room, _LEAST_ARGUMENT_BYTES - _ARGUMENT_MARGIN_BYTES)
 
 
 @asynccontextmanager

@@ -12,7 +12,6 @@ from tests.jobs.clocks import FollowingClock
 from tests.replication.notation import path
 from zrepl_trio.errors import ZfsError
 from zrepl_trio.snapshots.together import Together, take_alone, take_together
-from zrepl_trio.zfs.batches import MAX_ARGUMENT_BYTES
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.names import DatasetPath
 
@@ -108,15 +107,29 @@ async def test_a_zfs_that_hangs_is_not_asked_for_each(
     assert commands(zfs) == []
 
 
-async def test_more_names_than_a_command_takes_are_told(zfs: MemoryZfs) -> None:
-    many = [
-        zfs.add_filesystem(f"tank/{number:0200}") for number in range(MAX_ARGUMENT_BYTES // 200)
-    ]
-    result = await take_together(zfs, many, "s")
-    assert result.errors == {}
-    assert "need 2 commands" in result.apart["tank"]
-    assert len(commands(zfs)) == 2
-    assert len(await moments(zfs, *many)) == len(many)
+async def test_thousands_are_of_one_moment_as_long_as_a_command_takes_their_names(
+    zfs: MemoryZfs,
+) -> None:
+    many = [zfs.add_filesystem(f"tank/{number:0200}") for number in range(1000)]
+    with structlog.testing.capture_logs() as log:
+        assert await take_together(zfs, many, "s") == Together()
+    assert log == []
+    assert len(commands(zfs)) == 1
+    assert len(set(await moments(zfs, *many))) == 1
+
+
+async def test_more_names_than_a_command_takes_are_warned_of_once_and_no_error(
+    zfs: MemoryZfs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # each takes `tank/a@s`, its end and a pointer
+    monkeypatch.setattr(zfs, "argument_bytes", 2 * (8 + 1 + 8))
+    with structlog.testing.capture_logs() as log:
+        assert await take_together(zfs, [A, B, C, OTHER], "s") == Together()
+    (line,) = log
+    assert (line["log_level"], line["pools"]) == ("warning", "tank: 3 snapshots by 2 commands")
+    assert len(commands(zfs)) == 3
+    one, two, three = await moments(zfs, A, B, C)
+    assert one == two < three
 
 
 async def test_alone_each_has_its_own_moment(zfs: MemoryZfs) -> None:

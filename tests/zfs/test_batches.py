@@ -24,14 +24,15 @@ REFUSED = "cannot release hold from snapshot 'tank/a@1': fine\n"
 @given(
     names=st.lists(st.text("ab", min_size=1, max_size=200), max_size=50),
     prefix=st.integers(0, 60_000),
+    limit=st.integers(1, 2 * MAX_ARGUMENT_BYTES),
 )
-def test_chunks_keep_order_and_size(names: list[str], prefix: int) -> None:
-    batches = list(chunked(names, prefix))
+def test_chunks_keep_order_and_size(names: list[str], prefix: int, limit: int) -> None:
+    batches = list(chunked(names, prefix, limit))
     assert [name for batch in batches for name in batch] == names
     for batch in batches:
         assert batch
         size = sum(len(name) + prefix + 1 for name in batch)
-        assert size <= MAX_ARGUMENT_BYTES or len(batch) == 1
+        assert size <= limit or len(batch) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from zrepl_trio.errors import ZfsError
-from zrepl_trio.zfs.batches import chunked, snapshot_refusals
+from zrepl_trio.zfs.batches import POINTER_BYTES, chunked, snapshot_refusals
 from zrepl_trio.zfs.names import DatasetPath
 from zrepl_trio.zfs.port import Zfs
 
@@ -42,19 +42,26 @@ async def take_alone(zfs: Zfs, paths: Sequence[DatasetPath], name: str) -> Toget
 
 
 async def take_together(zfs: Zfs, paths: Sequence[DatasetPath], name: str) -> Together:
-    """Of all of them, pool by pool, with as few commands as take their names."""
+    """Of all of them, pool by pool, with as few commands as take their names. More than one for a pool
+    is no error, as all is taken as well as it can be: the log tells of it."""
     result = Together()
+    split: dict[str, str] = {}
     pools: dict[str, list[DatasetPath]] = {}
     for path in paths:
         pools.setdefault(path.pool, []).append(path)
     for pool, members in pools.items():
-        chunks = list(chunked(members, len(name.encode()) + 1))
+        beside = len(f"@{name}".encode()) + POINTER_BYTES
+        chunks = list(chunked(members, beside, zfs.argument_bytes))
         if len(chunks) > 1:
-            result.apart[pool] = (
-                f"the names of {len(members)} snapshots need {len(chunks)} commands, each of one moment"
-            )
+            split[pool] = f"{len(members)} snapshots by {len(chunks)} commands"
         for chunk in chunks:
             await _take_chunk(zfs, pool, [DatasetPath(path) for path in chunk], name, result)
+    if split:
+        log.warning(
+            "one command does not take so many names; the snapshots of each command are of one moment: "
+            "a job each for fewer filesystems keeps together what belongs together",
+            pools=", ".join(f"{pool}: {how}" for pool, how in split.items()),
+        )
     for pool, why in result.apart.items():
         log.warning("the snapshots of a pool are not of one moment", pool=pool, err=why)
     return result

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 __all__ = [
     "MAX_ARGUMENT_BYTES",
+    "POINTER_BYTES",
     "chunked",
     "destroy_failures",
     "harmless_refusals",
@@ -17,8 +18,11 @@ __all__ = [
 N = TypeVar("N", bound=str)
 
 MAX_ARGUMENT_BYTES = 100_000
-"""Most bytes of snapshot names in one command. Linux takes 128 KiB in one argument
-(`MAX_ARG_STRLEN`), and the comma form is one argument."""
+"""Most bytes of snapshot names in one argument, as the comma form is: Linux takes 128 KiB
+(`MAX_ARG_STRLEN`). Of arguments apart a command takes more, see `Zfs.argument_bytes`."""
+
+POINTER_BYTES = 8
+"""What an argument of its own costs on top, as the system counts: its place in `argv`."""
 
 _DESTROY = re.compile(r"^cannot destroy snapshot ([^@]+)@(.+?): (.*)$")
 _HARMLESS = re.compile(
@@ -29,13 +33,14 @@ _SNAPSHOT = re.compile(
 )
 
 
-def chunked(names: Sequence[N], prefix: int) -> Iterator[list[N]]:
-    """The names in batches that fit a command line; each costs `prefix` bytes on top."""
+def chunked(names: Sequence[N], prefix: int, limit: int = MAX_ARGUMENT_BYTES) -> Iterator[list[N]]:
+    """The names in batches of at most `limit` bytes; each costs `prefix` bytes on top, and one for its
+    end. A name that is longer is a batch of its own."""
     batch: list[N] = []
     size = 0
     for name in names:
         cost = len(name.encode()) + prefix + 1
-        if batch and size + cost > MAX_ARGUMENT_BYTES:
+        if batch and size + cost > limit:
             yield batch
             batch, size = [], 0
         batch.append(name)

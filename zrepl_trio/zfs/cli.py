@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
+from zrepl_trio.children import argument_bytes
 from zrepl_trio.errors import DatasetBlocked, DatasetNotFound, ZfsError
 from zrepl_trio.process import Processes
 from zrepl_trio.zfs import argv, streams
@@ -181,6 +182,10 @@ class CliZfs:
 
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         await self._commands.do(argv.snapshot(path, name), path)
+
+    @property
+    def argument_bytes(self) -> int:
+        return argument_bytes()
 
     async def snapshot_all(self, paths: Sequence[DatasetPath], name: str) -> None:
         for path in paths[1:]:

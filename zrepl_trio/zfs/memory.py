@@ -80,6 +80,7 @@ class MemoryZfs(MemoryPools):
     """
 
     keeps_versions = False
+    argument_bytes = 2_000_000
 
     def __init__(
         self,

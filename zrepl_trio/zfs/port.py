@@ -111,6 +111,11 @@ class Zfs(Protocol):
     async def snapshot(self, path: DatasetPath, name: str) -> None:
         """Take `path@name`; DatasetExists when it is there."""
 
+    @property
+    def argument_bytes(self) -> int:
+        """How many bytes of names the system takes in one command, each name with its end and its
+        pointer (`zfs.batches.POINTER_BYTES`)."""
+
     async def snapshot_all(self, paths: Sequence[DatasetPath], name: str) -> None:
         """Take `path@name` of several, all of one pool, at one moment by one command: all or none.
         Of which zfs refused to, the ZfsError's `stderr` tells (`zfs.batches.snapshot_refusals`)."""
