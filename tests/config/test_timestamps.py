@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -72,6 +72,21 @@ def test_what_gives_no_legal_name(prefix: str, layout: str, location: str, words
     with pytest.raises(ScalarError) as caught:
         SnapshotNaming.checked(prefix, layout, location)
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("layout", "seconds"),
+    [
+        ("dense", 1),
+        ("3:04:05 PM", 1),
+        ("2006-01-02_15-04", 60),
+        ("2006-01-02_15", None),
+        ("s", None),
+    ],
+)
+def test_how_soon_another_name_comes(layout: str, seconds: int | None) -> None:
+    step = SnapshotNaming.checked("zrepl_", layout, "UTC").step
+    assert step == (timedelta(seconds=seconds) if seconds else None)
 
 
 @given(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
@@ -16,7 +16,7 @@ from tests.replication.notation import path
 from zrepl_trio.config.cron import CronSpec
 from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.errors import ZfsError
-from zrepl_trio.snapshots.hooks import Edge, HookFailed
+from zrepl_trio.snapshots.hooks import Edge, Hook, HookFailed
 from zrepl_trio.snapshots.report import FilesystemState, SnapperState
 from zrepl_trio.snapshots.snapper import Snapper
 from zrepl_trio.zfs.filter import FilesystemFilter
@@ -207,16 +207,73 @@ async def test_times_that_pass_during_a_run_are_skipped_and_told(
     assert host.told == [2100, 2700]
 
 
-async def test_a_second_snapshot_of_the_same_name_is_an_error_that_names_both(
-    autojump_clock: trio.abc.Clock,
+def constant() -> SnapshotNaming:
+    return SnapshotNaming.checked("zrepl_", "snap", "UTC")
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+async def test_a_snapshot_whose_name_is_taken_has_that_of_a_second_later(
+    autojump_clock: trio.abc.Clock, *, atomic: bool
 ) -> None:
     host = Host()
     await host.zfs.snapshot(path("tank/a"), NAMING.name(host.clock.now()))
-    snapper = host.snapper(600.0)
-    await snapper._take()
+    snapper = await snapped(host, atomic=atomic)
+    names = {each.path: each.name[-8:] for each in snapper.report.progress}
+    assert names == {"tank/a": "12:00:01", "tank/b": "12:00:01" if atomic else "12:00:00"}
+    assert [len(await host.names(f"tank/{each}")) for each in "ab"] == [2, 1]
+    if atomic:  # all still at one moment
+        newest = [(await host.zfs.versions(path(f"tank/{each}")))[-1] for each in "ab"]
+        assert len({each.createtxg for each in newest}) == 1
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+@pytest.mark.parametrize("naming", [NAMING, constant()])
+async def test_if_no_name_is_free_that_is_an_error_and_the_others_are_taken(
+    autojump_clock: trio.abc.Clock, naming: SnapshotNaming, *, atomic: bool
+) -> None:
+    host = Host()
+    for seconds in range(60):
+        name = naming.name(host.clock.now() + timedelta(seconds=seconds))
+        if name not in await host.names():
+            await host.zfs.snapshot(path("tank/a"), name)
+    before = await host.names()
+    snapper = await snapped(host, atomic=atomic, naming=naming, hooks=[])
     (error,) = snapper.report.errors
     assert "tank/a" in error
+    assert "already exists" in error
+    assert await host.names() == before
     assert len(await host.names("tank/b")) == 1
+
+
+async def test_a_day_that_comes_twice_has_its_snapshots_twice(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    host = Host()
+    async with host.running("0 * * * *") as snapper:
+        await trio.sleep(86_400 + 60)
+        host.clock.offset_s = -86_400
+        await trio.sleep(86_400)
+        assert errors(snapper) == ()
+    assert len(await host.names("tank/a")) == len(await host.names("tank/b")) == 48
+
+
+async def test_a_clock_that_is_set_right_by_seconds_fires_no_time_twice(
+    autojump_clock: trio.abc.Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Host()
+    whole = host.zfs.snapshot
+
+    async def slow(dataset: DatasetPath, name: str) -> None:
+        await whole(dataset, name)
+        await trio.sleep(1)
+        host.clock.offset_s -= 2
+
+    monkeypatch.setattr(host.zfs, "snapshot", slow)
+    async with host.running("*/15 * * * *"):
+        await trio.sleep(1000)
+        monkeypatch.undo()
+        await trio.sleep(900)
+    assert host.told == pytest.approx([902, 1804], abs=1)
 
 
 class NoDatabase:
@@ -277,15 +334,22 @@ async def test_a_snapshot_that_fails_beside_its_hook_is_told_once(
     assert (first.taken, second.taken) == (False, True)
 
 
-async def snapped(host: Host, *, atomic: bool = False, skip_unchanged: bool = False) -> Snapper:
+async def snapped(
+    host: Host,
+    *,
+    atomic: bool = False,
+    skip_unchanged: bool = False,
+    naming: SnapshotNaming = NAMING,
+    hooks: Sequence[Hook] | None = None,
+) -> Snapper:
     """After one run."""
     snapper = Snapper(
         host.zfs,
         filesystems=FilesystemFilter.of({"tank<": True, "tank": False, "tank/no": False}),
-        naming=NAMING,
+        naming=naming,
         rhythm=600.0,
         clock=host.clock,
-        hooks=[NoDatabase()],
+        hooks=[NoDatabase()] if hooks is None else hooks,
         atomic=atomic,
         skip_unchanged=skip_unchanged,
     )

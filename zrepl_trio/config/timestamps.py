@@ -47,6 +47,7 @@ _ELEMENT = re.compile(
 # zrepl's own best-effort check formats these two days, which differ in daylight saving time.
 _TRIAL_DAYS = (datetime(2020, 6, 1, tzinfo=UTC), datetime(2020, 12, 1, tzinfo=UTC))
 
+_STEPS = (timedelta(seconds=1), timedelta(minutes=1))
 
 _SAMPLE_START = datetime(2025, 1, 1, tzinfo=UTC)
 _SAMPLE_DAYS = 2 * 365
@@ -86,6 +87,14 @@ class SnapshotNaming:
     def name(self, when: datetime) -> str:
         """The snapshot name for `when` (aware)."""
         return self.prefix + self._stamp(when)
+
+    @property
+    def step(self) -> timedelta | None:
+        """How much later another name comes: a second or a minute, None where the format shows neither."""
+        for step in _STEPS:
+            if all(self.name(day) != self.name(day + step) for day in _TRIAL_DAYS):
+                return step
+        return None
 
     def repeated(self) -> tuple[datetime, datetime] | None:
         """Two times that get the same name as the clocks go back, an hour apart mostly; None where

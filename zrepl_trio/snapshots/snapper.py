@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 import structlog
 import trio
@@ -19,7 +19,7 @@ from zrepl_trio.config.cron import CronSpec
 from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.errors import ZfsError
-from zrepl_trio.moments import Moment, until_shown
+from zrepl_trio.moments import RECHECK_S, Moment, until_shown
 from zrepl_trio.snapshots.hooks import Hook, Step, StepState, run_around
 from zrepl_trio.snapshots.report import (
     FilesystemState,
@@ -28,7 +28,7 @@ from zrepl_trio.snapshots.report import (
     TakenSnapshot,
 )
 from zrepl_trio.snapshots.rhythm import newest_named, next_firing, sync_point
-from zrepl_trio.snapshots.together import take_alone, take_together
+from zrepl_trio.snapshots.together import Together, take_alone, take_together
 from zrepl_trio.snapshots.unchanged import unchanged
 from zrepl_trio.zfs.filter import FilesystemFilter
 from zrepl_trio.zfs.model import Dataset
@@ -38,6 +38,9 @@ from zrepl_trio.zfs.port import Zfs
 __all__ = ["Snapper"]
 
 log = structlog.get_logger()
+
+_NAMES = 6
+"""How many names, each a moment later than the one before, are tried where there is a snapshot of the first."""
 
 
 class Snapper:
@@ -64,6 +67,7 @@ class Snapper:
         self._zfs = zfs
         self._filter = filesystems
         self._naming = naming
+        self._step = naming.step
         self._rhythm = rhythm
         self._clock = clock
         self._hooks = tuple(hooks)
@@ -119,6 +123,8 @@ class Snapper:
             await self._take()
             taken()
             after = self._clock.now()
+            if timedelta() < due - after <= timedelta(seconds=RECHECK_S):
+                after = due  # a clock that is set right by seconds does not come by that time again
             self._skipped(spec, due, after)
 
     def _skipped(self, spec: CronSpec, due: datetime, now: datetime) -> None:
@@ -180,26 +186,50 @@ class Snapper:
         await trio.lowlevel.checkpoint()
 
     async def _take_of(self, paths: Sequence[DatasetPath]) -> None:
+        """Under the first name that is free: a clock that was set back comes by its old times again."""
+        step = self._step
         now = self._clock.now()
-        name = self._name(now)
+        for number in range(1 if step is None else _NAMES):
+            when = now if step is None else now + number * step
+            last = step is None or number == _NAMES - 1
+            taken = await self._take_named(paths, self._name(when), whole=not last)
+            if not taken or last:
+                return
+            log.warning(
+                "there is a snapshot of that name; the next one tried has a later time. Was the clock set back?",
+                filesystem=", ".join(taken),
+                snapshot=self._name(when),
+            )
+            paths = taken
+
+    async def _take_named(
+        self, paths: Sequence[DatasetPath], name: str, *, whole: bool
+    ) -> Sequence[DatasetPath]:
+        """Those that have a snapshot of that name already. With hooks around each try, as they are told the
+        name. `whole`: another name can be tried."""
+        now = self._clock.now()
         for path in paths:
             self._progress[path] = TakenSnapshot(
                 path=path, state=FilesystemState.STARTED, name=name, started=now
             )
-        apart: Mapping[str, str] = {}
+        result = Together()
 
         async def take(left: Sequence[DatasetPath]) -> Mapping[DatasetPath, str]:
-            nonlocal apart
-            way = take_together if self._atomic else take_alone
-            result = await way(self._zfs, left, name)
-            apart = result.apart
+            nonlocal result
+            if self._atomic:
+                result = await take_together(self._zfs, left, name, whole=whole)
+            else:
+                result = await take_alone(self._zfs, left, name)
             return result.errors
 
         steps = await run_around(self._hooks, paths, name, take)
         for path in paths:
             of_it = [step for step in steps if path in step.filesystems]
-            why = apart.get(path.pool, "")
+            if whole and path in result.taken:
+                continue
+            why = result.apart.get(path.pool, "")
             self._progress[path] = self._told(self._progress[path], of_it, apart=why)
+        return result.taken
 
     def _name(self, now: datetime) -> str:
         # on a clock that stands still meanwhile, all are named by one moment
