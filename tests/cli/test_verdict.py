@@ -10,6 +10,7 @@ from zrepl_trio.cli.check import verdict_text
 from zrepl_trio.cli.verdict import Finding, JobFacts, Limit, State, Verdict, judge
 from zrepl_trio.config.scalars import ScalarError
 from zrepl_trio.control.api import DatasetModel, InvocationModel, JobModel, SnapperModel
+from zrepl_trio.snapshots.report import SnapperReport
 
 NOW = 1_000_000
 HOUR = 3600
@@ -36,6 +37,12 @@ def facts(told: JobModel, kind: str = "pull", **ages: int | None) -> JobFacts:
     return JobFacts(name="j", type=kind, told=told, newest=newest)
 
 
+def cron(skipped: int) -> SnapperModel:
+    """As a daemon says it."""
+    report = SnapperReport(kind="cron", skipped=skipped)
+    return SnapperModel.model_validate(report.to_json(lambda _when: "0001-01-01T00:00:00Z"))
+
+
 WAITING = JobModel(phase="waiting")
 SERVING = JobModel(phase="serving")
 
@@ -50,6 +57,16 @@ SERVING = JobModel(phase="serving")
             "j: does not run: no lock",
         ),
         (facts(JobModel(phase="starting")), State.WARNING, "j: is still starting"),
+        (
+            facts(JobModel(phase="waiting", snapshotting=cron(skipped=1))),
+            State.WARNING,
+            "j: snapshots: 1 time of the cron spec passed during the last run",
+        ),
+        (
+            facts(JobModel(phase="waiting", snapshotting=cron(skipped=4))),
+            State.WARNING,
+            "j: snapshots: 4 times of the cron spec passed during the last run",
+        ),
         (facts(JobModel(phase="running", last_run=run("done"))), State.OK, "1 jobs, 0 datasets"),
         (
             facts(JobModel(phase="waiting", last_run=run("filesystem-errors", "tank: full\nmore"))),

@@ -13,7 +13,7 @@ from tests.replication.notation import path
 from zrepl_trio.clock import local_zone
 from zrepl_trio.config.cron import CronSpec
 from zrepl_trio.moments import RECHECK_S, Moment, until_shown
-from zrepl_trio.snapshots.rhythm import newest_named, next_firing, sync_point
+from zrepl_trio.snapshots.rhythm import MOST_PASSED, newest_named, next_firing, passed, sync_point
 from zrepl_trio.zfs.model import FilesystemVersion, VersionKind
 
 NOW = datetime(2024, 5, 6, 12, tzinfo=UTC)
@@ -95,6 +95,17 @@ def test_every_quarter_goes_on_through_the_hour_that_comes_twice() -> None:
     assert len(set(found)) == 9
     assert found[0] == "27 00:30"
     assert found[-1] <= "27 03:00"
+
+
+def test_times_that_passed_are_counted_up_to_a_limit() -> None:
+    spec = CronSpec.parse("0 * * * *")
+    found = passed(spec, NOW, NOW + timedelta(hours=3), BERLIN)
+    assert [when.isoformat() for when in found] == [
+        f"2024-05-06T{hour}:00:00+02:00" for hour in (15, 16, 17)
+    ]
+    assert passed(spec, NOW, NOW + timedelta(minutes=59), BERLIN) == []
+    every_second = CronSpec.parse("* * * * * *")
+    assert len(passed(every_second, NOW, NOW + timedelta(days=9), BERLIN)) == MOST_PASSED
 
 
 def test_the_local_zone_has_its_rules(monkeypatch: pytest.MonkeyPatch) -> None:

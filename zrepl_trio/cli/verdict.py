@@ -163,6 +163,10 @@ def _run_findings(job: JobFacts) -> Iterator[Finding]:
         yield Finding(State.WARNING, job.name, "is still starting")
     for error in told.snapshots.errors if told.snapshots is not None else ():
         yield Finding(State.CRITICAL, job.name, f"snapshots: {error}")
+    if skipped := told.snapshots.skipped if told.snapshots is not None else 0:
+        times = "1 time" if skipped == 1 else f"{skipped} times"
+        text = f"snapshots: {times} of the cron spec passed during the last run, without any"
+        yield Finding(State.WARNING, job.name, text)
     foreign = sum(each.foreign for side in told.prunings for each in side.completed)
     if foreign:
         text = f"{foreign} snapshots that the job did not take wait for somebody's word to go"

@@ -186,6 +186,7 @@ class _Periodic(_Model):
 class _Cron(_Model):
     wakeup_time: Time = None
     errors: tuple[str, ...] = ()
+    skipped: int = 0
     progress: tuple[TakenModel, ...] = ()
 
 
@@ -207,6 +208,11 @@ class SnapperModel(_Model):
         """The filesystems of the last run."""
         found = self.periodic or self.cron
         return found.progress if found is not None else ()
+
+    @property
+    def skipped(self) -> int:
+        """How many times of a cron spec passed during the last run."""
+        return self.cron.skipped if self.cron is not None else 0
 
     @property
     def errors(self) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ class TakenSnapshot:
 @valueclass(frozen=True, slots=True, kw_only=True)
 class SnapperReport:
     """An immutable picture. `kind` is the config's type; `next_at` when it acts next; `error` what
-    concerns all filesystems; `skipped` the times of a cron spec that passed during a run."""
+    concerns all filesystems; `skipped` the times of a cron spec that passed during the last run, as far as they are counted."""
 
     kind: str
     state: SnapperState = SnapperState.STOPPED
@@ -72,7 +72,7 @@ class SnapperReport:
 
     def to_json(self, time: Callable[[datetime | None], str]) -> JsonValue:
         """zrepl's document; `time` writes a time. Of a filesystem `Error` is
-        ours, which zrepl only logs, `Taken` and `Unchanged`."""
+        ours, which zrepl only logs, `Taken` and `Unchanged`; of a cron spec `Skipped`."""
         progress: list[JsonValue] = [
             {
                 "Path": each.path,
@@ -89,7 +89,6 @@ class SnapperReport:
             for each in self.progress
         ]
         running = self.state in {SnapperState.PLANNING, SnapperState.SNAPSHOTTING}
-        skipped = f"{self.skipped} times passed during a run" if self.skipped else ""
         return {
             "Type": self.kind,
             "Periodic": {
@@ -103,7 +102,8 @@ class SnapperReport:
             "Cron": {
                 "State": "running" if running else "waiting",
                 "WakeupTime": time(self.next_at),
-                "Errors": [text for text in (self.error, skipped) if text],
+                "Errors": [self.error] if self.error else [],
+                "Skipped": self.skipped,
                 "Progress": progress,
             }
             if self.kind == "cron"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice, takewhile
 
 from zrepl_trio.config.cron import CronSpec
 from zrepl_trio.values import valueclass
 from zrepl_trio.zfs.model import FilesystemVersion, in_order
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["SyncPoint", "newest_named", "next_firing", "sync_point"]
+__all__ = ["MOST_PASSED", "SyncPoint", "newest_named", "next_firing", "passed", "sync_point"]
+
+MOST_PASSED = 100
+"""How far times that passed are counted: a spec of every second has many."""
 
 
 @valueclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +56,9 @@ def sync_point(
 def next_firing(spec: CronSpec, now: datetime, local: tzinfo) -> datetime:
     """The spec's first time after `now`, in UTC; `local` is the zone of a spec that names none."""
     return next(spec.times_after(now.astimezone(local))).astimezone(UTC)
+
+
+def passed(spec: CronSpec, start: datetime, now: datetime, local: tzinfo) -> list[datetime]:
+    """The spec's times after `start` up to `now`, the first MOST_PASSED of them, in the spec's zone."""
+    times = spec.times_after(start.astimezone(local))
+    return list(islice(takewhile(lambda when: when <= now, times), MOST_PASSED))

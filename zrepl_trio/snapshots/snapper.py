@@ -27,7 +27,7 @@ from zrepl_trio.snapshots.report import (
     SnapperState,
     TakenSnapshot,
 )
-from zrepl_trio.snapshots.rhythm import newest_named, next_firing, sync_point
+from zrepl_trio.snapshots.rhythm import MOST_PASSED, newest_named, next_firing, passed, sync_point
 from zrepl_trio.snapshots.together import Together, take_alone, take_together
 from zrepl_trio.snapshots.unchanged import unchanged
 from zrepl_trio.zfs.filter import FilesystemFilter
@@ -120,18 +120,24 @@ class Snapper:
                 log.warning("the clock was set back; the next time is looked for anew")
                 after = self._clock.now()
                 continue
+            start = self._clock.now()
             await self._take()
             taken()
+            self._skipped(spec, start)
             after = self._clock.now()
             if timedelta() < due - after <= timedelta(seconds=RECHECK_S):
                 after = due  # a clock that is set right by seconds does not come by that time again
-            self._skipped(spec, due, after)
 
-    def _skipped(self, spec: CronSpec, due: datetime, now: datetime) -> None:
-        passed = next_firing(spec, due, self._local())
-        if passed <= now:
-            log.warning("a time of the cron spec passed during a run", missed=passed.isoformat())
-            self._show(skipped=self._report.skipped + 1)
+    def _skipped(self, spec: CronSpec, start: datetime) -> None:
+        """Tell of the times that came while the run lasted; those of a suspend before it have no part in that."""
+        times = passed(spec, start, self._clock.now(), self._local())
+        self._show(skipped=len(times))
+        if times:
+            log.warning(
+                "times of the cron spec passed during a run",
+                times=f"{MOST_PASSED} or more" if len(times) == MOST_PASSED else len(times),
+                first=times[0].isoformat(),
+            )
 
     async def _sync_point(self, interval_s: float) -> datetime:
         paths = [each.path for each in await self._datasets()]
@@ -155,7 +161,7 @@ class Snapper:
         return point.at
 
     async def _take(self) -> None:
-        self._show(state=SnapperState.PLANNING, next_at=None, error="", skipped=0)
+        self._show(state=SnapperState.PLANNING, next_at=None, error="")
         self._progress = {}
         try:
             datasets = await self._datasets()
