@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from itertools import islice
+from datetime import UTC, datetime, timedelta
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -85,6 +85,89 @@ def test_what_is_no_spec(text: str, words: str) -> None:
     with pytest.raises(ScalarError) as caught:
         CronSpec.parse(text)
     assert words in caught.value.message
+
+
+ZONES = (
+    "Europe/Berlin",
+    "America/New_York",
+    "Australia/Lord_Howe",  # by half an hour
+    "Antarctica/Troll",  # by two
+    "America/Havana",  # at midnight
+    "Asia/Kolkata",  # never
+)
+SWITCHES = [datetime(2026, month, day, tzinfo=UTC) for month in (3, 4, 10, 11) for day in (1, 4)]
+SWITCHES += [datetime(2026, month, day, tzinfo=UTC) for month in (3, 10) for day in (8, 25, 29)]
+WATCHED = timedelta(days=2)
+
+
+def slowly(minutes: set[int], hours: set[int], now: datetime, *, once: bool) -> list[datetime]:
+    """Minute by minute: whenever the clocks show such a time, or each once, and the first minute there is
+    where they jump over it."""
+    found = []
+    before = now.astimezone(UTC).replace(second=0, microsecond=0)
+    for number in range(int(WATCHED.total_seconds()) // 60):
+        when = before + timedelta(minutes=number)
+        shown = when.astimezone(now.tzinfo)
+        matches = shown.minute in minutes and shown.hour in hours
+        if once:
+            last = (when - timedelta(minutes=1)).astimezone(now.tzinfo).replace(tzinfo=None)
+            step = shown.replace(tzinfo=None) - last
+            jumped = [
+                last + timedelta(minutes=n) for n in range(1, int(step.total_seconds()) // 60)
+            ]
+            due = any(each.minute in minutes and each.hour in hours for each in jumped)
+            matches = (matches and shown.fold == 0) or due
+        if matches and when > now:
+            found.append(when)
+    return found
+
+
+@given(
+    minutes=st.sets(st.sampled_from([0, 15, 20, 30, 45, 59]), min_size=1),
+    hours=st.none() | st.sets(st.integers(0, 5) | st.integers(0, 23), min_size=1),
+    zone=st.sampled_from(ZONES),
+    start=st.sampled_from(SWITCHES),
+    later=st.integers(0, 3 * 24 * 60),
+    seconds=st.booleans(),
+)
+def test_no_time_is_lost_as_the_clocks_are_put(
+    minutes: set[int],
+    hours: set[int] | None,
+    zone: str,
+    start: datetime,
+    later: int,
+    *,
+    seconds: bool,
+) -> None:
+    minute, hour = (",".join(map(str, each)) for each in (minutes, hours or ()))
+    spec = CronSpec.parse(f"{'0 ' if seconds else ''}{minute} {hour or '*'} * * *")
+    now = (start + timedelta(minutes=later)).astimezone(ZoneInfo(zone))
+    once = hours is not None and not seconds
+    expected = slowly(minutes, hours or set(range(24)), now, once=once)
+    end = now.astimezone(UTC) + WATCHED
+    found = (when.astimezone(UTC) for when in spec.times_after(now))
+    assert list(takewhile(lambda when: when < end, found)) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("0 0 0 * * *", ["04-05 00:00+1100", "04-06 00:00+1030", "04-07 00:00+1030"]),
+        ("30 * * * *", ["04-05 00:30+1100", "04-05 01:30+1100", "04-05 01:30+1030"]),
+        ("30 1 * * *", ["04-05 01:30+1100", "04-06 01:30+1030", "04-07 01:30+1030"]),
+    ],
+)
+def test_clocks_that_go_back_by_half_an_hour_cost_no_time(spec: str, expected: list[str]) -> None:
+    now = datetime(2026, 4, 4, 23, 45, tzinfo=ZoneInfo("Australia/Lord_Howe"))
+    found = islice(CronSpec.parse(spec).times_after(now), 3)
+    assert [when.strftime("%m-%d %H:%M%z") for when in found] == expected
+
+
+def test_a_daemon_that_starts_in_the_second_of_two_hours_looks_ahead() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    now = datetime(2026, 10, 25, 2, 10, fold=1, tzinfo=berlin)
+    when = next(CronSpec.parse("30 2 * * *").times_after(now))
+    assert when == datetime(2026, 10, 26, 2, 30, tzinfo=berlin)
 
 
 FIELD = st.text(st.sampled_from("0123456789*?/-,"), min_size=1, max_size=6)

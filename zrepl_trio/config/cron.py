@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import NamedTuple, Self
 
 from cronsim import CronSim, CronSimError
@@ -87,8 +88,17 @@ class CronSpec:
 
     def times_after(self, now: datetime) -> Iterator[datetime]:
         """The firing times after `now` (aware), in the spec's zone or, without one, in `now`'s."""
-        zone = (load_zone(self.zone) if self.zone is not None else None) or now.tzinfo
-        return CronSim(self.expression, now.astimezone(zone))
+        zone = (load_zone(self.zone) if self.zone is not None else None) or now.tzinfo or UTC
+        times = _once if self._once else _each
+        found = times(self.expression, now.astimezone(zone), zone)
+        return (when.astimezone(zone) for when in found)
+
+    @property
+    def _once(self) -> bool:
+        """Whether each time of the day comes once, as in Debian's cron: those of five fields that are bound to
+        minutes and hours."""
+        fields = self.expression.split()
+        return len(fields) == 5 and "*" not in fields[:2]
 
 
 def load_zone(name: str) -> tzinfo | None:
@@ -103,6 +113,51 @@ def load_zone(name: str) -> tzinfo | None:
         raise ScalarError(
             f"{name!r} is not a time zone of this system", "UTC, Local or an IANA name"
         ) from None
+
+
+# cronsim goes by the wall clock alone, which has neither gaps nor hours that come twice; it knows of
+# clocks that are put by whole hours only.
+
+
+def _once(expression: str, now: datetime, zone: tzinfo) -> Iterator[datetime]:
+    """The times after `now`, in UTC. One that the clocks jump over comes as they have, one that they
+    show twice the first time."""
+    last = now
+    for shown in CronSim(expression, now.replace(tzinfo=None)):
+        when = _moment(shown, zone)
+        while when is None:
+            shown += timedelta(minutes=1)  # to the first minute that there is
+            when = _moment(shown, zone)
+        if when > last:
+            yield when
+            last = when
+
+
+def _each(expression: str, now: datetime, zone: tzinfo) -> Iterator[datetime]:
+    """The times after `now`, in UTC: whenever the clocks show them, so not at all or twice as they are put."""
+    start = now.replace(tzinfo=None)
+    again = _moment(start, zone, fold=1)
+    if again is not None and again > now:  # what was shown before comes again
+        start -= again - now.replace(microsecond=0)
+    later: deque[datetime] = deque()
+    for shown in CronSim(expression, start):
+        first = _moment(shown, zone)
+        second = _moment(shown, zone, fold=1)
+        if first is None or second is None:
+            continue
+        while later and later[0] < first:
+            yield later.popleft()
+        if first > now:
+            yield first
+        if second > max(first, now):
+            later.append(second)
+    yield from later
+
+
+def _moment(shown: datetime, zone: tzinfo, *, fold: int = 0) -> datetime | None:
+    """When (UTC) the clocks of the zone show this, the first time or the second; None if they jump over it."""
+    when = shown.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+    return when if when.astimezone(zone).replace(tzinfo=None) == shown else None
 
 
 def _ever_fires(expression: str) -> bool:
