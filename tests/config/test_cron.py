@@ -163,6 +163,26 @@ def test_clocks_that_go_back_by_half_an_hour_cost_no_time(spec: str, expected: l
     assert [when.strftime("%m-%d %H:%M%z") for when in found] == expected
 
 
+@pytest.mark.parametrize(
+    ("spec", "spring", "autumn"),
+    [
+        # a time of the day: once, whatever the clocks do
+        ("30 2 * * *", ["29 03:00+0200", "30 02:30+0200"], ["25 02:30+0200", "26 02:30+0100"]),
+        # seconds: whenever the clocks show it, as with zrepl
+        ("0 30 2 * * *", ["30 02:30+0200"], ["25 02:30+0200", "25 02:30+0100"]),
+        # every hour, every few minutes: likewise
+        ("0 * * * *", ["29 03:00+0200", "29 04:00+0200"], ["25 02:00+0200", "25 02:00+0100"]),
+    ],
+)
+def test_what_a_spec_means_as_the_clocks_are_put(
+    spec: str, spring: list[str], autumn: list[str]
+) -> None:
+    for month, day, hour, expected in ((3, 29, 1, spring), (10, 25, 1, autumn)):
+        now = datetime(2026, month, day, hour, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+        found = islice(CronSpec.parse(spec).times_after(now), len(expected))
+        assert [when.strftime("%d %H:%M%z") for when in found] == expected
+
+
 def test_a_daemon_that_starts_in_the_second_of_two_hours_looks_ahead() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     now = datetime(2026, 10, 25, 2, 10, fold=1, tzinfo=berlin)
