@@ -102,3 +102,24 @@ def test_a_target_leaves_room_for_names() -> None:
     text = fault(TARGETS.replace("TARGET", f'"tank/vm<": {"v" * 245}'))
     assert text.startswith("zrepl.yml:9:19: jobs[0].recv.target['tank/vm<']: backup/vvv")
     assert text.endswith("leaves no room for names below it")
+
+
+def test_the_filesystems_that_a_filter_names_leave_room_for_the_prefix() -> None:
+    text = """\
+jobs:
+- name: snap
+  type: snap
+  filesystems: {"tank<": true, "tank/a/very/long/name/that/is/out": false}
+  snapshotting:
+    type: periodic
+    interval: 10m
+    prefix: PREFIX
+  pruning: {keep: [{type: regex, regex: ".*"}]}
+"""
+    longest = "z" * (255 - len("tank@") - len("20240514_211623_000"))
+    parse_config(text.replace("PREFIX", longest))
+    found = fault(text.replace("PREFIX", f"{longest}z"))
+    assert found == (
+        "zrepl.yml:8:13: jobs[0].snapshotting.prefix: snapshots of tank would have names of 256 bytes, "
+        "and zfs takes 255"
+    )

@@ -381,7 +381,9 @@ def test_replication_options_that_are_refused(line: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("more", "fault"),
     [
-        ("timestamp_format: 2006+1", "timestamp_location: `+` is not allowed"),
+        ("timestamp_format: 2006+1", "timestamp_format: `+` is not allowed"),
+        ("timestamp_format: ''", "timestamp_format: the format is empty"),
+        ("timestamp_format: '%Y'", "timestamp_format: prefix and time would give an illegal"),
         ("timestamp_location: Mars", "timestamp_location: 'Mars' is not a time zone"),
         ("timestamp_location: Europe/Berlin", "timestamp_location: the format 'dense' shows no"),
         ("hooks: [{type: command}]", "hooks[0].path: required, and missing"),
@@ -401,6 +403,19 @@ def test_snapshotting_that_is_refused(more: str, fault: str) -> None:
     line = f"snapshotting: {{type: periodic, prefix: zrepl_, interval: 10m, {more}}}"
     (found,) = faults(job_text(SOURCE, snapshotting=line))
     assert found.startswith(f"jobs[0].snapshotting.{fault}")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "fault"),
+    [
+        ("a@b", "would be an illegal start of snapshot names 'a@b0'"),
+        ("x" * 240, "names would have up to 259 bytes, 19 of them for the time"),
+    ],
+)
+def test_a_prefix_is_blamed_itself(prefix: str, fault: str) -> None:
+    line = f"snapshotting: {{type: periodic, interval: 10m, prefix: '{prefix}'}}"
+    (found,) = faults(job_text(SOURCE, snapshotting=line))
+    assert found.startswith(f"jobs[0].snapshotting.prefix: {fault}")
 
 
 def test_not_replicated_is_refused_in_a_snap_job() -> None:

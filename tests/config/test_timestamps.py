@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zrepl_trio.config.scalars import ScalarError
-from zrepl_trio.config.timestamps import SnapshotNaming, go_format
+from zrepl_trio.config.timestamps import NamingError, SnapshotNaming, go_format
 
 WHEN = datetime(2024, 5, 14, 21, 16, 23, 456000, tzinfo=UTC)
 
@@ -53,25 +52,40 @@ def test_go_layouts(layout: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "layout", "location", "words"),
+    ("prefix", "layout", "location", "key", "words"),
     [
-        ("zrepl_", "dense", "Europe/Berlin", "needs the location UTC"),
-        ("zrepl_", "human", "Etc/UTC", "needs the location UTC"),
-        ("zrepl_", "unix-seconds", "Local", "needs the location UTC"),
-        ("zrepl_", "2006+01", "UTC", "`+` is not allowed"),
-        ("zrepl_", "", "UTC", "is empty"),
-        ("zrepl_", "dense", "Mars/Olympus", "is not a time zone"),
-        ("zrepl@", "dense", "UTC", "illegal snapshot name"),
-        ("zr/epl", "dense", "UTC", "illegal snapshot name"),
-        ("z" * 240, "dense", "UTC", "longer than 255"),
-        ("zrepl_", "2006/01", "UTC", "illegal snapshot name"),
-        ("zrepl_", "-07 -07", "Europe/Berlin", "illegal snapshot name"),
+        ("zrepl_", "dense", "Europe/Berlin", "location", "needs the location UTC"),
+        ("zrepl_", "human", "Etc/UTC", "location", "needs the location UTC"),
+        ("zrepl_", "unix-seconds", "Local", "location", "needs the location UTC"),
+        ("zrepl_", "2006+01", "UTC", "format", "`+` is not allowed"),
+        ("zrepl_", "", "UTC", "format", "is empty"),
+        ("zrepl_", "dense", "Mars/Olympus", "location", "is not a time zone"),
+        ("zrepl@", "dense", "UTC", "prefix", "illegal start of snapshot names"),
+        ("zr/epl", "dense", "UTC", "prefix", "illegal start of snapshot names"),
+        ("z" * 240, "dense", "UTC", "prefix", "up to 259 bytes"),
+        # with the shortest dataset name there is, p@
+        ("z" * 235, "dense", "UTC", "prefix", "there is room for 253"),
+        ("z" * 300, "dense", "UTC", "prefix", "up to 319 bytes"),
+        ("zrepl_", "2006-01-02-" * 24, "UTC", "format", "264 of them for the time"),
+        # too long in some seasons only
+        ("z" * 230, "2006_January_Monday", "UTC", "prefix", "up to 254 bytes"),
+        ("zrepl_", "2006/01", "UTC", "format", "illegal snapshot name"),
+        ("zrepl_", "%Y-%m-%d", "UTC", "format", "illegal snapshot name"),
+        ("zrepl_", "-07 -07", "Europe/Berlin", "format", "illegal snapshot name"),
     ],
 )
-def test_what_gives_no_legal_name(prefix: str, layout: str, location: str, words: str) -> None:
-    with pytest.raises(ScalarError) as caught:
+def test_what_gives_no_legal_name(
+    prefix: str, layout: str, location: str, key: str, words: str
+) -> None:
+    with pytest.raises(NamingError) as caught:
         SnapshotNaming.checked(prefix, layout, location)
     assert words in caught.value.message
+    assert caught.value.key == (key if key == "prefix" else f"timestamp_{key}")
+
+
+def test_the_longest_prefix_that_leaves_room() -> None:
+    naming = SnapshotNaming.checked("z" * 234, "dense", "UTC")
+    assert len(naming.longest) == 253
 
 
 @pytest.mark.parametrize(

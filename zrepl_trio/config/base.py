@@ -48,9 +48,12 @@ _BOOLS = dict.fromkeys(
 )
 
 
-def bad(message: str, accepted: str = "") -> PydanticCustomError:
-    """The error that validators raise; `explain` shows both parts."""
-    return PydanticCustomError("config", "{message}", {"message": message, "accepted": accepted})
+def bad(message: str, accepted: str = "", *, key: str = "") -> PydanticCustomError:
+    """The error that validators raise; `explain` shows both parts. `key` is the one beside it that is to
+    blame, where a validator looks at several together."""
+    return PydanticCustomError(
+        "config", "{message}", {"message": message, "accepted": accepted, "key": key}
+    )
 
 
 class FromDefaults:

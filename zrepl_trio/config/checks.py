@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 
 from zrepl_trio.config.explain import Loc
-from zrepl_trio.config.model import Config, PullJob, SinkJob
+from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
+from zrepl_trio.config.rules import ManualSnapshotting
 from zrepl_trio.config.transport import LocalConnect, LocalServe, StdinserverServe
 from zrepl_trio.zfs.names import MAX_NAME_BYTES
 
@@ -24,6 +25,7 @@ def cross_problems(config: Config) -> Iterator[tuple[Loc, str]]:
     yield from _identity_problems(config)
     yield from _local_problems(config)
     yield from _target_problems(config)
+    yield from _name_problems(config)
 
 
 def _identity_problems(config: Config) -> Iterator[tuple[Loc, str]]:
@@ -64,6 +66,20 @@ def _target_problems(config: Config) -> Iterator[tuple[Loc, str]]:
             if target and len(job.root_fs) + 1 + len(target) + 4 > MAX_NAME_BYTES:
                 message = f"{job.root_fs}/{target} leaves no room for names below it"
                 yield ("jobs", index, "recv", "target", pattern), message
+
+
+def _name_problems(config: Config) -> Iterator[tuple[Loc, str]]:
+    for index, job in enumerate(config.jobs):
+        if not isinstance(job, SourceJob | PushJob | SnapJob):
+            continue
+        if isinstance(job.snapshotting, ManualSnapshotting):
+            continue
+        name = job.snapshotting.naming.longest
+        named = {pattern.removesuffix("<") for pattern, _ in job.filesystems.entries}
+        longest = max(filter(job.filesystems.admits, named), key=len, default="")
+        if (size := len(f"{longest}@{name}")) > MAX_NAME_BYTES:
+            message = f"snapshots of {longest} would have names of {size} bytes, and zfs takes {MAX_NAME_BYTES}"
+            yield ("jobs", index, "snapshotting", "prefix"), message
 
 
 def _too_long(path: str, size: int) -> str:

@@ -22,6 +22,8 @@ def problems_of(error: ValidationError, root: Node, prefix: Loc = ()) -> list[Pr
     problems = []
     for detail in error.errors(include_url=False, include_input=True):
         loc: Loc = detail["loc"]
+        if to_blame := detail.get("ctx", {}).get("key"):
+            loc = (*loc[:-1], to_blame)
         if detail["type"] == "union_tag_invalid":
             loc += ("type",)
         elif detail["type"] == "extra_forbidden":

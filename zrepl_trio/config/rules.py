@@ -26,8 +26,7 @@ from zrepl_trio.config.fields import (
     null_is_empty_map,
 )
 from zrepl_trio.config.hooks import Hook
-from zrepl_trio.config.scalars import ScalarError
-from zrepl_trio.config.timestamps import SnapshotNaming
+from zrepl_trio.config.timestamps import NamingError, SnapshotNaming
 from zrepl_trio.zfs.targets import WHOLE
 
 __all__ = [
@@ -83,8 +82,8 @@ class _NamedSnapshots(Section):
         if prefix is not None and layout is not None:
             try:
                 SnapshotNaming.checked(prefix, layout, location)
-            except ScalarError as error:
-                raise bad(error.message, error.accepted) from None
+            except NamingError as error:
+                raise bad(error.message, error.accepted, key=error.key) from None
         return location
 
     @property

@@ -14,9 +14,9 @@ from typing import Self
 
 from zrepl_trio.config.cron import load_zone
 from zrepl_trio.config.scalars import ScalarError
-from zrepl_trio.zfs.names import InvalidName, check_snapshot_name
+from zrepl_trio.zfs.names import MAX_NAME_BYTES, InvalidName, check_snapshot_name
 
-__all__ = ["TIMESTAMP_WORDS", "SnapshotNaming"]
+__all__ = ["TIMESTAMP_WORDS", "NamingError", "SnapshotNaming"]
 
 TIMESTAMP_WORDS = "dense, human, iso-8601, unix-seconds or a Go time layout without `+`"
 
@@ -53,6 +53,21 @@ _SAMPLE_START = datetime(2025, 1, 1, tzinfo=UTC)
 _SAMPLE_DAYS = 2 * 365
 
 
+_LONGEST = datetime(2025, 9, 24, 22, 22, 22, 222222, tzinfo=UTC)
+"""A Wednesday of September, with two digits wherever there can be two."""
+
+_MOST_BYTES = MAX_NAME_BYTES - len("p@")
+_PREFIX, _FORMAT, _LOCATION = "prefix", "timestamp_format", "timestamp_location"
+
+
+class NamingError(ScalarError):
+    """No legal names come of it; `key` says what is to blame."""
+
+    def __init__(self, key: str, message: str, accepted: str = "") -> None:
+        super().__init__(message, accepted)
+        self.key = key
+
+
 @dataclass(frozen=True, slots=True)
 class SnapshotNaming:
     """How a job names its snapshots; made by `checked`, so each name it gives is legal."""
@@ -63,26 +78,48 @@ class SnapshotNaming:
 
     @classmethod
     def checked(cls, prefix: str, timestamp_format: str, timestamp_location: str) -> Self:
-        """The naming, tried on two days; ScalarError when zrepl would refuse it."""
+        """The naming, tried on three days; NamingError when zrepl would refuse it, or no dataset's name
+        leaves room for the snapshots'."""
         if not timestamp_format:
-            raise ScalarError(
-                "the format is empty, so all names would be the same", TIMESTAMP_WORDS
-            )
+            message = "the format is empty, so all names would be the same"
+            raise NamingError(_FORMAT, message, TIMESTAMP_WORDS)
         if "+" in timestamp_format:
-            raise ScalarError("`+` is not allowed in a snapshot name", TIMESTAMP_WORDS)
-        load_zone(timestamp_location)
+            raise NamingError(_FORMAT, "`+` is not allowed in a snapshot name", TIMESTAMP_WORDS)
+        try:
+            load_zone(timestamp_location)
+        except ScalarError as error:
+            raise NamingError(_LOCATION, error.message, error.accepted) from None
         if timestamp_format.lower() in _UTC_ONLY and timestamp_location not in {"", "UTC"}:
-            raise ScalarError(
+            raise NamingError(
+                _LOCATION,
                 f"the format {timestamp_format!r} shows no zone, so it needs the location UTC",
                 "UTC, or another timestamp_format",
             )
+        try:
+            check_snapshot_name(f"{prefix[:_MOST_BYTES]}0", "start of snapshot names")
+        except InvalidName as error:
+            raise NamingError(_PREFIX, f"would be an illegal {error}") from None
         naming = cls(prefix, timestamp_format, timestamp_location)
-        for day in _TRIAL_DAYS:
+        if (size := len(naming.longest)) > _MOST_BYTES:
+            time_bytes = size - len(prefix)
+            raise NamingError(
+                _PREFIX if len(prefix) > time_bytes else _FORMAT,
+                f"names would have up to {size} bytes, {time_bytes} of them for the time, and with the "
+                f"shortest name of a dataset there is room for {_MOST_BYTES}",
+            )
+        for day in (*_TRIAL_DAYS, _LONGEST):
             try:
                 check_snapshot_name(naming.name(day))
             except InvalidName as error:
-                raise ScalarError(f"prefix and time would give an illegal {error}") from None
+                message = f"prefix and time would give an illegal {error}"
+                raise NamingError(_FORMAT, message, TIMESTAMP_WORDS) from None
         return naming
+
+    @property
+    def longest(self) -> str:
+        """One of the longest names that it gives."""
+        local = _LONGEST.replace(tzinfo=load_zone(self.timestamp_location))
+        return max((self.name(day) for day in (*_TRIAL_DAYS, local)), key=len)
 
     def name(self, when: datetime) -> str:
         """The snapshot name for `when` (aware)."""
