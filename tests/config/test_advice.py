@@ -115,8 +115,6 @@ jobs:
         ("iso-8601", "Europe/Berlin", False),
         ("2006-01-02_15-04", "Asia/Tokyo", False),
         ("2006-01-02_15-04", "UTC", False),
-        # one name a day anyhow
-        ("2006-01-02", "Europe/Berlin", False),
     ],
 )
 def test_names_that_come_twice_in_autumn_are_told(layout: str, zone: str, warned: bool) -> None:
@@ -138,6 +136,53 @@ jobs:
     if warned:
         assert found[0].startswith("zrepl.yml:9:")
         assert f"clocks go back in {zone}" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("rhythm", "layout", "apart"),
+    [
+        ("interval: 1m", "2006-01-02", "1m"),
+        ("interval: 1m", "2006", "1m"),
+        ("interval: 1m", "snap", "1m"),
+        ("interval: 30s", "2006-01-02_15-04", "30s"),
+        ("interval: 1h", "2006-01-02_03:04:05", "12h"),
+        ("interval: 1h", "15:04:05", "1d"),
+        ("interval: 7h", "03:04:05", "84h"),  # what both 7 and 12 hours divide
+        ("interval: 18h", "2006-01-02", "18h"),
+        ("cron: '*/20 * * * *'", "2006-01-02_15", "20m"),
+        ("cron: '0 */2 * * *'", "2006-01-02_03-04", "12h"),
+        ("cron: '0 6 * * 1'", "15-04", "1w"),
+        ("cron: '0 0 * * *'", "15-04", "1d"),
+        ("interval: 1h", "2006-01-02_03:04:05PM", ""),
+        ("interval: 1d", "2006-01-02", ""),
+        ("interval: 1d", "2006-01-02_03", ""),
+        ("interval: 90d", "2006-01", ""),
+        ("interval: 15000w", "2006", ""),
+        ("interval: 1m", "2006-01-02_15-04", ""),
+        ("cron: '0 0 * * *'", "2006-01-02", ""),
+        ("cron: '0 0 1 1 *'", "2006", ""),
+        ("cron: '* * * * * *'", "dense", ""),
+    ],
+)
+def test_names_that_must_come_again_are_told(rhythm: str, layout: str, apart: str) -> None:
+    text = f"""\
+jobs:
+- name: snap
+  type: snap
+  filesystems: {{"tank<": true}}
+  snapshotting:
+    type: {"cron" if "cron" in rhythm else "periodic"}
+    prefix: zrepl_
+    {rhythm}
+    timestamp_format: "{layout}"
+  pruning: {{keep: [{{type: regex, regex: ".*"}}]}}
+"""
+    found = notes(text)
+    assert len(found) == bool(apart)
+    if apart:
+        head = "zrepl.yml:9:23: jobs[0].snapshotting.timestamp_format: names come again: "
+        assert found[0].startswith(head)
+        assert f" and {apart} later give both 'zrepl_" in found[0]
 
 
 def test_the_two_times_are_named() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import islice, pairwise
 
 from zrepl_trio.config.base import Section
 from zrepl_trio.config.explain import Loc
@@ -10,6 +13,7 @@ from zrepl_trio.config.keep import KeepGrid, KeepNotReplicated, KeepRule, keeps_
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
 from zrepl_trio.config.overlaps import overlaps
 from zrepl_trio.config.rules import CronSnapshotting, PeriodicSnapshotting
+from zrepl_trio.config.scalars import format_duration
 
 __all__ = ["advice_on"]
 
@@ -17,6 +21,11 @@ __all__ = ["advice_on"]
 _TOO_SHORT_S = 1e-3
 _GO_DURATIONS = ("dial_timeout", "handshake_timeout", "timeout", "retry_interval")
 _PATHS = ("identity_file", "ca", "cert", "key", "sockpath", "sockdir", "path")
+
+_SOME_DAY = datetime(2024, 6, 3, tzinfo=UTC)
+_PARTS_S = (12 * 3600, 24 * 3600)
+_FAR_S = 366 * 24 * 3600
+_FOLLOWING = 50
 
 _NEWEST_GOES = (
     "the first bucket keeps its oldest snapshots, so the newest one can go; begin with a bucket "
@@ -70,7 +79,16 @@ def _rules(loc: Loc, rules: tuple[KeepRule, ...]) -> Iterator[tuple[Loc, str]]:
 def _names(loc: Loc, snapshotting: object) -> Iterator[tuple[Loc, str]]:
     if not isinstance(snapshotting, CronSnapshotting | PeriodicSnapshotting):
         return
-    twice = snapshotting.naming.repeated()
+    again = _same_name(snapshotting)
+    twice = snapshotting.naming.repeated() if again is None else None
+    if again is not None:
+        first, second = again
+        said = (
+            f"names come again: {first:%a %H:%M:%S} and {_later(second - first)} later give both "
+            f"{snapshotting.naming.name(first)!r}, and as long as the first snapshot is there, the second one "
+            "fails or is named by another time: show the date, and the time to the second, as human does"
+        )
+        yield (*loc, "timestamp_format"), said
     if twice is not None:
         first, second = twice
         offset = f"{snapshotting.timestamp_format}-0700"
@@ -80,6 +98,45 @@ def _names(loc: Loc, snapshotting: object) -> Iterator[tuple[Loc, str]]:
             f"the offset, as in {offset!r}, or set timestamp_location: UTC"
         )
         yield (*loc, "timestamp_format"), said
+
+
+def _same_name(
+    snapshotting: CronSnapshotting | PeriodicSnapshotting,
+) -> tuple[datetime, datetime] | None:
+    """Two of the times of the snapshots that get one name, far from where clocks are put: two that follow
+    each other, or are half a day or whole days apart."""
+    name = snapshotting.naming.name
+    if isinstance(snapshotting, CronSnapshotting):
+        pairs = _firings(snapshotting)
+    else:
+        pairs = _beats(snapshotting)
+    for first, second in pairs:
+        if name(first) == name(second):
+            return first, second
+    return None
+
+
+def _beats(snapshotting: PeriodicSnapshotting) -> Iterator[tuple[datetime, datetime]]:
+    interval_s = max(1, round(snapshotting.interval))
+    # whenever the daemon was started: at midnight, say, or in the middle of a day
+    for start in (_SOME_DAY, _SOME_DAY + timedelta(hours=10)):
+        for later_s in (interval_s, *(math.lcm(interval_s, part) for part in _PARTS_S)):
+            if later_s <= _FAR_S:
+                yield start, start + timedelta(seconds=later_s)
+
+
+def _firings(snapshotting: CronSnapshotting) -> Iterator[tuple[datetime, datetime]]:
+    times = list(islice(snapshotting.cron.times_after(_SOME_DAY), _FOLLOWING))
+    yield from pairwise(times)
+    for part_s in _PARTS_S:
+        for first in times[:1]:
+            second = first + timedelta(seconds=part_s)
+            if next(snapshotting.cron.times_after(second - timedelta(seconds=1)), None) == second:
+                yield first, second
+
+
+def _later(apart: timedelta) -> str:
+    return format_duration(apart.total_seconds())
 
 
 def _sections(loc: Loc, value: object) -> Iterator[tuple[Loc, str]]:
