@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+import zoneinfo
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -114,8 +117,40 @@ def test_the_local_zone_has_its_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     zone = local_zone()
     assert summer.astimezone(zone).utcoffset() == timedelta(hours=-4)
     assert winter.astimezone(zone).utcoffset() == timedelta(hours=-5)
-    monkeypatch.setenv("TZ", "No/Where")
-    assert local_zone() is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "summer_h", "winter_h"),
+    [
+        ("Europe/Berlin", 2, 1),
+        (":Europe/Berlin", 2, 1),
+        ("FILE", 2, 1),
+        (":FILE", 2, 1),
+        ("JST-9", 9, 9),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", 2, 1),
+        ("<+0330>-3:30", 3.5, 3.5),
+        ("", 0, 0),
+        ("No/Where", 0, 0),
+        ("/no/where", 0, 0),
+        ("../../etc/passwd", 0, 0),
+    ],
+)
+def test_what_tz_says_holds_as_in_the_c_library(
+    monkeypatch: pytest.MonkeyPatch, value: str, summer_h: float, winter_h: float
+) -> None:
+    files = [Path(each, "Europe/Berlin") for each in zoneinfo.TZPATH]
+    file = next(each for each in files if each.exists())
+    monkeypatch.setenv("TZ", value.replace("FILE", str(file)))
+    expected = [timedelta(hours=summer_h), timedelta(hours=winter_h)]
+    moments = [datetime(2024, 7, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)]
+    zone = local_zone()
+    assert [when.astimezone(zone).utcoffset() for when in moments] == expected
+    try:
+        time.tzset()
+        assert [when.astimezone().utcoffset() for when in moments] == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 async def test_a_suspend_delays_by_one_recheck(autojump_clock: trio.abc.Clock) -> None:

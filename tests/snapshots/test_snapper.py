@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 import structlog
@@ -262,6 +262,25 @@ async def test_if_no_name_is_free_that_is_an_error_and_the_others_are_taken(
     assert "already exists" in error
     assert await host.names() == before
     assert len(await host.names("tank/b")) == 1
+
+
+async def test_names_go_by_the_local_zone_that_cron_goes_by(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    host = Host()
+    snapper = Snapper(
+        host.zfs,
+        filesystems=FilesystemFilter.of({"tank/a": True}),
+        naming=SnapshotNaming.checked("zrepl_", "2006-01-02_15:04:05-0700", "Local"),
+        rhythm=CronSpec.parse("30 21 * * *"),
+        clock=host.clock,
+        local=lambda: timezone(timedelta(hours=9)),
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(snapper.run, host.taken)
+        await trio.sleep(3600)
+        nursery.cancel_scope.cancel()
+    assert await host.names() == ["zrepl_2024-05-06_21:30:00_0900"]
 
 
 async def test_a_day_that_comes_twice_has_its_snapshots_twice(

@@ -121,9 +121,10 @@ class SnapshotNaming:
         local = _LONGEST.replace(tzinfo=load_zone(self.timestamp_location))
         return max((self.name(day) for day in (*_TRIAL_DAYS, local)), key=len)
 
-    def name(self, when: datetime) -> str:
-        """The snapshot name for `when` (aware)."""
-        return self.prefix + self._stamp(when)
+    def name(self, when: datetime, local: tzinfo | None = None) -> str:
+        """The snapshot name for `when` (aware). `local` is the zone of the location `Local`; None: the
+        process's own."""
+        return self.prefix + self._stamp(when, local)
 
     @property
     def step(self) -> timedelta | None:
@@ -145,11 +146,11 @@ class SnapshotNaming:
                 return before.astimezone(zone), after.astimezone(zone)
         return None
 
-    def _stamp(self, when: datetime) -> str:
+    def _stamp(self, when: datetime, local_zone: tzinfo | None) -> str:
         keyword = self.timestamp_format.lower()
         if keyword == "unix-seconds":
             return str(int(when.timestamp()))
-        local = when.astimezone(load_zone(self.timestamp_location))
+        local = when.astimezone(load_zone(self.timestamp_location) or local_zone)
         text = go_format(local, _KEYWORDS.get(keyword, self.timestamp_format))
         # zrepl decides by today's offset and so panics half the year where the zone is at +0 now;
         # here the offset of the time itself counts.

@@ -48,7 +48,7 @@ class Snapper:
     the hooks that mean a filesystem run around its snapshot. `atomic` takes all of a pool at one moment,
     `skip_unchanged` none of what was not written to since its newest one with the job's prefix.
 
-    `local` is the zone of a spec that names none.
+    `local` is the zone of a spec that names none, and of names whose location is `Local`.
     """
 
     def __init__(
@@ -240,7 +240,8 @@ class Snapper:
     def _name(self, now: datetime) -> str:
         # on a clock that stands still meanwhile, all are named by one moment
         if self._named is None or self._named[0] != now:
-            self._named = (now, self._naming.name(now))
+            local = self._local() if self._naming.timestamp_location == "Local" else None
+            self._named = (now, self._naming.name(now, local))
         return self._named[1]
 
     def _told(self, each: TakenSnapshot, steps: Sequence[Step], *, apart: str) -> TakenSnapshot:
