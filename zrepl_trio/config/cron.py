@@ -170,9 +170,10 @@ def _ever_fires(expression: str) -> bool:
 def _expand(field: _Field, text: str) -> str:
     values: set[int] = set()
     free = False
-    for term in text.split(","):
-        if not term:  # robfig drops empty terms, as in `1,,2`; here they are a slip
-            raise ScalarError(f"{field.name} {text!r} has an empty term", CRON_WORDS)
+    terms = list(filter(None, text.split(",")))  # as in robfig, `1,,2` is `1,2`
+    if not terms:
+        raise ScalarError(f"{field.name} {text!r} has no term", CRON_WORDS)
+    for term in terms:
         found, star = _term(field, term)
         values |= found
         free = free or star
