@@ -115,6 +115,17 @@ def test_a_missing_peer_is_told(configs: list[str]) -> None:
     assert "give the config of app.example.com with --peer FILE" in result.stderr
 
 
+def test_who_was_taken_for_the_peer_is_told(configs: list[str], tmp_path: Path) -> None:
+    elsewhere = PULL.replace("app.example.com", "elsewhere.example.com")
+    (tmp_path / "backup.yml").write_text(elsewhere)
+    result = simulate(*configs, "--for", "1h")
+    assert result.exit_code == 0, result.output
+    assert (
+        "backup: job pull connects to elsewhere.example.com, and no host here is called so: taken for app"
+        in result.stdout
+    )
+
+
 def test_a_plot_without_its_library_is_refused_with_how_to_get_it(
     configs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,7 +234,7 @@ def test_the_text_has_all_of_the_report() -> None:
         "1 every 24 h",
         "▁▂▃▄▅▅▆▇██",
         "Nothing needed a person.",
-        "Not as on real hosts:",
+        "To bear in mind:",
         "a: hooks are not run",
     ):
         assert part in lines, part

@@ -155,6 +155,76 @@ def test_a_peer_on_another_port_or_of_the_wrong_side_is_none(tmp_path: Path) -> 
         )
 
 
+def test_a_chain_without_its_first_config_is_not_joined_to_itself(tmp_path: Path) -> None:
+    on = source("on", "type: stdinserver, client_identities: [third]")
+    with pytest.raises(Refused, match=r"give the config of app\.example\.com with --peer"):
+        joined(
+            tmp_path,
+            near=pull("pull", SSH.format("app.example.com")) + on,
+            third=pull("pull", SSH.format("near")),
+        )
+
+
+def test_a_host_may_connect_to_itself_by_its_name(tmp_path: Path) -> None:
+    for index, name in enumerate(("app.example.com", "localhost")):
+        text = source() + pull("pull", SSH.format(name))
+        (tmp_path / str(index)).mkdir()
+        assert joined(tmp_path / str(index), app=text) == ["app/pull to app/source as backup"]
+
+
+def test_a_host_that_is_named_and_does_not_serve_is_not_replaced_by_another(tmp_path: Path) -> None:
+    with pytest.raises(
+        Refused, match=r"connects to other by ssh\+stdinserver, but .*other\.yml has no source job"
+    ):
+        joined(
+            tmp_path,
+            app=source(),
+            other=sink("type: stdinserver, client_identities: [x]"),
+            backup=pull("pull", SSH.format("other")),
+        )  # fmt: skip
+
+
+def test_who_is_taken_for_a_host_of_another_name_is_noted(tmp_path: Path) -> None:
+    jobs = {"app": source(), "backup": pull("pull", SSH.format("app.example.org"))}
+    hosts = hosts_of(tmp_path, **{name: f"jobs:\n{text}" for name, text in jobs.items()})
+    assert [join.note for join in join_all(hosts)] == [""]
+
+    text = "jobs:\n" + pull("pull", SSH.format("different.example.org"))
+    hosts = [hosts[0], *hosts_of(tmp_path, backup=text)]
+    (join,) = join_all(hosts)
+    assert (join.peer, join.peer_job) == ("app", "source")
+    assert "connects to different.example.org, and no host here is called so" in join.note
+    assert "say --join backup/pull=app/source;" in join.note
+    assert [join.note for join in join_all(hosts, [parse_join("backup/pull=app/source")])] == [""]
+
+
+def test_a_name_that_is_equal_goes_before_one_with_the_same_first_label(tmp_path: Path) -> None:
+    clients = 'clients: {"10.0.0.1": web.paris, "10.0.0.2": web.london, "10.0.0.3": db}'
+    jobs = {
+        "web.paris": push("push", "type: tcp, address: 'sink:1'"),
+        "web.london": push("push", "type: tcp, address: 'sink:1'"),
+        "db": push("push", "type: tcp, address: 'sink:1'"),
+        "sink": sink(f'type: tcp, listen: ":1", {clients}'),
+    }
+    assert joined(tmp_path, **jobs) == [
+        "web.paris/push to sink/sink as web.paris",
+        "web.london/push to sink/sink as web.london",
+        "db/push to sink/sink as db",
+    ]
+
+
+def test_addresses_are_told_apart_whole(tmp_path: Path) -> None:
+    """They have no short forms."""
+    sinks = {
+        name: "jobs:\n"
+        + sink('type: tcp, listen: ":1", clients: {"10.9.9.1": "10.9.9.1", "10.9.9.2": "10.9.9.2"}')
+        for name in ("10.0.0.1", "10.0.0.2")
+    }
+    app = "jobs:\n" + push("push", "type: tcp, address: '10.0.0.2:1'")
+    hosts = hosts_of(tmp_path, **sinks, **{"10.9.9.2": app})
+    assert [str(join) for join in join_all(hosts)] == ["10.9.9.2/push to 10.0.0.2/sink as 10.9.9.2"]
+
+
 def test_what_is_in_doubt_is_asked_for_and_may_be_said(tmp_path: Path) -> None:
     jobs = {
         "app": source("s1") + source("s2", "type: stdinserver, client_identities: [one, two]"),

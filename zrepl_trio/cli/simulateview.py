@@ -36,7 +36,7 @@ def report_lines(report: SimulationReport) -> Iterator[str]:
     if report.logged:
         yield from _section("The daemons' warnings and errors", _logged(report))
     if report.notes:
-        yield from _section("Not as on real hosts", report.notes)
+        yield from _section("To bear in mind", report.notes)
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:

@@ -1,16 +1,19 @@
 """Which serving job a `connect` section leads to, among the configs that were given. Pure.
 
 A config names its peer by an address, and the peer's config does not have that. So a job is joined to
-the one that can be meant: of the other side's kind, by the same transport and port, and, where several
-are, of a host with that name. As whom it connects is not in its config either (a key of ssh or TLS says
-it, or its address): where the serving job knows several, it is the one with the host's name.
+the one that can be meant: of the other side's kind, by the same transport and port, and of the host with
+that name, if one has it. Else it is taken for the only one elsewhere that serves it, which a note tells. As
+whom it connects is not in its config either (a key of ssh or TLS says it, or its address): where the
+serving job knows several, it is the one with the host's name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TypeVar
 
 from zrepl_trio.config.model import PullJob, SinkJob, SourceJob
 from zrepl_trio.config.transport import (
@@ -35,13 +38,15 @@ JOIN_WORDS = "HOST/JOB=HOST/JOB[:IDENTITY], such as backup-srv/pull=app-srv/sour
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Join:
-    """The active job `job` of `host` connects to `peer_job` of `peer`, which knows it as `identity`."""
+    """The active job `job` of `host` connects to `peer_job` of `peer`, which knows it as `identity`. `note`
+    tells what was supposed for that; empty: nothing."""
 
     host: str
     job: str
     peer: str
     peer_job: str
     identity: str
+    note: str = ""
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -116,7 +121,7 @@ def _join(
             )
         found = chosen
     else:
-        found = _narrowed(host, job, found)
+        found = _narrowed(host, job, found, hosts)
     if not found:
         raise Refused(_missing(host, job, hosts))
     if len(found) > 1:
@@ -132,6 +137,7 @@ def _join(
         peer=peer.name,
         peer_job=section.name,
         identity=_identity(host, job, peer, section, identity),
+        note="" if spec is not None else _supposed(host, job, peer, section),
     )
 
 
@@ -152,22 +158,48 @@ def _may_lead_to(connect: Connect, serve: Serve, *, same_host: bool) -> bool:
 _Found = list[tuple[SimulatedHost, PassiveSection]]
 
 
-def _narrowed(host: SimulatedHost, job: ActiveSection, found: _Found) -> _Found:
-    """Of several, those on a host with the name that the job connects to; else those elsewhere."""
-    if len(found) < 2:
-        return found
+def _narrowed(
+    host: SimulatedHost, job: ActiveSection, found: _Found, hosts: Sequence[SimulatedHost]
+) -> _Found:
+    """Those on the host that the job connects to by its name; where none is called so, those elsewhere,
+    and of several the one that knows this host."""
     if isinstance(job.connect, LocalConnect):
         return found[:1]
     target = _target(job)
-    named = [each for each in found if _same_name(each[0].name, target)]
-    if len(named) == 1:
-        return named
-    ours = [
-        each
-        for each in named or found
-        if any(_same_name(name, host.name) for name in _identities(each[1]))
-    ]
-    return ours if len(ours) == 1 else named or found
+    meant = _called(target, hosts)
+    if meant:
+        found = [each for each in found if each[0] in meant]
+    elif not _is_this_host(target):
+        found = [each for each in found if each[0] is not host]
+    if len(found) < 2:
+        return found
+    named = _likest(found, lambda each: _likeness(each[0].name, target)) or found
+    ours = _likest(
+        named,
+        lambda each: max((_likeness(name, host.name) for name in _known(host, each[1])), default=0),
+    )
+    return ours if len(ours) == 1 else named
+
+
+def _called(target: str, hosts: Sequence[SimulatedHost]) -> list[SimulatedHost]:
+    """The hosts that this name means without a doubt."""
+    found = _likest(hosts, lambda each: _likeness(each.name, target))
+    return [each for each in found if _likeness(each.name, target) > _LABEL]
+
+
+def _supposed(
+    host: SimulatedHost, job: ActiveSection, peer: SimulatedHost, section: PassiveSection
+) -> str:
+    if isinstance(job.connect, LocalConnect):
+        return ""
+    target = _target(job)
+    if _likeness(peer.name, target) > _LABEL or (peer is host and _is_this_host(target)):
+        return ""
+    return (
+        f"{host.name}: job {job.name} connects to {target}, and no host here is called so: taken for {peer.name}, "
+        f"whose job {section.name} serves it (if that is so, say --join {host.name}/{job.name}="
+        f"{peer.name}/{section.name}; else give the config of {target} with --peer)"
+    )
 
 
 def _target(job: ActiveSection) -> str:
@@ -180,9 +212,41 @@ def _target(job: ActiveSection) -> str:
             return address.host
 
 
-def _same_name(one: str, other: str) -> bool:
-    """Whether both mean one host: `app-srv` and `app-srv.example.com` do."""
-    return one == other or one.partition(".")[0] == other.partition(".")[0]
+_LABEL, _SHORT, _EQUAL = 1, 2, 3
+
+
+def _likeness(one: str, other: str) -> int:
+    """How surely both mean one host: they are equal; one is the other's short form, as `app-srv` is that
+    of `app-srv.example.com`; they have the first label in common; or nothing, which is 0."""
+    if one == other:
+        return _EQUAL
+    if _is_address(one) or _is_address(other):
+        return 0
+    if one.startswith(f"{other}.") or other.startswith(f"{one}."):
+        return _SHORT
+    return _LABEL if one.partition(".")[0] == other.partition(".")[0] else 0
+
+
+_T = TypeVar("_T")
+
+
+def _likest(each_of: Sequence[_T], likeness: Callable[[_T], int]) -> list[_T]:
+    """Those with the greatest likeness; none where none has any."""
+    best = max(map(likeness, each_of), default=0)
+    return [each for each in each_of if best and likeness(each) == best]
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_this_host(target: str) -> bool:
+    """Whether it may lead back to where it is said; a tunnel leads elsewhere from there, too."""
+    return target == "localhost" or (_is_address(target) and ip_address(target).is_loopback)
 
 
 def _identities(section: PassiveSection) -> tuple[str, ...]:
@@ -195,6 +259,11 @@ def _identities(section: PassiveSection) -> tuple[str, ...]:
             return ()
 
 
+def _known(host: SimulatedHost, section: PassiveSection) -> tuple[str, ...]:
+    """As whom the job could take that host. The address that takes a star's place is not in a config."""
+    return tuple(name.replace("*", host.name) for name in _identities(section))
+
+
 def _identity(
     host: SimulatedHost,
     job: ActiveSection,
@@ -204,16 +273,14 @@ def _identity(
 ) -> str:
     if isinstance(job.connect, LocalConnect):
         return job.connect.client_identity
-    known = _identities(section)
-    # the address that takes the star's place is not in a config
-    known = tuple(name.replace("*", host.name) for name in known)
+    known = _known(host, section)
     if given is not None:
         if given not in known:
             raise Refused(
                 f"--join: {peer.name}/{section.name} knows no {given!r}, but {', '.join(known)}"
             )
         return given
-    named = [name for name in known if _same_name(name, host.name)]
+    named = _likest(known, lambda name: _likeness(name, host.name))
     if len(named) == 1 or len(known) == 1:
         return (named or list(known))[0]
     raise Refused(
@@ -236,6 +303,12 @@ def _missing(host: SimulatedHost, job: ActiveSection, hosts: Sequence[SimulatedH
             f"{wanted} job of the same config serves"
         )
     port = "" if isinstance(job.connect, SshStdinserverConnect) else f":{job.connect.address.port}"
+    if meant := _called(target, hosts):
+        return (
+            f"{host.path}: job {job.name!r} connects to {target}{port} by {job.connect.type}, but "
+            f"{' and '.join(each.path for each in meant)} has no {wanted} job that serves that: give that host one, or "
+            f"another name, as in NAME={meant[0].path}"
+        )
     given = ", ".join(each.path for each in hosts)
     return (
         f"{host.path}: job {job.name!r} connects to {target}{port} by {job.connect.type}, but none of "

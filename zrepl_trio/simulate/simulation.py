@@ -179,7 +179,8 @@ class _Plant:
 
     def report(self) -> SimulationReport:
         setup = self._setup
-        notes = [note for host in setup.hosts for note in host.notes]
+        notes = [join.note for join in setup.joins if join.note]
+        notes += [note for host in setup.hosts for note in host.notes]
         return SimulationReport(
             seed=setup.seed,
             start=setup.start,
