@@ -213,6 +213,41 @@ def test_a_name_that_is_equal_goes_before_one_with_the_same_first_label(tmp_path
     ]
 
 
+@pytest.mark.parametrize(
+    ("serve", "connect", "key"),
+    [
+        ('type: tcp, listen: ":1", clients: {"10.0.0.1": web}', "type: tcp, address: 'sink:1'", "clients"),
+        (TLS.format("listen: ':1', client_cns: [web]"), TLS.format("address: 'sink:1', server_cn: s"), "client_cns"),
+        ("type: stdinserver, client_identities: [web]", SSH.format("sink"), "client_identities"),
+    ],
+)  # fmt: skip
+def test_two_hosts_are_one_client_only_if_that_is_said(
+    tmp_path: Path, serve: str, connect: str, key: str
+) -> None:
+    jobs = {"a": push("push", connect), "b": push("push", connect), "sink": sink(serve)}
+    with pytest.raises(Refused) as refused:
+        joined(tmp_path, **jobs)
+    text = str(refused.value)
+    assert text.startswith("a/push and b/push would be the same client 'web' to sink/sink")
+    assert f"in its `{key}`" in text
+    said = "b/push=sink/sink:web"
+    assert f"say --join {said}" in text
+    hosts = hosts_of(tmp_path, **{name: f"jobs:\n{job}" for name, job in jobs.items()})
+    first, second = join_all(hosts, [parse_join(said)])
+    assert (first.identity, second.identity) == ("web", "web")
+    assert "a/push and b/push are the same client 'web' to sink/sink" in first.note
+    assert not second.note
+
+
+def test_two_jobs_of_one_host_may_be_one_client(tmp_path: Path) -> None:
+    found = joined(
+        tmp_path,
+        app=source(),
+        backup=pull("p1", SSH.format("app")) + pull("p2", SSH.format("app")),
+    )
+    assert found == ["backup/p1 to app/source as backup", "backup/p2 to app/source as backup"]
+
+
 def test_addresses_are_told_apart_whole(tmp_path: Path) -> None:
     """They have no short forms."""
     sinks = {

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulate.setups import DAY_S, PULL, SOURCE, START, hosts_of, run, story
+from zrepl_trio.simulate.joining import parse_join
 from zrepl_trio.simulate.report import Rung, ladder_of
 
 HOUR_S = 3600
@@ -139,7 +140,9 @@ jobs:
 - {name: sink, type: sink, root_fs: storage, recv: {placeholder: {encryption: inherit}},
    serve: {type: tcp, listen: ":1", clients: {"::1": app}}}
 """
-    report = run(hosts_of(tmp_path, one=push, two=push, backup=sink), days=0.5)
+    said = parse_join("two/source=backup/sink:app")
+    report = run(hosts_of(tmp_path, one=push, two=push, backup=sink), days=0.5, joins=[said])
+    assert "one/source and two/source are the same client 'app'" in report.notes[0]
     assert report.needs_a_person
     for trouble in report.needs_a_person:
         assert trouble.kind == "conflict"

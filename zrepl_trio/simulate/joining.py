@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TypeVar
 
@@ -79,7 +79,8 @@ def parse_join(text: str) -> JoinSpec:
 
 def join_all(hosts: Sequence[SimulatedHost], given: Sequence[JoinSpec] = ()) -> list[Join]:
     """A Join for every active job, in the order of hosts and jobs. Refused, with what to do, for one
-    whose peer is missing or in doubt, and for a `given` one that fits nothing."""
+    whose peer is missing or in doubt, for a `given` one that fits nothing, and for two hosts that one
+    serving job would take for one client, unless `given` says that they are to be."""
     left = {(spec.host, spec.job): spec for spec in given}
     joins = []
     for host in hosts:
@@ -91,7 +92,52 @@ def join_all(hosts: Sequence[SimulatedHost], given: Sequence[JoinSpec] = ()) -> 
             f"--join: there is no active job {spec.job!r} of a host {spec.host!r}; there are "
             + (", ".join(f"{join.host}/{join.job}" for join in joins) or "none")
         )
-    return joins
+    said = {(spec.host, spec.job) for spec in given if spec.identity is not None}
+    return [_told_apart(join, joins, hosts, said) for join in joins]
+
+
+def _told_apart(
+    join: Join,
+    joins: Sequence[Join],
+    hosts: Sequence[SimulatedHost],
+    said: set[tuple[str, str]],
+) -> Join:
+    """The join, with a note if another host's comes in as the same client; Refused, unless all of these
+    but one are `said` to."""
+    client = (join.peer, join.peer_job, join.identity)
+    same = [each for each in joins if (each.peer, each.peer_job, each.identity) == client]
+    if len({each.host for each in same}) == 1:
+        return join
+    names = " and ".join(f"{each.host}/{each.job}" for each in same)
+    unsaid = [each for each in same if (each.host, each.job) not in said]
+    if len(unsaid) > 1:
+        key = _clients_key(join, hosts)
+        raise Refused(
+            f"{names} would be the same client {join.identity!r} to {join.peer}/{join.peer_job}, which takes what one "
+            f"does for the other's: give each host a name of its own in its `{key}`, or, if it is so, say --join "
+            f"{unsaid[-1].host}/{unsaid[-1].job}={join.peer}/{join.peer_job}:{join.identity}"
+        )
+    if join is not same[0]:
+        return join
+    note = f"{names} are the same client {join.identity!r} to {join.peer}/{join.peer_job}, as --join says"
+    return replace(join, note=f"{join.note}; {note}" if join.note else note)
+
+
+def _clients_key(join: Join, hosts: Sequence[SimulatedHost]) -> str:
+    (section,) = (
+        section
+        for host in hosts
+        if host.name == join.peer
+        for section in host.passive
+        if section.name == join.peer_job
+    )
+    match section.serve:
+        case StdinserverServe():
+            return "client_identities"
+        case TlsServe():
+            return "client_cns"
+        case _:
+            return "clients"
 
 
 def _join(
