@@ -3,6 +3,7 @@
 ZreplError
 ├── ConfigErrors            the admin mends the file; carries every problem found
 ├── Refused                 we will not start or act; the text says why and what to do
+│   └── UsageRefused        the command line asks for what cannot be, or what the config does not have
 ├── PolicyBreach            what zfs made is not what the config or the stream demands
 ├── ZfsError                a zfs/zpool command failed
 │   ├── DatasetNotFound
@@ -54,6 +55,7 @@ __all__ = [
     "RemoteProtocolError",
     "SourceFailed",
     "TransportError",
+    "UsageRefused",
     "ZfsError",
     "ZreplError",
     "leaves",
@@ -98,6 +100,10 @@ class ConfigErrors(ZreplError):
 
 class Refused(ZreplError):
     """We refuse to start or to act; the text names the object, the cause and the mend."""
+
+
+class UsageRefused(Refused):
+    """The command line asks for what cannot be, or for what the config does not have."""
 
 
 class PolicyBreach(ZreplError):

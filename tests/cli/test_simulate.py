@@ -75,7 +75,7 @@ def test_a_log(configs: list[str], tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = log.read_text().splitlines()
     assert any("host=app" in line and "snapshot taken" in line for line in lines)
-    assert simulate(*configs, "--log", str(tmp_path)).exit_code == 1
+    assert simulate(*configs, "--log", str(tmp_path)).exit_code == 2
 
 
 def test_manual_snapshots_when_asked_for(tmp_path: Path) -> None:
@@ -90,12 +90,16 @@ def test_manual_snapshots_when_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (("--for", "soon"), 1, "--for: 'soon' is no span of time"),
+        (("--for", "soon"), 2, "--for: 'soon' is no span of time"),
         (("--start", "yesterday"), 2, "is no date such as"),
-        (("--outage", "x"), 1, "--outage 'x' cannot be read"),
-        (("--workload", "x=y"), 1, "names no dataset"),
-        (("--join", "x"), 1, "HOST/JOB=HOST/JOB"),
-        (("--manual-every", "x"), 1, "--manual-every: 'x'"),
+        (("--for", "0d"), 2, "--for: '0d' is no span of time"),
+        (("--outage", "link app-x sat 00:00 for 1h"), 2, "there is no link 'app-x'"),
+        (("--workload", "x:*"), 2, "there is no host 'x'"),
+        (("--join", "backup/pull=app/x"), 2, "cannot lead to app/x"),
+        (("--outage", "x"), 2, "--outage 'x' cannot be read"),
+        (("--workload", "x=y"), 2, "names no dataset"),
+        (("--join", "x"), 2, "HOST/JOB=HOST/JOB"),
+        (("--manual-every", "x"), 2, "--manual-every: 'x'"),
         (("--peer", "/nowhere.yml"), 4, "/nowhere.yml: cannot read it"),
         (("--plot", "year.txt"), 2, "must end in one of .svg, .png, .pdf"),
         (("--plot", "/nowhere/year.svg"), 2, "there is no directory /nowhere"),
@@ -111,7 +115,7 @@ def test_what_cannot_be_is_refused_at_once(
 
 def test_a_missing_peer_is_told(configs: list[str]) -> None:
     result = simulate("--config", configs[3])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "give the config of app.example.com with --peer FILE" in result.stderr
 
 
@@ -134,7 +138,7 @@ def test_a_plot_without_its_library_is_refused_with_how_to_get_it(
         importlib.util, "find_spec", lambda name: None if name == "matplotlib" else real(name)
     )
     result = simulate(*configs, "--plot", str(tmp_path / "year.svg"))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "-m pip install matplotlib" in result.stderr
     assert "a table" in result.stderr
 

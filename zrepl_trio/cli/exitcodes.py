@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from zrepl_trio.control.faults import DaemonUnreachable
 from zrepl_trio.control.socket import DaemonRunning
-from zrepl_trio.errors import ConfigErrors, ConnectFailed, HandshakeFailed, Refused, ZreplError
+from zrepl_trio.errors import ConfigErrors, ConnectFailed, HandshakeFailed, UsageRefused, ZreplError
 from zrepl_trio.jobs.base import Outcome
 from zrepl_trio.jobs.lock import JobLocked
 
@@ -32,10 +32,6 @@ OUTCOME_CODES = {
     Outcome.FAILED: ExitCode.FAILED,
     Outcome.CANCELLED: ExitCode.FAILED,
 }
-
-
-class UsageRefused(Refused):
-    """The command line asks for what the config does not have."""
 
 
 def exit_code(error: ZreplError) -> ExitCode:

@@ -99,7 +99,8 @@ def simulate(
     Hooks are not run, and transfers take no time.
 
     \b
-    Exit status: 0 all went well, 1 something would have needed a person.
+    Exit status: 0 all went well; 1 something would have needed a person, or the log or plot could not
+    be written; 2 an option cannot be, or a peer's config is missing; 4 a config is wrong.
     \b
     Examples:
       zrepl-trio simulate --config source.yml --peer pull.yml

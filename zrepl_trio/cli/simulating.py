@@ -123,7 +123,7 @@ def _check_plot(path: Path | None) -> None:
     if not path.parent.is_dir():
         raise UsageRefused(f"--plot {path}: there is no directory {path.parent}")
     if importlib.util.find_spec("matplotlib") is None:
-        raise Refused(
+        raise UsageRefused(
             "--plot needs matplotlib, which is not installed: "
             f"{sys.executable} -m pip install matplotlib; without --plot the same is shown as a table"
         )
@@ -134,7 +134,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
     try:
         file = path.open("w", encoding="utf-8")
     except OSError as error:
-        raise Refused(f"--log {path}: {error.strerror}") from None
+        raise UsageRefused(f"--log {path}: {error.strerror}") from None
     with file:
         yield file
 

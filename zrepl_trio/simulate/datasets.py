@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from zrepl_trio.errors import Refused
+from zrepl_trio.errors import UsageRefused
 from zrepl_trio.simulate.hosts import SimulatedHost
 from zrepl_trio.simulate.workload import DEFAULT, Workload, WorkloadSpec
 from zrepl_trio.zfs.names import DatasetPath, InvalidName
@@ -26,7 +26,7 @@ def initial_datasets(
     hosts: Sequence[SimulatedHost], specs: Sequence[WorkloadSpec]
 ) -> dict[str, list[Initial]]:
     """By host: the datasets that filters name, those that `specs` name, and the roots of what is
-    received. Refused for a spec that no job has to do with, and for a job that has no dataset."""
+    received. UsageRefused for a spec that no job has to do with, and for a job that has no dataset."""
     found = {host.name: _named(host) for host in hosts}
     for spec in specs:
         if spec.dataset is not None:
@@ -95,13 +95,13 @@ def _host_of(spec: WorkloadSpec, hosts: Sequence[SimulatedHost]) -> SimulatedHos
     having = [host for host in chosen if _admitted(host, path) and not _is_replica(host, path)]
     if not having:
         where = f"on {spec.host}" if spec.host else "on any host"
-        raise Refused(
+        raise UsageRefused(
             f"--workload: no job {where} snapshots or sends {path}: see its `filesystems`, and "
             f"`zrepl-trio test filesystems --all`"
         )
     if len(having) > 1:
         names = " or ".join(f"{host.name}:{path}" for host in having)
-        raise Refused(f"--workload: {path} is on several hosts: say {names}")
+        raise UsageRefused(f"--workload: {path} is on several hosts: say {names}")
     return having[0]
 
 
@@ -114,7 +114,7 @@ def _check_jobs(host: SimulatedHost, workloads: Iterable[DatasetPath]) -> None:
             if yes and pattern != "<"
         )
         if not admitted and not replicas:
-            raise Refused(
+            raise UsageRefused(
                 f"{host.path}: the filter of job {job.name!r} names no dataset by itself: name some that "
                 f"it admits, as in --workload '{host.name}:POOL/DATASET writes=100MiB'"
             )
@@ -124,11 +124,11 @@ def _path(text: str) -> DatasetPath:
     try:
         return DatasetPath.parse(text)
     except InvalidName as error:
-        raise Refused(f"--workload: {error}") from None
+        raise UsageRefused(f"--workload: {error}") from None
 
 
-def _unknown_host(spec: WorkloadSpec, hosts: Sequence[SimulatedHost]) -> Refused:
-    return Refused(
+def _unknown_host(spec: WorkloadSpec, hosts: Sequence[SimulatedHost]) -> UsageRefused:
+    return UsageRefused(
         f"--workload: there is no host {spec.host!r}; the hosts are "
         + ", ".join(host.name for host in hosts)
     )

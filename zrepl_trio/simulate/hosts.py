@@ -21,7 +21,7 @@ from zrepl_trio.config.model import (
 from zrepl_trio.config.rules import ManualSnapshotting, PeriodicSnapshotting
 from zrepl_trio.config.scalars import format_duration
 from zrepl_trio.config.support import unsupported
-from zrepl_trio.errors import ConfigErrors, Refused
+from zrepl_trio.errors import ConfigErrors, UsageRefused
 
 __all__ = ["ActiveSection", "PassiveSection", "SimulatedHost", "load_hosts"]
 
@@ -66,7 +66,7 @@ def load_hosts(given: Sequence[str], *, manual_every_s: int | None = None) -> li
     """A host for each `FILE` or `NAME=FILE`; without a NAME it is the file's, less its suffix. With
     `manual_every_s`, jobs whose snapshots are taken by other means have one that often.
 
-    Raises ConfigErrors for a config that the daemon would not start with, Refused for two hosts of one
+    Raises ConfigErrors for a config that the daemon would not start with, UsageRefused for two hosts of one
     name.
     """
     hosts: list[SimulatedHost] = []
@@ -75,10 +75,10 @@ def load_hosts(given: Sequence[str], *, manual_every_s: int | None = None) -> li
         if not equals or "/" in name:
             name, path = Path(text).stem, text
         if not name or any(char.isspace() or char in ":=" for char in name):
-            raise Refused(f"{text!r}: {name!r} is no name for a host")
+            raise UsageRefused(f"{text!r}: {name!r} is no name for a host")
         twin = next((host for host in hosts if host.name == name), None)
         if twin is not None:
-            raise Refused(
+            raise UsageRefused(
                 f"{twin.path} and {path} would both be host {name!r}: name them, as in a={path}"
             )
         hosts.append(_host(name, load_config(Path(path)), manual_every_s))
@@ -93,7 +93,7 @@ def _host(name: str, loaded: LoadedConfig, manual_every_s: int | None) -> Simula
         notes += [f"{name}: job {job.name}: {text}" for text in left_out]
     config = loaded.config.model_copy(update={"jobs": tuple(jobs)})
     if not jobs:
-        raise Refused(f"{loaded.path} has no jobs, so there is nothing to simulate")
+        raise UsageRefused(f"{loaded.path} has no jobs, so there is nothing to simulate")
     simulated = replace(loaded, config=config)
     if problems := unsupported(simulated):
         raise ConfigErrors(problems)

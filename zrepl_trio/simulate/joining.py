@@ -28,7 +28,7 @@ from zrepl_trio.config.transport import (
     TlsConnect,
     TlsServe,
 )
-from zrepl_trio.errors import Refused
+from zrepl_trio.errors import UsageRefused
 from zrepl_trio.simulate.hosts import ActiveSection, PassiveSection, SimulatedHost
 
 __all__ = ["JOIN_WORDS", "Join", "JoinSpec", "join_all", "parse_join"]
@@ -69,16 +69,16 @@ class JoinSpec:
 
 
 def parse_join(text: str) -> JoinSpec:
-    """Refused, with what is accepted, for what is none."""
+    """UsageRefused, with what is accepted, for what is none."""
     match = re.fullmatch(r"([^/=:]+)/([^=]+)=([^/=:]+)/([^:]+)(?::(.+))?", text)
     if match is None:
-        raise Refused(f"--join {text!r} cannot be read (accepted: {JOIN_WORDS})")
+        raise UsageRefused(f"--join {text!r} cannot be read (accepted: {JOIN_WORDS})")
     host, job, peer, peer_job, identity = match.groups()
     return JoinSpec(host=host, job=job, peer=peer, peer_job=peer_job, identity=identity)
 
 
 def join_all(hosts: Sequence[SimulatedHost], given: Sequence[JoinSpec] = ()) -> list[Join]:
-    """A Join for every active job, in the order of hosts and jobs. Refused, with what to do, for one
+    """A Join for every active job, in the order of hosts and jobs. UsageRefused, with what to do, for one
     whose peer is missing or in doubt, for a `given` one that fits nothing, and for two hosts that one
     serving job would take for one client, unless `given` says that they are to be."""
     left = {(spec.host, spec.job): spec for spec in given}
@@ -88,7 +88,7 @@ def join_all(hosts: Sequence[SimulatedHost], given: Sequence[JoinSpec] = ()) -> 
             spec = left.pop((host.name, job.name), None)
             joins.append(_join(host, job, hosts, spec))
     for spec in left.values():
-        raise Refused(
+        raise UsageRefused(
             f"--join: there is no active job {spec.job!r} of a host {spec.host!r}; there are "
             + (", ".join(f"{join.host}/{join.job}" for join in joins) or "none")
         )
@@ -102,7 +102,7 @@ def _told_apart(
     hosts: Sequence[SimulatedHost],
     said: set[tuple[str, str]],
 ) -> Join:
-    """The join, with a note if another host's comes in as the same client; Refused, unless all of these
+    """The join, with a note if another host's comes in as the same client; UsageRefused, unless all of these
     but one are `said` to."""
     client = (join.peer, join.peer_job, join.identity)
     same = [each for each in joins if (each.peer, each.peer_job, each.identity) == client]
@@ -112,7 +112,7 @@ def _told_apart(
     unsaid = [each for each in same if (each.host, each.job) not in said]
     if len(unsaid) > 1:
         key = _clients_key(join, hosts)
-        raise Refused(
+        raise UsageRefused(
             f"{names} would be the same client {join.identity!r} to {join.peer}/{join.peer_job}, which takes what one "
             f"does for the other's: give each host a name of its own in its `{key}`, or, if it is so, say --join "
             f"{unsaid[-1].host}/{unsaid[-1].job}={join.peer}/{join.peer_job}:{join.identity}"
@@ -161,7 +161,7 @@ def _join(
             if (peer.name, section.name) == (spec.peer, spec.peer_job)
         ]
         if not chosen:
-            raise Refused(
+            raise UsageRefused(
                 f"--join: {host.name}/{job.name} connects by {job.connect.type} and cannot lead to "
                 f"{spec.peer}/{spec.peer_job}; what it can: {_listed(found)}"
             )
@@ -169,9 +169,9 @@ def _join(
     else:
         found = _narrowed(host, job, found, hosts)
     if not found:
-        raise Refused(_missing(host, job, hosts))
+        raise UsageRefused(_missing(host, job, hosts))
     if len(found) > 1:
-        raise Refused(
+        raise UsageRefused(
             f"{host.name}: job {job.name!r} may lead to any of {_listed(found)}: say to which with "
             f"--join {host.name}/{job.name}={found[0][0].name}/{found[0][1].name}"
         )
@@ -322,14 +322,14 @@ def _identity(
     known = _known(host, section)
     if given is not None:
         if given not in known:
-            raise Refused(
+            raise UsageRefused(
                 f"--join: {peer.name}/{section.name} knows no {given!r}, but {', '.join(known)}"
             )
         return given
     named = _likest(known, lambda name: _likeness(name, host.name))
     if len(named) == 1 or len(known) == 1:
         return (named or list(known))[0]
-    raise Refused(
+    raise UsageRefused(
         f"{host.name}: job {job.name!r} may be any of {', '.join(known)} to {peer.name}/{section.name}: "
         f"say which with --join {host.name}/{job.name}={peer.name}/{section.name}:{known[0]}, or give "
         "the host that name, as in NAME=FILE"

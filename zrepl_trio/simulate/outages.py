@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from zrepl_trio.errors import Refused
+from zrepl_trio.errors import UsageRefused
 from zrepl_trio.simulate.spans import parse_span
 from zrepl_trio.simulate.workload import DAYS
 
@@ -65,30 +65,32 @@ class Outage:
 
 
 def parse_outage(text: str, hosts: Sequence[str]) -> Outage:
-    """Refused, with what is accepted, for what is none, or names a host that is not one of `hosts`."""
+    """UsageRefused, with what is accepted, for what is none, or names a host that is not one of `hosts`."""
     match = _OUTAGE.fullmatch(text.strip())
     if match is None:
-        raise Refused(f"--outage {text!r} cannot be read (accepted: {OUTAGE_WORDS})")
+        raise UsageRefused(f"--outage {text!r} cannot be read (accepted: {OUTAGE_WORDS})")
     lasts_s = parse_span(match["span"], f"--outage {text!r}")
     names = _ends(match["link"], hosts)
     if names is None:
-        raise Refused(
+        raise UsageRefused(
             f"--outage {text!r}: there is no link {match['link']!r}; the hosts are {', '.join(hosts)}"
         )
     if match["date"]:
         try:
             day = date.fromisoformat(match["date"])
         except ValueError as error:
-            raise Refused(f"--outage {text!r}: {error}") from None
+            raise UsageRefused(f"--outage {text!r}: {error}") from None
         at = _time(match["time"] or "00:00", text)
         return Outage(hosts=names, at=at, lasts_s=lasts_s, day=day)
     words = match["days"].lower()
     days = DAYS if words == "daily" else tuple(words.split(","))
     if unknown := [word for word in days if word not in DAYS]:
-        raise Refused(f"--outage {text!r}: {unknown[0]!r} is no day (accepted: {OUTAGE_WORDS})")
+        raise UsageRefused(
+            f"--outage {text!r}: {unknown[0]!r} is no day (accepted: {OUTAGE_WORDS})"
+        )
     every = int(match["weeks"] or 1)
     if not every:
-        raise Refused(f"--outage {text!r}: every 0 weeks is never")
+        raise UsageRefused(f"--outage {text!r}: every 0 weeks is never")
     return Outage(
         hosts=names,
         at=_time(match["at"], text),
@@ -101,7 +103,7 @@ def parse_outage(text: str, hosts: Sequence[str]) -> Outage:
 def _time(text: str, outage: str) -> time:
     match = re.fullmatch(r"([0-9]{1,2}):([0-9]{2})", text)
     if match is None or int(match[1]) > 23 or int(match[2]) > 59:
-        raise Refused(f"--outage {outage!r}: {text!r} is no time of day such as 08:30")
+        raise UsageRefused(f"--outage {outage!r}: {text!r} is no time of day such as 08:30")
     return time(int(match[1]), int(match[2]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from zrepl_trio.errors import Refused
+from zrepl_trio.errors import UsageRefused
 
 __all__ = ["SPAN_WORDS", "parse_span"]
 
@@ -15,8 +15,8 @@ _UNIT_S = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 
 
 def parse_span(text: str, what: str) -> int:
-    """Seconds of `1y`, `48h`; a year has 365 days. Refused names `what` it was to be."""
+    """Seconds of `1y`, `48h`; a year has 365 days. UsageRefused names `what` it was to be."""
     match = _SPAN.fullmatch(text.strip())
     if match is None or not int(match[1]):
-        raise Refused(f"{what}: {text!r} is no span of time (accepted: {SPAN_WORDS})")
+        raise UsageRefused(f"{what}: {text!r} is no span of time (accepted: {SPAN_WORDS})")
     return int(match[1]) * _UNIT_S[match[2]]

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import Protocol
 
 from zrepl_trio.config.scalars import ScalarError, parse_size
-from zrepl_trio.errors import Refused
+from zrepl_trio.errors import UsageRefused
 
 __all__ = [
     "DEFAULT",
@@ -134,20 +134,22 @@ class WorkloadSpec:
 
 
 def parse_workload(text: str) -> WorkloadSpec:
-    """Refused, with the grammar, for what is none."""
+    """UsageRefused, with the grammar, for what is none."""
     where, *settings = text.split() or [""]
     host, colon, dataset = where.rpartition(":")
     if not dataset or "=" in where:
-        raise Refused(f"--workload {text!r} names no dataset (accepted: {WORKLOAD_WORDS})")
+        raise UsageRefused(f"--workload {text!r} names no dataset (accepted: {WORKLOAD_WORDS})")
     given: dict[str, object] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or key not in _READERS or key in given:
-            raise Refused(f"--workload {text!r}: what is {setting!r}? (accepted: {WORKLOAD_WORDS})")
+            raise UsageRefused(
+                f"--workload {text!r}: what is {setting!r}? (accepted: {WORKLOAD_WORDS})"
+            )
         try:
             given[key] = _READERS[key](value)
         except ValueError as error:
-            raise Refused(
+            raise UsageRefused(
                 f"--workload {text!r}: {key}={value}: {error} (accepted: {WORKLOAD_WORDS})"
             ) from None
     return WorkloadSpec(
