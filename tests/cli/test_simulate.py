@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +105,8 @@ def test_manual_snapshots_when_asked_for(tmp_path: Path) -> None:
         (("--peer", "/nowhere.yml"), 4, "/nowhere.yml: cannot read it"),
         (("--plot", "year.txt"), 2, "must end in one of .svg, .png, .pdf"),
         (("--plot", "/nowhere/year.svg"), 2, "there is no directory /nowhere"),
+        (("--log", "/nowhere/log"), 2, "there is no directory /nowhere"),
+        (("--log", "/"), 2, "that is a directory"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
@@ -133,14 +137,87 @@ def test_who_was_taken_for_the_peer_is_told(configs: list[str], tmp_path: Path) 
 def test_a_plot_without_its_library_is_refused_with_how_to_get_it(
     configs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else real(name)
-    )
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "zrepl_trio.simulate.plot", raising=False)
     result = simulate(*configs, "--plot", str(tmp_path / "year.svg"))
     assert result.exit_code == 2
     assert "-m pip install matplotlib" in result.stderr
     assert "a table" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_backend_for_windows_that_matplotlib_does_not_know_is_of_no_effect(
+    configs: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    plot = tmp_path / "year.SVG"
+    argv = [
+        sys.executable,
+        "-m",
+        "zrepl_trio",
+        "simulate",
+        *configs,
+        "--for",
+        "1h",
+        "--plot",
+        str(plot),
+    ]
+    done = subprocess.run(
+        argv, env={**os.environ, "MPLBACKEND": "bogus"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert plot.read_bytes().startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("option", ["--log", "--plot"])
+def test_what_is_refused_leaves_outputs_as_they_are(
+    configs: list[str], tmp_path: Path, option: str
+) -> None:
+    precious = tmp_path / "precious.svg"
+    precious.write_text("of worth")
+    refused = [
+        simulate("--config", "/nowhere.yml", option, str(precious)),
+        simulate(*configs, "--workload", "tank/nowhere", option, str(precious)),
+        simulate(*configs, "--for", "0d", option, str(precious)),
+    ]
+    assert [result.exit_code for result in refused] == [4, 2, 2]
+    assert precious.read_text() == "of worth"
+
+
+def test_an_output_is_none_of_what_is_read_or_written_otherwise(tmp_path: Path) -> None:
+    config, included = tmp_path / "app.svg", tmp_path / "more.yml"
+    config.write_text("include: [more.yml]\njobs: []\n")
+    included.write_text(SOURCE)
+    (tmp_path / "link.svg").hardlink_to(config)
+    (tmp_path / "more.svg").hardlink_to(included)
+    arguments = ["--config", str(config), "--for", "1h"]
+    for name in ("app.svg", "more.svg", "link.svg"):
+        for option in ("--log", "--plot"):
+            result = simulate(*arguments, option, str(tmp_path / name))
+            assert result.exit_code == 2, result.output
+            assert f"{option} {tmp_path}/{name}: that is read or written otherwise" in result.stderr
+    new = str(tmp_path / "new.svg")
+    assert simulate(*arguments, "--log", new, "--plot", new).exit_code == 2
+    assert config.read_text().startswith("include")
+    assert included.read_text() == SOURCE
+
+
+def test_a_log_that_cannot_be_written_is_told_after_the_report(configs: list[str]) -> None:
+    result = simulate(*configs, "--for", "6h", "--log", "/dev/full")
+    assert result.exit_code == 1
+    assert "Nothing needed a person." in result.stdout
+    assert "--log /dev/full: No space left on device; the log is not whole" in result.stderr
+
+
+def test_a_plot_that_cannot_be_written_is_told_after_the_report(
+    configs: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    (tmp_path / "full.svg").symlink_to("/dev/full")
+    result = simulate(*configs, "--for", "6h", "--plot", str(tmp_path / "full.svg"))
+    assert result.exit_code == 1
+    assert "Nothing needed a person." in result.stdout
+    assert "full.svg: No space left on device; nothing was drawn" in result.stderr
 
 
 @pytest.mark.slow

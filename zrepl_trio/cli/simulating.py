@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json as json_module
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -20,6 +20,7 @@ from zrepl_trio.cli.simulateview import report_lines
 from zrepl_trio.clock import local_zone
 from zrepl_trio.config.load import load_config
 from zrepl_trio.errors import Refused
+from zrepl_trio.simulate.datasets import initial_datasets
 from zrepl_trio.simulate.hosts import load_hosts
 from zrepl_trio.simulate.joining import join_all, parse_join
 from zrepl_trio.simulate.outages import parse_outage
@@ -53,22 +54,27 @@ class SimulateArguments:
 
 
 def simulate_command(arguments: SimulateArguments) -> None:
-    """Simulate, print or draw what came of it; status 1 when a person would have been needed."""
-    _check_plot(arguments.plot)
+    """Simulate, print or draw what came of it; status 1 when a person would have been needed. Nothing is
+    written before all that can be refused is."""
+    setup = _setup(arguments)
+    _check_outputs(arguments, [file for host in setup.hosts for file in host.files])
+    draw = _drawing(arguments.plot)
     with ExitStack() as stack:
         log = stack.enter_context(_opened(arguments.log)) if arguments.log else None
-        setup = _setup(arguments, log, stack.enter_context(_progress(sys.stderr)))
+        progress = stack.enter_context(_progress(sys.stderr))
         # years of values that live on, and are in no cycle
         gc.set_threshold(100_000, 50, 100)
-        report = simulate(setup)
-    if arguments.plot is not None:
-        from zrepl_trio.simulate.plot import plot
-
-        try:
-            plot(report, arguments.plot)
-        except OSError as error:
-            raise Refused(f"--plot {arguments.plot}: {error.strerror}") from None
+        report = simulate(replace(setup, log=log, progress=progress))
     _print(report, arguments)
+    if arguments.plot is not None:
+        try:
+            draw(report, arguments.plot)
+        except OSError as error:
+            raise Refused(f"--plot {arguments.plot}: {error.strerror}; nothing was drawn") from None
+        if not arguments.as_json:
+            print(f"\nThe plot is in {arguments.plot}")
+    if log is not None and log.failed is not None:
+        raise Refused(f"--log {arguments.log}: {log.failed.strerror}; the log is not whole")
     raise typer.Exit(ExitCode.FAILED if report.needs_a_person else ExitCode.DONE)
 
 
@@ -79,19 +85,17 @@ def _print(report: SimulationReport, arguments: SimulateArguments) -> None:
         return
     for line in report_lines(report):
         print(line)
-    if arguments.plot is not None:
-        print(f"\nThe plot is in {arguments.plot}")
+    sys.stdout.flush()
 
 
-def _setup(
-    arguments: SimulateArguments, log: TextIO | None, progress: Callable[[float], None]
-) -> Setup:
+def _setup(arguments: SimulateArguments) -> Setup:
+    """All that is simulated; raises what `load_config` does, and UsageRefused for what cannot be."""
     manual_every_s = (
         parse_span(arguments.manual_every, "--manual-every") if arguments.manual_every else None
     )
     config = arguments.config or str(load_config(None).path)
     hosts = load_hosts([config, *arguments.peers], manual_every_s=manual_every_s)
-    return Setup(
+    setup = Setup(
         hosts=hosts,
         joins=join_all(hosts, [parse_join(text) for text in arguments.joins]),
         start=_start(arguments.start),
@@ -101,9 +105,9 @@ def _setup(
         wire=arguments.wire,
         workloads=[parse_workload(text) for text in arguments.workloads],
         outages=[parse_outage(text, [host.name for host in hosts]) for text in arguments.outages],
-        log=log,
-        progress=progress,
     )
+    initial_datasets(setup.hosts, setup.workloads)
+    return setup
 
 
 def _start(text: str) -> datetime:
@@ -114,29 +118,86 @@ def _start(text: str) -> datetime:
     return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _check_plot(path: Path | None) -> None:
-    """Before the minutes that a simulation takes."""
+def _check_outputs(arguments: SimulateArguments, configs: Iterable[str]) -> None:
+    """Before the minutes that a simulation takes: each can be written, and is nothing that is read."""
+    given = {"--plot": arguments.plot, "--log": arguments.log}
+    taken = [Path(config) for config in configs]
+    for option, path in given.items():
+        if path is None:
+            continue
+        if option == "--plot" and path.suffix.lower() not in FORMATS:
+            raise UsageRefused(f"{option} {path}: the name must end in one of {', '.join(FORMATS)}")
+        if path.is_dir():
+            raise UsageRefused(f"{option} {path}: that is a directory; give it a file")
+        if not path.parent.is_dir():
+            raise UsageRefused(f"{option} {path}: there is no directory {path.parent}")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise UsageRefused(f"{option} {path}: it may not be written by this user")
+        if any(_same_file(path, other) for other in taken):
+            raise UsageRefused(
+                f"{option} {path}: that is read or written otherwise; give it another file"
+            )
+        taken.append(path)
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Whether writing to one would change the other, by whatever name."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
+
+
+def _drawing(path: Path | None) -> Callable[[SimulationReport, Path], None]:
+    """What draws, imported before the minutes that a simulation takes; UsageRefused without its library."""
     if path is None:
-        return
-    if path.suffix not in FORMATS:
-        raise UsageRefused(f"--plot {path}: the name must end in one of {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise UsageRefused(f"--plot {path}: there is no directory {path.parent}")
-    if importlib.util.find_spec("matplotlib") is None:
+        return lambda _report, _path: None
+    # matplotlib reads it for windows, which are not wanted here, and fails at one that it does not know
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        from zrepl_trio.simulate.plot import plot
+    except ImportError as error:
         raise UsageRefused(
-            "--plot needs matplotlib, which is not installed: "
+            f"--plot needs matplotlib, which cannot be imported ({error}): "
             f"{sys.executable} -m pip install matplotlib; without --plot the same is shown as a table"
-        )
+        ) from None
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return plot
+
+
+class _Log:
+    """The file of --log. A failed write, as on a full disk, is kept for the end: it is no reason to lose
+    what is simulated."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.failed: OSError | None = None
+
+    def write(self, text: str, /) -> None:
+        if self.failed is None:
+            try:
+                self._file.write(text)
+            except OSError as error:
+                self.failed = error
+
+    def close(self) -> None:
+        try:
+            self._file.close()
+        except OSError as error:
+            self.failed = self.failed or error
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def _opened(path: Path) -> Iterator[_Log]:
     try:
-        file = path.open("w", encoding="utf-8")
+        log = _Log(path.open("w", encoding="utf-8"))
     except OSError as error:
         raise UsageRefused(f"--log {path}: {error.strerror}") from None
-    with file:
-        yield file
+    try:
+        yield log
+    finally:
+        log.close()
 
 
 @contextmanager

@@ -34,12 +34,14 @@ PassiveSection: TypeAlias = SourceJob | SinkJob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedHost:
-    """One host: its config without what a simulation does not do, of which `notes` tell."""
+    """One host: its config without what a simulation does not do, of which `notes` tell. `files` are all that the
+    config was read from, `path` and what it includes."""
 
     name: str
     path: str
     config: Config
     notes: tuple[str, ...]
+    files: frozenset[str] = frozenset()
 
     @property
     def active(self) -> Iterator[ActiveSection]:
@@ -102,6 +104,10 @@ def _host(name: str, loaded: LoadedConfig, manual_every_s: int | None) -> Simula
         path=str(loaded.path),
         config=config,
         notes=tuple(notes),
+        files=frozenset(
+            {str(loaded.path)}
+            | {loaded.locate(("jobs", index))[1].file for index in range(len(jobs))}
+        ),
     )
 
 

@@ -73,12 +73,13 @@ def plot(report: SimulationReport, path: Path) -> None:
     """Draw it into a file of the kind that its suffix says; raises OSError."""
     with mpl.rc_context(_STYLE):
         figure = _figure(report)
-        if path.suffix == ".svg":
+        suffix = path.suffix.lower()
+        if suffix == ".svg":
             text = StringIO()
             figure.savefig(text, format="svg", metadata={"Date": None})
             path.write_text(_PLACES.sub(_shortened, text.getvalue()))
         else:
-            metadata = {"CreationDate": None} if path.suffix == ".pdf" else None
+            metadata = {"CreationDate": None} if suffix == ".pdf" else None
             figure.savefig(path, dpi=130, metadata=metadata)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from random import Random
-from typing import TextIO
+from typing import Protocol
 
 import structlog
 import trio
@@ -45,6 +45,12 @@ def _no_progress(_share: float) -> None:
     return
 
 
+class Log(Protocol):
+    """Where lines go; what cannot be written is no error here."""
+
+    def write(self, text: str, /) -> object: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """What is simulated. `zone` is that of outages and of the hours of workloads; `start` is in UTC. `log` gets
@@ -59,7 +65,7 @@ class Setup:
     wire: bool = False
     workloads: Sequence[WorkloadSpec] = ()
     outages: Sequence[Outage] = ()
-    log: TextIO | None = None
+    log: Log | None = None
     progress: Callable[[float], None] = _no_progress
 
 
@@ -96,12 +102,17 @@ class _Plant:
         dispatcher = Dispatcher(self._clock)
         log = self._setup.log
         if log is not None:
+
+            def put(line: bytes) -> bool:
+                log.write(line.decode())
+                return True
+
             dispatcher.add(
                 Outlet(
                     kind="log",
                     level=Level.INFO,
                     encode=lambda entry: f"{render(entry, Format.LOGFMT)}\n".encode(),
-                    put=lambda line: bool(log.write(line.decode())),
+                    put=put,
                 )
             )
 
