@@ -93,6 +93,14 @@ def test_manual_snapshots_when_asked_for(tmp_path: Path) -> None:
     ("arguments", "status", "says"),
     [
         (("--for", "soon"), 2, "--for: 'soon' is no span of time"),
+        (("--for", "101y"), 2, "--for: '101y' is longer than 100 years"),
+        (("--for", "999999y"), 2, "longer than 100 years"),
+        (("--outage", "link app-backup 2026-01-01 for 999999y"), 2, "longer than 100 years"),
+        (("--outage", "link app-backup sat 00:00 for 999999d"), 2, "longer than 100 years"),
+        (("--manual-every", "999999y"), 2, "longer than 100 years"),
+        (("--start", "9999-12-31"), 2, "'9999-12-31' is not in the years 1971 to 2900"),
+        (("--start", "1970-12-31"), 2, "is not in the years"),
+        (("--start", "0001-01-01T00:00+05:00"), 2, "is no date such as"),
         (("--start", "yesterday"), 2, "is no date such as"),
         (("--for", "0d"), 2, "--for: '0d' is no span of time"),
         (("--outage", "link app-x sat 00:00 for 1h"), 2, "there is no link 'app-x'"),
@@ -115,6 +123,18 @@ def test_what_cannot_be_is_refused_at_once(
     result = simulate(*configs, *arguments)
     assert result.exit_code == status, result.output
     assert says in result.stderr
+
+
+@pytest.mark.parametrize("start", ["1971-01-01", "2900-12-31T23:00"])
+@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Kiritimati"])
+def test_the_first_and_the_last_day_that_it_may_begin_on(
+    configs: list[str], start: str, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    outage = ("--outage", "link app-backup daily 00:00 for 100y")
+    result = simulate(*configs, "--for", "3h", "--start", start, *outage)
+    assert result.exit_code == 1, result.output
+    assert "the link from backup to app is down" in result.stdout
 
 
 def test_a_missing_peer_is_told(configs: list[str]) -> None:

@@ -33,6 +33,9 @@ __all__ = ["SimulateArguments", "simulate_command"]
 
 FORMATS = (".svg", ".png", ".pdf")
 
+YEARS = range(1971, 2901)
+"""In which a simulation may begin: ZFS has no times before 1970, and Python none after 9999."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulateArguments:
@@ -113,9 +116,12 @@ def _setup(arguments: SimulateArguments) -> Setup:
 def _start(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise UsageRefused(f"--start {text!r} is no date such as 2026-01-01") from None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    if found.year not in YEARS:
+        raise UsageRefused(f"--start {text!r} is not in the years {YEARS[0]} to {YEARS[-1]}")
+    return found
 
 
 def _check_outputs(arguments: SimulateArguments, configs: Iterable[str]) -> None:
