@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.simulate.setups import PULL, SOURCE
+from tests.support.docs import ROOT
 from zrepl_trio.cli.app import app
 from zrepl_trio.cli.simulateview import age_text, bars, columns, report_lines
 from zrepl_trio.simulate.report import (
@@ -110,6 +111,14 @@ def test_manual_snapshots_when_asked_for(tmp_path: Path) -> None:
         (("--workload", "x=y"), 2, "names no dataset"),
         (("--join", "x"), 2, "HOST/JOB=HOST/JOB"),
         (("--manual-every", "x"), 2, "--manual-every: 'x'"),
+        (("--config", "other.yml"), 2, "--config is given 2 times"),
+        (
+            ("--peer", "third=conf/snap.yml", "--outage", "link app-third sat 00:00 for 1h"),
+            2,
+            "no job connects app and third; the links are app-backup",
+        ),
+        (("--workload", "tank/a hours=8-08"), 2, "is no range of hours"),
+        (("--seed", "-1"), 2, "Invalid value for '--seed'"),
         (("--peer", "/nowhere.yml"), 4, "/nowhere.yml: cannot read it"),
         (("--plot", "year.txt"), 2, "must end in one of .svg, .png, .pdf"),
         (("--plot", "/nowhere/year.svg"), 2, "there is no directory /nowhere"),
@@ -118,8 +127,13 @@ def test_manual_snapshots_when_asked_for(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_at_once(
-    configs: list[str], arguments: tuple[str, ...], status: int, says: str
+    configs: list[str],
+    arguments: tuple[str, ...],
+    status: int,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(ROOT)
     result = simulate(*configs, *arguments)
     assert result.exit_code == status, result.output
     assert says in result.stderr
@@ -141,6 +155,23 @@ def test_a_missing_peer_is_told(configs: list[str]) -> None:
     result = simulate("--config", configs[3])
     assert result.exit_code == 2
     assert "give the config of app.example.com with --peer FILE" in result.stderr
+
+
+def test_a_config_in_front_of_the_command_and_one_behind_are_two(configs: list[str]) -> None:
+    result = CliRunner().invoke(app, [*configs[:2], "simulate", *configs])
+    assert result.exit_code == 2
+    assert "--config is given 2 times" in result.stderr
+
+
+def test_what_is_of_no_effect_is_told(configs: list[str]) -> None:
+    options = ("--manual-every", "1h", "--workload", "backup:* writes=1GiB")
+    result = simulate(*configs, "--for", "1h", *options, "--workload", "app:* writes=1GiB")
+    assert result.exit_code == 0, result.output
+    assert "--manual-every is of no effect: no job has manual snapshotting" in result.stdout
+    assert (
+        "'backup:* writes=1GiB' is of no effect: nothing is written on host backup" in result.stdout
+    )
+    assert "app:*" not in result.stdout
 
 
 def test_who_was_taken_for_the_peer_is_told(configs: list[str], tmp_path: Path) -> None:

@@ -60,6 +60,6 @@ def test_defaults_and_examples_are_those_of_the_program() -> None:
     assert (DEFAULT.writes, DEFAULT.rewrites, DEFAULT.holds) == (64 << 20, 0.8, 20 << 30)
     shown = [line for line in TEXT.splitlines() if line.startswith("- `'link")]
     examples = [part.strip("`'") for line in shown for part in line[2:].split("`, `")]
-    assert len(examples) == 5
+    assert len(examples) == 6
     for text in examples:
         parse_outage(text, ["app-srv", "backup-srv", "a", "b"])

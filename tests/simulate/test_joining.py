@@ -279,6 +279,8 @@ def test_what_is_in_doubt_is_asked_for_and_may_be_said(tmp_path: Path) -> None:
         joined(tmp_path, "x/pull=app/s3", **jobs)
     with pytest.raises(Refused, match=r"no active job 'nope' of a host 'x'; there are x/pull"):
         joined(tmp_path, "x/pull=app/s1", "x/nope=app/s1", **jobs)
+    with pytest.raises(Refused, match="--join is given twice for x/pull"):
+        joined(tmp_path, "x/pull=app/s1", "x/pull=app/s2:one", **jobs)
 
 
 @pytest.mark.parametrize("text", ["", "a/b", "a=b", "a/b=c", "a/b=c/"])

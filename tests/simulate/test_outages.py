@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from zrepl_trio.errors import Refused
-from zrepl_trio.simulate.outages import Windows, parse_outage
+from zrepl_trio.simulate.idle import idle_outages
+from zrepl_trio.simulate.outages import Windows, check_links, parse_outage
 from zrepl_trio.simulate.spans import parse_span
 
 HOSTS = ["app-srv", "backup", "b"]
@@ -34,6 +35,7 @@ def windows(text: str, *, days: int = 30, zone: str = "UTC") -> list[str]:
         ("link b-backup 2026-01-05 for 1d", 30, ["01-05T00:00/01-06T00:00"]),
         ("link b-backup 2027-01-05 for 1d", 30, []),
         ("link b-backup DAILY 23:00 for 2h", 2, ["01-01T00:00/01-01T01:00", "01-01T23:00/01-02T01:00", "01-02T23:00/01-03T00:00"]),
+        ("link b-backup mon-wed,fri 8:00 for 1h", 9, [f"01-{day:02}T08:00/01-{day:02}T09:00" for day in (2, 5, 6, 7, 9)]),
         ("link b-backup mon,tue 8:00 for 1h", 7, ["01-05T08:00/01-05T09:00", "01-06T08:00/01-06T09:00"]),
     ],
 )  # fmt: skip
@@ -53,12 +55,41 @@ def test_which_host_is_which_may_be_written_either_way_and_with_dashes() -> None
         assert parse_outage(text, HOSTS).hosts == {"app-srv", "b"}
 
 
+def test_a_link_that_may_be_two_is_refused() -> None:
+    """As text it is that of `a` and `b-c`, or of `a-b` and `c`."""
+    hosts = ["a", "b-c", "a-b", "c"]
+    with pytest.raises(
+        Refused, match=r"'a-b-c' may be that of .*, or that of .*: give a host another name"
+    ):
+        parse_outage("link a-b-c sat 00:00 for 1h", hosts)
+    assert parse_outage("link a-b-c sat 00:00 for 1h", hosts[:3]).hosts == {"a", "b-c"}
+
+
+def test_an_outage_of_hosts_that_nothing_connects_is_refused() -> None:
+    links = {frozenset({"app-srv", "backup"}), frozenset({"b"})}
+    check_links([parse_outage("link app-srv-backup sat 00:00 for 1h", HOSTS)], links)
+    with pytest.raises(
+        Refused, match=r"no job connects app-srv and b; the links are app-srv-backup$"
+    ):
+        check_links([parse_outage("link b-app-srv sat 00:00 for 1h", HOSTS)], links)
+
+
+def test_an_outage_that_never_comes_is_noted() -> None:
+    texts = ["link b-backup 2026-02-01 for 1d", "link b-backup 2026-01-30 for 1d"]
+    outages = [parse_outage(text, HOSTS) for text in texts]
+    (note,) = idle_outages(outages, START, 31 * 86400, UTC)
+    assert note.startswith(
+        "--outage 'link b-backup 2026-02-01 for 1d' is of no effect: it never comes from 2026-01-01 00:00"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("link app-srv-backup mon-foo 00:00 for 48h", "is no list of days"),
         ("link app-srv-backup saturday 00:00 for 48h", "cannot be read"),
         ("link app-srv-backup sat for 48h", "cannot be read"),
-        ("link app-srv-backup foo 00:00 for 48h", "'foo' is no day"),
+        ("link app-srv-backup foo 00:00 for 48h", "'foo' is no list of days"),
         ("link app-srv-backup sat 25:00 for 48h", "no time of day"),
         ("link app-srv-backup sat 00:00 for ever", "no span of time"),
         ("link app-srv-backup every 0 weeks sat 00:00 for 1h", "never"),

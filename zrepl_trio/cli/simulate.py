@@ -16,7 +16,7 @@ def simulate(
         str, typer.Option("--for", metavar="SPAN", help="How long, such as 90d or 1y.")
     ] = "1y",
     config: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--config",
             metavar="[HOST=]FILE",
@@ -70,7 +70,9 @@ def simulate(
     start: Annotated[
         str, typer.Option("--start", metavar="DATE", help="When it begins, in UTC.")
     ] = "2026-01-01",
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same run.")] = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="The same seed gives the same run.")
+    ] = 1,
     wire: Annotated[
         bool,
         typer.Option("--wire", help="With all of the protocol between the hosts; takes longer."),
@@ -111,10 +113,10 @@ def simulate(
     from zrepl_trio.cli.options import chosen_config
     from zrepl_trio.cli.simulating import SimulateArguments, simulate_command
 
-    before = chosen_config(ctx)
+    before = chosen_config(ctx)  # in front of the command's name
     simulate_command(
         SimulateArguments(
-            config=config or (str(before) if before is not None else None),
+            configs=[*([str(before)] if before is not None else []), *(config or [])],
             peers=peer or [],
             lasts=lasts,
             start=start,

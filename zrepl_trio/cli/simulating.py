@@ -22,8 +22,9 @@ from zrepl_trio.config.load import load_config
 from zrepl_trio.errors import Refused
 from zrepl_trio.simulate.datasets import initial_datasets
 from zrepl_trio.simulate.hosts import load_hosts
+from zrepl_trio.simulate.idle import idle_outages, idle_workloads
 from zrepl_trio.simulate.joining import join_all, parse_join
-from zrepl_trio.simulate.outages import parse_outage
+from zrepl_trio.simulate.outages import check_links, parse_outage
 from zrepl_trio.simulate.report import SimulationReport
 from zrepl_trio.simulate.simulation import Setup, simulate
 from zrepl_trio.simulate.spans import parse_span
@@ -41,7 +42,7 @@ YEARS = range(1971, 2901)
 class SimulateArguments:
     """The command line's words, as they are."""
 
-    config: str | None
+    configs: Sequence[str]
     peers: Sequence[str]
     lasts: str
     start: str
@@ -96,8 +97,12 @@ def _setup(arguments: SimulateArguments) -> Setup:
     manual_every_s = (
         parse_span(arguments.manual_every, "--manual-every") if arguments.manual_every else None
     )
-    config = arguments.config or str(load_config(None).path)
-    hosts = load_hosts([config, *arguments.peers], manual_every_s=manual_every_s)
+    if len(arguments.configs) > 1:
+        raise UsageRefused(
+            f"--config is given {len(arguments.configs)} times; it is for one host, and those of the others go with --peer"
+        )
+    configs = arguments.configs or [str(load_config(None).path)]
+    hosts = load_hosts([*configs, *arguments.peers], manual_every_s=manual_every_s)
     setup = Setup(
         hosts=hosts,
         joins=join_all(hosts, [parse_join(text) for text in arguments.joins]),
@@ -109,8 +114,14 @@ def _setup(arguments: SimulateArguments) -> Setup:
         workloads=[parse_workload(text) for text in arguments.workloads],
         outages=[parse_outage(text, [host.name for host in hosts]) for text in arguments.outages],
     )
-    initial_datasets(setup.hosts, setup.workloads)
-    return setup
+    check_links(setup.outages, {join.hosts for join in setup.joins})
+    notes = [
+        *idle_outages(setup.outages, setup.start, setup.lasts_s, setup.zone),
+        *idle_workloads(setup.workloads, initial_datasets(hosts, setup.workloads)),
+    ]
+    if manual_every_s is not None and not any(host.manual for host in hosts):
+        notes.append("--manual-every is of no effect: no job has manual snapshotting")
+    return replace(setup, notes=notes)
 
 
 def _start(text: str) -> datetime:

@@ -34,13 +34,15 @@ PassiveSection: TypeAlias = SourceJob | SinkJob
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedHost:
-    """One host: its config without what a simulation does not do, of which `notes` tell. `files` are all that the
-    config was read from, `path` and what it includes."""
+    """One host: its config without what a simulation does not do, of which `notes` tell. `manual`:
+    snapshots of a job are taken by other means. `files` are all that the config was read from, `path` and
+    what it includes."""
 
     name: str
     path: str
     config: Config
     notes: tuple[str, ...]
+    manual: bool = False
     files: frozenset[str] = frozenset()
 
     @property
@@ -104,6 +106,10 @@ def _host(name: str, loaded: LoadedConfig, manual_every_s: int | None) -> Simula
         path=str(loaded.path),
         config=config,
         notes=tuple(notes),
+        manual=any(
+            isinstance(getattr(job, "snapshotting", None), ManualSnapshotting)
+            for job in loaded.config.jobs
+        ),
         files=frozenset(
             {str(loaded.path)}
             | {loaded.locate(("jobs", index))[1].file for index in range(len(jobs))}

@@ -79,14 +79,19 @@ def parse_join(text: str) -> JoinSpec:
 
 def join_all(hosts: Sequence[SimulatedHost], given: Sequence[JoinSpec] = ()) -> list[Join]:
     """A Join for every active job, in the order of hosts and jobs. UsageRefused, with what to do, for one
-    whose peer is missing or in doubt, for a `given` one that fits nothing, and for two hosts that one
+    whose peer is missing or in doubt, for a `given` one that fits nothing or comes twice, and for two hosts that one
     serving job would take for one client, unless `given` says that they are to be."""
-    left = {(spec.host, spec.job): spec for spec in given}
-    joins = []
-    for host in hosts:
-        for job in host.active:
-            spec = left.pop((host.name, job.name), None)
-            joins.append(_join(host, job, hosts, spec))
+    left: dict[tuple[str, str], JoinSpec] = {}
+    for spec in given:
+        if left.setdefault((spec.host, spec.job), spec) is not spec:
+            raise UsageRefused(
+                f"--join is given twice for {spec.host}/{spec.job}: it leads to one job only"
+            )
+    joins = [
+        _join(host, job, hosts, left.pop((host.name, job.name), None))
+        for host in hosts
+        for job in host.active
+    ]
     for spec in left.values():
         raise UsageRefused(
             f"--join: there is no active job {spec.job!r} of a host {spec.host!r}; there are "

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from zrepl_trio.errors import UsageRefused
 from zrepl_trio.simulate.spans import parse_span
-from zrepl_trio.simulate.workload import DAYS
+from zrepl_trio.simulate.workload import parse_days
 
-__all__ = ["OUTAGE_WORDS", "Outage", "Windows", "parse_outage"]
+__all__ = ["OUTAGE_WORDS", "Outage", "Windows", "check_links", "parse_outage"]
 
 OUTAGE_WORDS = (
     "link A-B [every N weeks] DAY HH:MM for SPAN, or link A-B YYYY-MM-DD [HH:MM] for SPAN; DAY is daily, mon to sun, or "
-    "several such as sat,sun; such as 'link app-srv-backup-srv every 2 weeks sat 00:00 for 48h'"
+    "several such as sat,sun or mon-fri; such as 'link app-srv-backup-srv every 2 weeks sat 00:00 for 48h'"
 )
 
 _OUTAGE = re.compile(
     r"link\s+(?P<link>\S+)\s+"
-    r"(?:(?:every\s+(?P<weeks>[0-9]{1,3})\s+weeks?\s+)?(?P<days>daily|[a-z]{3}(?:,[a-z]{3})*)\s+(?P<at>[0-9:]+)"
+    r"(?:(?:every\s+(?P<weeks>[0-9]{1,3})\s+weeks?\s+)?(?P<days>daily|[a-z]{3}(?:[,-][a-z]{3})*)\s+(?P<at>[0-9:]+)"
     r"|(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})(?:\s+(?P<time>[0-9:]+))?)"
     r"\s+for\s+(?P<span>\S+)",
     re.IGNORECASE | re.ASCII,
@@ -31,8 +31,9 @@ _OUTAGE = re.compile(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
     """The link between those two hosts is down for `lasts_s` seconds: once at `day`, or on those `days`
-    of each `every`th week, from `at` in the local zone."""
+    of each `every`th week, counted from that of the start, from `at` in the local zone. `text` says so."""
 
+    text: str
     hosts: frozenset[str]
     at: time
     lasts_s: int
@@ -70,32 +71,30 @@ def parse_outage(text: str, hosts: Sequence[str]) -> Outage:
     if match is None:
         raise UsageRefused(f"--outage {text!r} cannot be read (accepted: {OUTAGE_WORDS})")
     lasts_s = parse_span(match["span"], f"--outage {text!r}")
-    names = _ends(match["link"], hosts)
-    if names is None:
-        raise UsageRefused(
-            f"--outage {text!r}: there is no link {match['link']!r}; the hosts are {', '.join(hosts)}"
-        )
+    names = _ends(match["link"], hosts, text)
     if match["date"]:
         try:
             day = date.fromisoformat(match["date"])
         except ValueError as error:
             raise UsageRefused(f"--outage {text!r}: {error}") from None
         at = _time(match["time"] or "00:00", text)
-        return Outage(hosts=names, at=at, lasts_s=lasts_s, day=day)
+        return Outage(text=text, hosts=names, at=at, lasts_s=lasts_s, day=day)
     words = match["days"].lower()
-    days = DAYS if words == "daily" else tuple(words.split(","))
-    if unknown := [word for word in days if word not in DAYS]:
+    try:
+        days = parse_days("mon-sun" if words == "daily" else words)
+    except ValueError as error:
         raise UsageRefused(
-            f"--outage {text!r}: {unknown[0]!r} is no day (accepted: {OUTAGE_WORDS})"
-        )
+            f"--outage {text!r}: {words!r} {error} (accepted: {OUTAGE_WORDS})"
+        ) from None
     every = int(match["weeks"] or 1)
     if not every:
         raise UsageRefused(f"--outage {text!r}: every 0 weeks is never")
     return Outage(
+        text=text,
         hosts=names,
         at=_time(match["at"], text),
         lasts_s=lasts_s,
-        days=frozenset(DAYS.index(word) for word in days),
+        days=days,
         every=every,
     )
 
@@ -107,13 +106,36 @@ def _time(text: str, outage: str) -> time:
     return time(int(match[1]), int(match[2]))
 
 
-def _ends(link: str, hosts: Sequence[str]) -> frozenset[str] | None:
+def _ends(link: str, hosts: Sequence[str], outage: str) -> frozenset[str]:
     """The two hosts; names may hold dashes themselves."""
-    for one in hosts:
-        for other in hosts:
-            if one != other and link == f"{one}-{other}":
-                return frozenset({one, other})
-    return None
+    found = {
+        frozenset({one, other}): f"{one} and {other}"
+        for one in hosts
+        for other in hosts
+        if one != other and link == f"{one}-{other}"
+    }
+    if not found:
+        raise UsageRefused(
+            f"--outage {outage!r}: there is no link {link!r}; the hosts are {', '.join(hosts)}"
+        )
+    if len(found) > 1:
+        raise UsageRefused(
+            f"--outage {outage!r}: {link!r} may be that of {', or that of '.join(found.values())}: give a host "
+            "another name, as in NAME=FILE"
+        )
+    (names,) = found
+    return names
+
+
+def check_links(outages: Iterable[Outage], links: Collection[frozenset[str]]) -> None:
+    """UsageRefused for an outage between two hosts that no job of `links`, each by its ends, connects."""
+    for outage in outages:
+        if outage.hosts not in links:
+            there = sorted("-".join(sorted(link)) for link in links if len(link) == 2)
+            raise UsageRefused(
+                f"--outage {outage.text!r}: no job connects {' and '.join(sorted(outage.hosts))}; the links are "
+                f"{', '.join(there) or 'none'}"
+            )
 
 
 class Windows:

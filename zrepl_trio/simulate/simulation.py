@@ -54,7 +54,7 @@ class Log(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """What is simulated. `zone` is that of outages and of the hours of workloads; `start` is in UTC. `log` gets
-    every line of the daemons' logs from level info on."""
+    every line of the daemons' logs from level info on. `notes` are for the report."""
 
     hosts: Sequence[SimulatedHost]
     joins: Sequence[Join]
@@ -65,6 +65,7 @@ class Setup:
     wire: bool = False
     workloads: Sequence[WorkloadSpec] = ()
     outages: Sequence[Outage] = ()
+    notes: Sequence[str] = ()
     log: Log | None = None
     progress: Callable[[float], None] = _no_progress
 
@@ -191,6 +192,7 @@ class _Plant:
     def report(self) -> SimulationReport:
         setup = self._setup
         notes = [join.note for join in setup.joins if join.note]
+        notes += setup.notes
         notes += [note for host in setup.hosts for note in host.notes]
         return SimulationReport(
             seed=setup.seed,

@@ -25,6 +25,7 @@ __all__ = [
     "WorkloadSpec",
     "Written",
     "kept_bytes",
+    "parse_days",
     "parse_workload",
 ]
 
@@ -115,8 +116,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec:
-    """What one --workload says; `host` None: that one which has the dataset, `dataset` None: all others."""
+    """What one --workload says, in `text`; `host` None: that one which has the dataset, `dataset` None: all
+    others."""
 
+    text: str
     host: str | None
     dataset: str | None
     given: tuple[tuple[str, object], ...]
@@ -153,6 +156,7 @@ def parse_workload(text: str) -> WorkloadSpec:
                 f"--workload {text!r}: {key}={value}: {error} (accepted: {WORKLOAD_WORDS})"
             ) from None
     return WorkloadSpec(
+        text=text,
         host=host if colon else None,
         dataset=None if dataset == "*" else dataset,
         given=tuple(given.items()),
@@ -178,12 +182,13 @@ def _percent(text: str) -> float:
 
 def _hours(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([0-9]{1,2})-([0-9]{1,2})", text, re.ASCII)
-    if match is None or int(match[1]) > 23 or not 0 <= int(match[2]) <= 24 or match[1] == match[2]:
+    if match is None or int(match[1]) > 23 or int(match[2]) > 24 or int(match[1]) == int(match[2]):
         raise ValueError("is no range of hours such as 8-18 or 22-6")
     return int(match[1]), int(match[2])
 
 
-def _days(text: str) -> frozenset[int]:
+def parse_days(text: str) -> frozenset[int]:
+    """0 for Monday and so on, of `mon-fri`, `sat,sun`, or both kinds together. Raises ValueError."""
     found: set[int] = set()
     for part in text.lower().split(","):
         first, dash, last = part.partition("-")
@@ -200,7 +205,7 @@ _READERS = {
     "rewrites": _percent,
     "holds": _size,
     "hours": _hours,
-    "days": _days,
+    "days": parse_days,
 }
 
 
