@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -354,6 +354,43 @@ def trouble(**changes: object) -> Trouble:
         lasts=True,
     )
     return replace(what, **changes)  # type: ignore[arg-type]
+
+
+def test_a_plot_tells_a_hosts_own_datasets_from_its_copies() -> None:
+    """Their pools are not the same, as with a local push: the space of both is no sum that says anything."""
+    plot = pytest.importorskip("zrepl_trio.simulate.plot")
+    (copy,) = a_report().datasets
+    own = replace(copy, host="a", dataset="tank", is_replica=False)
+    both = replace(own, host="b")
+    assert plot.series([own, copy]) == {"a": [own], "b": [copy]}
+    assert plot.series([both, own, copy, copy]) == {
+        "b": [both],
+        "a": [own],
+        "b, copies": [copy, copy],
+    }
+
+
+def test_no_two_lines_of_a_plot_look_alike() -> None:
+    plot = pytest.importorskip("zrepl_trio.simulate.plot")
+    found = plot.looks(str(number) for number in range(24))
+    assert len({tuple(look.items()) for look in found.values()}) == 24
+    assert {look["linestyle"] for look in list(found.values())[:6]} == {"-"}
+
+
+@pytest.mark.parametrize(
+    ("lasts", "troubles", "links", "says"),
+    [
+        (timedelta(hours=1), 0, 1, "1 hour from 1 January 2026 · 1 link"),
+        (timedelta(days=365), 1, 0, "365 days from 1 January 2026 · 1 needs a person"),
+        (timedelta(minutes=90), 2, 2, "90 minutes from 1 January 2026 · 2 links · 2 need a person"),
+    ],
+)
+def test_a_plots_title(lasts: timedelta, troubles: int, links: int, says: str) -> None:
+    plot = pytest.importorskip("zrepl_trio.simulate.plot")
+    report = a_report(
+        end=START + lasts, troubles=(trouble(),) * troubles, links=a_report().links * links
+    )
+    assert plot.title(report) == says
 
 
 def test_the_text_has_all_of_the_report() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.typing import RcKeyType
 
-__all__ = ["plot"]
+__all__ = ["looks", "plot", "series", "title"]
 
 _COLORS = ("#2f6fb0", "#d9822b", "#3d8f5b", "#8a5cb0", "#b5485d", "#6b7a86")
+_DASHES = ("-", "--", ":", "-.")
+"""Where there are more than colours."""
+
 _GREY, _DOWN = "#5f6b76", "#c0392b"
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -108,8 +111,8 @@ def _straightened(line: re.Match[str]) -> str:
 
 
 def _figure(report: SimulationReport) -> Figure:
-    hosts = list(dict.fromkeys(story.host for story in report.datasets))
-    colors = {host: _COLORS[index % len(_COLORS)] for index, host in enumerate(hosts)}
+    groups = series(report.datasets)
+    look_of = looks(groups)
     strips = _examples(report.datasets)
     figure = Figure(figsize=(10, 8.4 + 0.4 * len(strips)), layout="constrained")
     rows = figure.add_gridspec(4, 1, height_ratios=[2.2, 2.2, 2.2, 0.7 + 0.42 * len(strips)])
@@ -118,17 +121,17 @@ def _figure(report: SimulationReport) -> Figure:
     space = figure.add_subplot(rows[2], sharex=kept)
     ages = figure.add_subplot(rows[3])
 
-    power = _unit(report.datasets, hosts)
-    for host in hosts:
-        stories = [story for story in report.datasets if story.host == host]
+    power = _unit(groups)
+    for label, stories in groups.items():
         # copies often lie on what they are copies of, which is to be seen below them
         below = any(not story.is_replica for story in stories)
-        line = {"linewidth": 3.2, "alpha": 0.55} if below else {"linewidth": 1.4}
-        _band(kept, report, stories, colors[host], host, line, lambda sample: sample.snapshots)
-        _total(space, report, stories, colors[host], host, line, 1024**power)
+        line: dict[str, Any] = {"label": label, **look_of[label]}
+        line |= {"linewidth": 3.2, "alpha": 0.55} if below else {"linewidth": 1.4}
+        _band(kept, report, stories, line, lambda sample: sample.snapshots)
+        _total(space, report, stories, line, 1024**power)
         copies = [story for story in stories if story.is_replica]
         if copies:
-            _worst(behind, report, copies, colors[host], host)
+            _worst(behind, report, copies, {"label": label, **look_of[label]})
     kept.set_title("Snapshots kept, of each dataset")
     kept.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     behind.set_title("How far the furthest copy is behind")
@@ -150,18 +153,55 @@ def _figure(report: SimulationReport) -> Figure:
         axes.tick_params(labelbottom=False)
         axes.xaxis.get_offset_text().set_visible(False)
     _legend(kept, report)
-    _strips(ages, strips, colors)
-    days = (report.end - report.start).days
+    _strips(ages, strips, {label: look["color"] for label, look in look_of.items()}, groups)
     figure.suptitle(
-        f"{days} days from {report.start:%d %B %Y}".replace(" 0", " ")
-        + (f" · {len(report.links)} link{'s'[len(report.links) == 1 :]}" if report.links else "")
-        + (f" · {len(report.needs_a_person)} need a person" if report.needs_a_person else ""),
+        title(report),
         x=0.01,
         ha="left",
         fontsize=13,
         fontweight="bold",
     )
     return figure
+
+
+def series(stories: Iterable[DatasetStory]) -> dict[str, list[DatasetStory]]:
+    """What is drawn as one, by its name: a host's own datasets, and its copies, which may be in another pool."""
+    kinds: dict[tuple[str, bool], list[DatasetStory]] = {}
+    for story in stories:
+        kinds.setdefault((story.host, story.is_replica), []).append(story)
+    return {
+        f"{host}, copies" if is_replica and (host, False) in kinds else host: found
+        for (host, is_replica), found in kinds.items()
+    }
+
+
+def looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """No two alike, so long as there are not more than colours by dashes."""
+    return {
+        label: {
+            "color": _COLORS[index % len(_COLORS)],
+            "linestyle": _DASHES[index // len(_COLORS) % len(_DASHES)],
+        }
+        for index, label in enumerate(labels)
+    }
+
+
+def title(report: SimulationReport) -> str:
+    """How long from when, and what stands out."""
+    links, wanting = len(report.links), len(report.needs_a_person)
+    lasts_s = round((report.end - report.start).total_seconds())
+    unit_s, unit = next(
+        (each_s, name)
+        for each_s, name in ((_DAY_S, "day"), (_HOUR_S, "hour"), (60, "minute"), (1, "second"))
+        if lasts_s % each_s == 0
+    )
+    count = lasts_s // unit_s
+    return (
+        f"{count} {unit}{'s' if count != 1 else ''} from "
+        + f"{report.start:%d %B %Y}".lstrip("0")
+        + (f" · {links} link{'s' if links != 1 else ''}" if links else "")
+        + (f" · {wanting} need{'s' if wanting == 1 else ''} a person" if wanting else "")
+    )
 
 
 def _days(report: SimulationReport, seconds: float) -> float:
@@ -173,8 +213,6 @@ def _band(
     axes: Axes,
     report: SimulationReport,
     stories: Sequence[DatasetStory],
-    color: str,
-    label: str,
     line: dict[str, Any],
     value: Callable[[Sample], float],
 ) -> None:
@@ -188,8 +226,8 @@ def _band(
     times = [_days(report, at_s) for at_s in sorted(by_time)]
     low, high = [row[0] for row in rows], [row[-1] for row in rows]
     if low != high:
-        axes.fill_between(times, low, high, color=color, alpha=0.18, linewidth=0)
-    axes.plot(times, [row[len(row) // 2] for row in rows], color=color, label=label, **line)
+        axes.fill_between(times, low, high, color=line["color"], alpha=0.18, linewidth=0)
+    axes.plot(times, [row[len(row) // 2] for row in rows], **line)
 
 
 def _summed(stories: Sequence[DatasetStory]) -> dict[int, int]:
@@ -204,20 +242,19 @@ def _total(
     axes: Axes,
     report: SimulationReport,
     stories: Sequence[DatasetStory],
-    color: str,
-    label: str,
     line: dict[str, Any],
     unit: float,
 ) -> None:
     total = _summed(stories)
     times = [_days(report, at_s) for at_s in sorted(total)]
     sums = [total[at_s] / unit for at_s in sorted(total)]
-    axes.plot(times, sums, color=color, label=label, **line)
+    axes.plot(times, sums, **line)
 
 
 def _worst(
-    axes: Axes, report: SimulationReport, stories: Sequence[DatasetStory], color: str, label: str
+    axes: Axes, report: SimulationReport, stories: Sequence[DatasetStory], line: dict[str, Any]
 ) -> None:
+    color = line["color"]
     worst: dict[int, float] = {}
     for story in stories:
         for sample in story.samples:
@@ -226,7 +263,7 @@ def _worst(
     times = [_days(report, at_s) for at_s in sorted(worst)]
     lags = [max(worst[at_s], 1) for at_s in sorted(worst)]
     axes.fill_between(times, lags, color=color, alpha=0.15, linewidth=0, step="pre")
-    axes.step(times, lags, color=color, linewidth=1.3, where="pre", label=label)
+    axes.step(times, lags, linewidth=1.3, where="pre", **line)
     first = max(stories, key=lambda story: story.worst_lag_s or 0)
     if first.worst_lag_s and first.worst_lag_at is not None:
         right = first.worst_lag_at > report.start + (report.end - report.start) * 0.7
@@ -271,9 +308,9 @@ def _span_tick(seconds: float, _position: int) -> str:
     return f"{seconds / _HOUR_S:.0f} h" if seconds < 3 * _DAY_S else f"{seconds / _DAY_S:.1f} d"
 
 
-def _unit(stories: Sequence[DatasetStory], hosts: Sequence[str]) -> int:
+def _unit(groups: dict[str, list[DatasetStory]]) -> int:
     """The power of 1024 by which the greatest total is a small number."""
-    totals = [max(_summed([s for s in stories if s.host == h]).values(), default=0) for h in hosts]
+    totals = [max(_summed(stories).values(), default=0) for stories in groups.values()]
     top, power = max(totals, default=0), 0
     while top >= 1024 and power < len(_UNITS) - 1:
         top, power = top // 1024, power + 1
@@ -311,8 +348,16 @@ def _examples(stories: Sequence[DatasetStory]) -> list[DatasetStory]:
     return list(chosen.values())
 
 
-def _strips(axes: Axes, stories: Sequence[DatasetStory], colors: dict[str, str]) -> None:
+def _strips(
+    axes: Axes,
+    stories: Sequence[DatasetStory],
+    colors: dict[str, str],
+    groups: dict[str, list[DatasetStory]],
+) -> None:
     """Each snapshot that is left at the end, by its age."""
+    label_of = {
+        (story.host, story.dataset): label for label, found in groups.items() for story in found
+    }
     axes.set_title("What is left at the end: each snapshot by its age")
     ages = [max(age, 300.0) for story in stories for age in story.ages_s] or [float(_DAY_S)]
     oldest, youngest = max(ages) * 1.15, min(ages) / 1.15
@@ -326,7 +371,7 @@ def _strips(axes: Axes, stories: Sequence[DatasetStory], colors: dict[str, str])
         axes.plot(
             [each for stroke in strokes for each in stroke],
             [row - half, row + half, math.nan] * len(strokes),
-            color=colors[story.host],
+            color=colors[label_of[story.host, story.dataset]],
             linewidth=1.1,
             solid_capstyle="butt",
         )
@@ -343,7 +388,7 @@ def _strips(axes: Axes, stories: Sequence[DatasetStory], colors: dict[str, str])
     axes.set_ylim(0.5, len(stories) + 0.8)
     axes.set_yticks(
         range(len(stories), 0, -1),
-        [story.host for story in stories],
+        [label_of[story.host, story.dataset] for story in stories],
     )
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(
