@@ -409,6 +409,18 @@ def test_the_text_has_all_of_the_report() -> None:
         assert part in lines, part
 
 
+def test_one_run_is_no_runs_and_what_is_not_there_has_no_table() -> None:
+    (link,) = a_report().links
+    report = a_report(
+        datasets=(), links=(replace(link, runs=1, failed=1),), troubles=(trouble(times=1),)
+    )
+    lines = list(report_lines(report))
+    assert "  b/pull to a/source as b: 1 run, 1 failed, cut 2 times for 2 h together" in lines
+    assert "  b/pull: since 2026-01-01 00:00, 1 run: tank: does not fit" in lines
+    assert "  none: no dataset is written to, and none was received" in lines
+    assert not [line for line in lines if "DATASET" in line or "Over time" in line]
+
+
 def test_troubles_are_told_by_whether_they_last_and_the_same_ones_once() -> None:
     passed = [trouble(lasts=False, filesystem=name, text=f"{name}: x") for name in ("t1", "t2")]
     lines = list(report_lines(a_report(troubles=(trouble(), *passed))))

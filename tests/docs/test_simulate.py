@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from pathlib import Path
 
@@ -50,6 +52,31 @@ def test_the_year_prints_what_the_page_shows(there: Path) -> None:
     assert block("output", DOCUMENT) in result.stdout
     drawn = (there / "year.svg").read_text()
     assert drawn.startswith("<?xml")
+
+
+@pytest.mark.usefixtures("there")
+def test_the_document_has_the_keys_that_the_page_describes() -> None:
+    outage = ["--outage", "link app-srv-backup-srv 2026-01-01 09:00 for 5h"]
+    result = CliRunner().invoke(app, [*arguments("look")[:-1], "12h", *outage, "--json"])
+    described = set(re.findall(r"`([a-z][a-z_]*)`", TEXT.partition("\n## For programs\n")[2]))
+    document = json.loads(result.stdout)
+    assert all(document[key] for key in ("links", "datasets", "troubles", "logged"))
+    assert keys_of(document) == described - {
+        "null",
+        "conflict",
+        "run",
+        "plan",
+        "status",
+        "warn",
+        "error",
+    }
+
+
+def keys_of(value: object) -> set[str]:
+    """All those of a document."""
+    if isinstance(value, dict):
+        return set(value) | {key for each in value.values() for key in keys_of(each)}
+    return {key for each in value for key in keys_of(each)} if isinstance(value, list) else set()
 
 
 def test_defaults_and_examples_are_those_of_the_program() -> None:

@@ -45,7 +45,8 @@ def simulate(
         typer.Option(
             "--outage",
             metavar="SPEC",
-            help="When a link is down: 'link A-B [every 2 weeks] sat 00:00 for 48h' or 'link A-B 2026-03-01 for 5d'.",
+            help="When a link is down, in this computer's time zone: 'link A-B [every 2 weeks] sat 00:00 for 48h' or "
+            "'link A-B 2026-03-01 for 5d'.",
             show_default=False,
         ),
     ] = None,
@@ -90,7 +91,10 @@ def simulate(
     log: Annotated[
         Path | None,
         typer.Option(
-            "--log", metavar="FILE", help="Write the daemons' logs there.", show_default=False
+            "--log",
+            metavar="FILE",
+            help="Write the daemons' logs there, from level info on.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:

@@ -75,11 +75,13 @@ def _links(report: SimulationReport) -> Iterator[str]:
         down = f", cut {times} time{'s' if times != 1 else ''} for {age_text(link.down_s)} together"
         yield (
             f"{link.host}/{link.job} to {link.peer}/{link.peer_job} as {link.identity}: "
-            f"{link.runs} runs{failed}{down if times else ''}"
+            f"{link.runs} run{'s' if link.runs != 1 else ''}{failed}{down if times else ''}"
         )
 
 
 def _datasets(report: SimulationReport) -> Iterator[str]:
+    if not report.datasets:
+        return iter(["none: no dataset is written to, and none was received"])
     rows = [
         (
             "DATASET",
@@ -147,6 +149,8 @@ def _rung(rung: Rung | None) -> str:
 
 
 def _over_time(stories: Sequence[DatasetStory]) -> Iterator[str]:
+    if not stories:
+        return iter(())
     rows = [("DATASET", "SNAPSHOTS", "COPY BEHIND", "SPACE")]
     for story in stories:
         samples = story.samples
@@ -185,7 +189,7 @@ def _troubles(report: SimulationReport) -> Iterator[str]:
 
 
 def _trouble(trouble: Trouble) -> Iterator[str]:
-    since = f"since {trouble.first:%Y-%m-%d %H:%M}, {trouble.times} runs"
+    since = f"since {trouble.first:%Y-%m-%d %H:%M}, {trouble.times} run{'s' if trouble.times != 1 else ''}"
     where = f"{trouble.host}/{trouble.job}"
     yield f"{where}: {since}: {escape(trouble.text)}"
 
