@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from tests.jobs.clocks import FollowingClock
+from tests.pruning.policies import LAST_1, NOT_REPLICATED, policy
 from tests.replication.pair import MIB, Pair
 from tests.rpc.pairs import PairConnecter
 from zrepl_trio.endpoint.abstractions import step_tag
@@ -20,24 +21,31 @@ from zrepl_trio.jobs.active import ActiveJob, Progress, Schedule
 from zrepl_trio.jobs.base import JobType, Outcome, Phase
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
+from zrepl_trio.pruning.plan import PruneSide
+from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.policy import ReplicationOptions
 from zrepl_trio.replication.report import Report
 from zrepl_trio.rpc.server import serve_connection
 from zrepl_trio.transport.base import Connection
 from zrepl_trio.zfs.names import DatasetPath
 
+A = DatasetPath.parse("tank/a")
+
 
 @dataclass
 class SwitchedConnecter:
-    """A link to the pair's sender that can be down."""
+    """A link to the pair's sender, or to its receiver, that can be down."""
 
     pair: Pair
     down: bool = False
+    pushes: bool = False
+    dialled: int = 0
     peer = "memory"
 
     def __post_init__(self) -> None:
         async def serve(connection: Connection) -> None:
-            await serve_connection(connection, self.pair.sender)
+            served = self.pair.receiver if self.pushes else self.pair.sender
+            await serve_connection(connection, served)
 
         self._inner = PairConnecter(serve)
 
@@ -47,6 +55,7 @@ class SwitchedConnecter:
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[Connection]:
         await trio.lowlevel.checkpoint()
+        self.dialled += 1
         if self.down:
             failure = ConnectFailed("no connection")
             failure.add_note("ssh: No route to host")
@@ -94,6 +103,57 @@ async def test_who_asked_is_told_at_once_that_the_link_is_down(
     assert result.outcome is Outcome.CONNECT_FAILED
     assert "No route to host" in result.error
     assert trio.current_time() < 1
+
+
+async def pushed(pair: Pair, *names: str) -> tuple[Replicating, SwitchedConnecter]:
+    """A push that has replicated these, prunes both sides, and whose receiver has gone since."""
+    connecter = SwitchedConnecter(pair, pushes=True)
+    job = replace(
+        work(pair, connecter),
+        here=pair.sender,
+        pulls=False,
+        pruning=(policy(NOT_REPLICATED, LAST_1), policy(LAST_1, side=PruneSide.RECEIVER)),
+    )
+    for name in names:
+        await pair.snapshot("tank/a", name)
+    result = await replace(job, pruning=())(ignore, patient=True)
+    assert result.outcome is Outcome.DONE, result.error
+    connecter.down = True
+    connecter.dialled = 0
+    return job, connecter
+
+
+async def names_left(pair: Pair) -> list[str]:
+    return [v.name for v in await pair.source.versions(A) if v.is_snapshot]
+
+
+async def test_a_run_that_somebody_asked_for_prunes_the_sender_of_a_push_whose_receiver_is_down(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
+    job, connecter = await pushed(pair, "2", "3")
+    await pair.snapshot("tank/a", "4")
+    reports: list[Progress] = []
+    result = await job(reports.append, patient=False)
+    assert result.outcome is Outcome.CONNECT_FAILED
+    assert "No route to host" in result.error
+    assert await names_left(pair) == ["3", "4"]
+    # the link is tried once, and nothing is said of the other side's pruning
+    assert connecter.dialled == 1
+    assert {each.side for each in reports if isinstance(each, PruneReport)} == {PruneSide.SENDER}
+
+
+async def test_a_pull_without_its_sender_prunes_nothing(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
+    connecter = SwitchedConnecter(pair)
+    job = replace(work(pair, connecter), pruning=(policy(LAST_1, side=PruneSide.RECEIVER),))
+    for name in ("2", "3"):
+        assert (await replace(job, pruning=())(ignore, patient=True)).outcome is Outcome.DONE
+        await pair.snapshot("tank/a", name)
+    connecter.down = True
+    result = await job(ignore, patient=False)
+    assert result.outcome is Outcome.CONNECT_FAILED
+    assert await pair.received("tank/a") == ["1", "2"]
 
 
 async def test_dialling_may_take_as_long_as_its_limit_says(
@@ -200,9 +260,8 @@ async def test_a_plan_shows_which_holds_go_on_both_sides_where_they_can_be_read(
     for zfs in (pair.source, pair.target):
         assert not any(call.startswith("holds") for call in zfs.calls)  # nothing new
     await pair.snapshot("tank/a", "2")
-    a = DatasetPath.parse("tank/a")
     for tag in (step_tag("src"), step_tag("other")):  # as an interrupted step leaves it
-        await pair.source.hold(a, ["1"], tag)
+        await pair.source.hold(A, ["1"], tag)
     (shown,) = await job.plan()
     assert shown.receiver.releases == ("@1",)
     assert shown.sender.releases == ("@1",)

@@ -9,6 +9,7 @@ import structlog
 
 from zrepl_trio.clock import WallClock
 from zrepl_trio.endpoint.protocol import Endpoint
+from zrepl_trio.errors import ZreplError
 from zrepl_trio.jobs.active import Progress, Result
 from zrepl_trio.jobs.base import NO_WISHES, Outcome, Wishes
 from zrepl_trio.pruning.plan import PruningPolicy
@@ -32,9 +33,17 @@ async def prune_sides(
     clock: WallClock,
     publish: Callable[[PruneReport], None],
     wishes: Wishes,
+    receiver_down: ZreplError | None = None,
 ) -> list[PruneReport]:
-    """Prune by each policy in turn; one that keeps all costs nothing and has no report."""
-    pruner = Pruner(sender=sender, receiver=receiver, clock=clock, publish=publish)
+    """Prune by each policy in turn; one that keeps all costs nothing and has no report. For `receiver_down`
+    see `Pruner`."""
+    pruner = Pruner(
+        sender=sender,
+        receiver=receiver,
+        clock=clock,
+        publish=publish,
+        receiver_down=receiver_down,
+    )
     return [
         await pruner.prune(policy) for policy in _wished(policies, wishes) if not policy.keeps_all
     ]

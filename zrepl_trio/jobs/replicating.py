@@ -16,7 +16,7 @@ from zrepl_trio.jobs.active import Progress, Result
 from zrepl_trio.jobs.base import NO_WISHES, Outcome, Wishes
 from zrepl_trio.jobs.links import OpenPeer
 from zrepl_trio.jobs.pruning import plan_sides, prune_sides, pruning_error
-from zrepl_trio.pruning.plan import PruningPolicy
+from zrepl_trio.pruning.plan import PruneSide, PruningPolicy
 from zrepl_trio.pruning.pruner import SidePlan
 from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.attempts import replicate
@@ -141,10 +141,14 @@ class Replicating:
 
     async def _reached(self, peer: Endpoint) -> tuple[Endpoint, Endpoint]:
         """Both sides, once the peer has answered; raises what keeps it from that."""
-        error = await link_error([peer], answer_s=self.options.answer_s, data=False)
+        error = await self._link_error(peer)
         if error is not None:
-            raise error if isinstance(error, ZreplError) else ConnectFailed(error)
+            raise error
         return self._sides(peer)
+
+    async def _link_error(self, peer: Endpoint) -> ZreplError | None:
+        error = await link_error([peer], answer_s=self.options.answer_s, data=False)
+        return ConnectFailed(error) if isinstance(error, str) else error
 
     def _peer(self) -> AbstractAsyncContextManager[Endpoint]:
         return self.open_peer(
@@ -169,8 +173,9 @@ class Replicating:
             # Unattended, a run waits for a link that is down at first. Somebody who asked for
             # this run wants to be told at once what is wrong with the link.
             if not patient:
-                error = await link_error([peer], answer_s=self.options.answer_s, data=False)
+                error = await self._link_error(peer)
                 if error is not None:
+                    await self._prune_without(peer, error, publish, wishes)
                     return Result(outcome=Outcome.CONNECT_FAILED, error=with_notes(error))
             sender, receiver = self._sides(peer)
             report = await replicate(
@@ -190,6 +195,27 @@ class Replicating:
                 wishes=wishes,
             )
         return _result(report, pruned)
+
+    async def _prune_without(
+        self,
+        peer: Endpoint,
+        error: ZreplError,
+        publish: Callable[[Progress], None],
+        wishes: Wishes,
+    ) -> None:
+        """Prune this host's side of a push: a receiver that is down must not fill the sender's pool. Of a pull
+        nothing can go while nobody knows what its sender still has."""
+        if self.pulls:
+            return
+        await prune_sides(
+            [each for each in self.pruning if each.side is PruneSide.SENDER],
+            sender=self.here,
+            receiver=peer,
+            clock=self.clock,
+            publish=publish,
+            wishes=wishes,
+            receiver_down=error,
+        )
 
 
 def _result(report: Report, pruned: list[PruneReport]) -> Result:

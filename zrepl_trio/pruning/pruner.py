@@ -101,11 +101,11 @@ class _Turns:
 
 
 class _Side:
-    """One endpoint, listed when it is first asked."""
+    """One endpoint, listed when it is first asked, and not at all if it is known to be `down`."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, down: ZreplError | None = None) -> None:
         self.endpoint = endpoint
-        self._filesystems: list[Filesystem] | ZreplError | None = None
+        self._filesystems: list[Filesystem] | ZreplError | None = down
         self._versions: Listing = {}
 
     async def filesystems(self) -> list[Filesystem]:
@@ -141,7 +141,10 @@ class _Side:
 
 
 class Pruner:
-    """One run of pruning; a snap job's has no `receiver`. Each side is listed once, when it is needed."""
+    """One run of pruning; a snap job's has no `receiver`. Each side is listed once, when it is needed.
+
+    `receiver_down` is why the receiver cannot be reached, where that is known: it is not tried once more. The
+    sender is pruned all the same."""
 
     def __init__(
         self,
@@ -150,9 +153,10 @@ class Pruner:
         receiver: Endpoint | None,
         clock: WallClock,
         publish: Callable[[PruneReport], None] = lambda _report: None,
+        receiver_down: ZreplError | None = None,
     ) -> None:
         self._sender = _Side(sender)
-        self._receiver = _Side(receiver) if receiver is not None else None
+        self._receiver = _Side(receiver, receiver_down) if receiver is not None else None
         self._clock = clock
         self._publish = publish
         self._cursors: dict[DatasetPath, int | ZreplError | None] = {}
