@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
+import trio
 
 from tests.e2e.stages import REPLICAS, outcome, snapshots, stage_with_pools
 from zrepl_trio.demo.host import Host, HostCommandFailed
@@ -83,3 +85,69 @@ async def test_a_floor_of_the_source_is_told_and_no_failure() -> None:
         assert "2 of 5 snapshots destroyed, 2 left alone" in shown
         assert "refused: kept by the floor of job 'source': last_n 3" in shown
         assert "the floor keeps" in source.log.read_text()
+
+
+PUSH = """\
+- name: push
+  type: push
+  connect: {connect}
+  filesystems: {{"tank/data": true}}
+  snapshotting: {{type: manual}}
+  pruning:
+    keep_sender: [{{type: not_replicated, max_count: 2}}, {{type: last_n, count: 1, regex: "^z"}}]
+    keep_receiver: [{{type: last_n, count: 1}}]
+- name: sink
+  type: sink
+  serve: {{type: local, listener_name: disk}}
+  root_fs: tank/sink
+  recv: {{placeholder: {{encryption: inherit}}}}
+"""
+
+
+async def told(host: Host, *arguments: str) -> tuple[int, str]:
+    """The exit status and all that is said."""
+    command = [*host.python, "-m", "zrepl_trio", "--config", str(host.config), *arguments]
+    done = await trio.run_process(
+        command, env=dict(host.env), check=False, capture_stdout=True, stderr=subprocess.STDOUT
+    )
+    return done.returncode, done.stdout.decode()
+
+
+async def test_the_sender_of_a_push_is_looked_at_and_pruned_while_the_receiver_is_down() -> None:
+    async with stage_with_pools() as stage:
+        host = stage.source
+        await host.run("zfs", "create", "tank/sink")
+        here = "{type: local, listener_name: disk, client_identity: here}"
+        host.write_config(PUSH.format(connect=here))
+        await taken(stage, "z1")
+        await host.cli("run", "--once", "push")
+        await taken(stage, "z2", "z3", "z4")
+        host.write_config(PUSH.format(connect='{type: tcp, address: "127.0.0.1:1"}'))
+
+        status, shown = await told(host, "plan", "--prune", "push")
+        assert "sender: 2 snapshots would go" in shown
+        assert "receiver: it cannot be asked: " in shown
+        assert "127.0.0.1:1" in shown
+        assert status == 3
+        status, shown = await told(host, "plan", "--prune", "push", "--json")
+        (job,) = json.loads(shown[shown.index("{") :])["jobs"]
+        assert [side["side"] for side in job["pruning"]] == ["sender"]
+        assert "127.0.0.1:1" in job["error"]
+
+        status, why = await told(host, "explain", f"{DATA}@z1")
+        assert "job push (sender): goes, no rule keeps it" in why
+        assert "job push: the receiver cannot be asked" in why
+        assert status == 3
+
+        status, shown = await told(host, "run", "--once", "push")
+        assert "push: pruning (sender): tank/data: 2 of 4 snapshots destroyed" in shown
+        assert "push: connect-failed" in shown
+        assert status == 3
+        assert await snapshots(host, DATA) == ["z3", "z4"]
+
+
+async def test_who_asks_why_and_gets_no_answer_sees_it_by_the_exit_status() -> None:
+    async with stage_with_pools() as stage:
+        status, why = await told(stage.backup, "explain", f"{REPLICA}@z1")
+        assert "job pull: cannot tell: " in why
+        assert status == 3

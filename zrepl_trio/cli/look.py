@@ -32,7 +32,7 @@ def plan(
     no daemon here. Status 1 when some filesystem cannot be replicated.
 
     With --prune: each snapshot, whether it would go were the jobs' pruning to run now, by which rule it stays,
-    and what is freed.
+    and what is freed. Of a push whose receiver cannot be reached, the sender's are shown; the status is 3.
 
     \b
     Examples:

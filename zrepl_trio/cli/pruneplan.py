@@ -39,7 +39,7 @@ __all__ = ["explain_command", "prune_plan_command"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPrunePlan:
-    """One job's, or the error that kept it from being made."""
+    """One job's, or the error that kept it from being made: the receiver's side alone, if there are sides."""
 
     job: ActiveJob
     sides: Sequence[SidePlan] = ()
@@ -105,18 +105,21 @@ async def _plan(job: ActiveJob, wishes: Wishes) -> JobPrunePlan:
                 plan = replace(plan, sides=await work.plan(wishes))
             else:
                 assert isinstance(work, Replicating)
-                plan = replace(plan, sides=await work.plan_pruning(wishes))
+                planned = await work.plan_pruning(wishes)
+                plan = replace(plan, sides=planned.sides, error=planned.receiver_down)
         except* ZreplError as group:
             plan = replace(plan, error=main_error(leaves(group)))
     return plan
 
 
 def explain_command(config: Path | None, *, snapshot: str, jobs: Sequence[str]) -> None:
-    """Tell what each job's pruning would do to `DATASET@SNAP` of this host, and why."""
+    """Tell what each job's pruning would do to `DATASET@SNAP` of this host, and why. The exit status is the
+    greatest of the jobs', of what concerns that dataset."""
     path, name = _snapshot(snapshot)
     loaded = load_config(config)
-    plans = running.run(partial(_plans, loaded, jobs, Wishes(), "explain"))
-    said = [line for plan in plans for line in _explained(plan, path, name)]
+    made = running.run(partial(_plans, loaded, jobs, Wishes(), "explain"))
+    plans = [_about(plan, path) for plan in made]
+    said = [line for plan in plans for line in _explained(plan, name)]
     for line in "\n".join(said).splitlines():
         print(escape(line))
     if not said:
@@ -124,6 +127,7 @@ def explain_command(config: Path | None, *, snapshot: str, jobs: Sequence[str]) 
             f"{snapshot}: no job of this config prunes it on its own side (what a sink or a source has, "
             "its clients prune), or there is none of that name"
         )
+    raise typer.Exit(max((plan.code for plan in plans), default=ExitCode.DONE))
 
 
 def _snapshot(text: str) -> tuple[DatasetPath, str]:
@@ -136,24 +140,45 @@ def _snapshot(text: str) -> tuple[DatasetPath, str]:
         raise UsageRefused(f"explain: {error}") from None
 
 
-def _explained(plan: JobPrunePlan, path: DatasetPath, name: str) -> Iterator[str]:
+def _about(plan: JobPrunePlan, path: DatasetPath) -> JobPrunePlan:
+    """What the plan has of that dataset of this host."""
+    sides = [
+        replace(
+            side,
+            filesystems=tuple(
+                each
+                for each in side.filesystems
+                if _local(plan.job, side.policy.side, each.path) == path
+            ),
+        )
+        for side in plan.sides
+        if _is_here(plan.job, side.policy.side)
+    ]
+    return replace(plan, sides=sides)
+
+
+def _explained(plan: JobPrunePlan, name: str) -> Iterator[str]:
     job = plan.job.name
-    if plan.error is not None:
-        yield f"job {job}: cannot tell: {plan.error_text}"
+    said = False
     for side in plan.sides:
-        head = f"job {job} ({side.policy.side.value})"
-        if not _is_here(plan.job, side.policy.side):
-            continue
-        if side.error:
-            yield f"{head}: cannot tell: {side.error}"
-        for each in side.filesystems:
-            if _local(plan.job, side.policy.side, each.path) != path:
-                continue
-            if each.error or each.skipped:
-                yield f"{head}: {each.error or f'not pruned: {each.skipped}'}"
-            for one in each.judgements:
-                if one.snapshot.name == name:
-                    yield f"{head}: {judgement_text(one, side.policy)}"
+        for line in _side_explained(side, name):
+            said = True
+            yield f"job {job} ({side.policy.side.value}): {line}"
+    if plan.error is not None and not plan.sides:
+        yield f"job {job}: cannot tell: {plan.error_text}"
+    elif plan.error is not None and said:
+        yield f"job {job}: the receiver cannot be asked: {plan.error_text}"
+
+
+def _side_explained(side: SidePlan, name: str) -> Iterator[str]:
+    if side.error:
+        yield f"cannot tell: {side.error}"
+    for each in side.filesystems:
+        if each.error or each.skipped:
+            yield each.error or f"not pruned: {each.skipped}"
+        for one in each.judgements:
+            if one.snapshot.name == name:
+                yield judgement_text(one, side.policy)
 
 
 def _is_here(job: ActiveJob, side: PruneSide) -> bool:

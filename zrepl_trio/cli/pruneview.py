@@ -45,13 +45,15 @@ def judgement_text(judgement: Judgement, policy: PruningPolicy) -> str:
 def prune_lines(
     job: str, kind: str, sides: Sequence[SidePlan], now: datetime, *, error: str = ""
 ) -> Iterator[Text]:
-    """A heading, a block for each side, each filesystem with all its snapshots, oldest first."""
+    """A heading, a block for each side, each filesystem with all its snapshots, oldest first. An `error` beside
+    sides is why the receiver cannot be asked."""
     yield Text(escape(job), "bold").append(f"  {kind}, pruning", "not bold")
-    if error:
-        for line in error.splitlines():
-            yield Text(f"  {escape(line)}", "red")
     for side in sides:
         yield from _side(side, now)
+    if error:
+        told = f"receiver: it cannot be asked: {error}" if sides else error
+        for line in told.splitlines():
+            yield Text(f"  {escape(line)}", "red")
 
 
 def _side(side: SidePlan, now: datetime) -> Iterator[Text]:

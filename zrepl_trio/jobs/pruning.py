@@ -16,9 +16,17 @@ from zrepl_trio.pruning.plan import PruningPolicy
 from zrepl_trio.pruning.pruner import Pruner, SidePlan
 from zrepl_trio.pruning.report import PruneReport, PruneState
 
-__all__ = ["LocalPruning", "plan_sides", "prune_sides", "pruning_error"]
+__all__ = ["LocalPruning", "SidePlans", "plan_sides", "prune_sides", "pruning_error"]
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidePlans:
+    """What pruning would do on the sides that could be asked. `receiver_down` is why only the sender's can be told."""
+
+    sides: Sequence[SidePlan]
+    receiver_down: ZreplError | None = None
 
 
 def _wished(policies: Sequence[PruningPolicy], wishes: Wishes) -> list[PruningPolicy]:
@@ -56,9 +64,10 @@ async def plan_sides(
     receiver: Endpoint | None,
     clock: WallClock,
     wishes: Wishes = NO_WISHES,
+    receiver_down: ZreplError | None = None,
 ) -> list[SidePlan]:
     """What `prune_sides` would do now, and what it would free; changes nothing."""
-    pruner = Pruner(sender=sender, receiver=receiver, clock=clock)
+    pruner = Pruner(sender=sender, receiver=receiver, clock=clock, receiver_down=receiver_down)
     return [
         await pruner.measured(await pruner.plan(policy)) for policy in _wished(policies, wishes)
     ]

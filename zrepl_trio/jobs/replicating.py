@@ -15,9 +15,8 @@ from zrepl_trio.errors import ConnectFailed, TransportError, ZreplError, with_no
 from zrepl_trio.jobs.active import Progress, Result
 from zrepl_trio.jobs.base import NO_WISHES, Outcome, Wishes
 from zrepl_trio.jobs.links import OpenPeer
-from zrepl_trio.jobs.pruning import plan_sides, prune_sides, pruning_error
+from zrepl_trio.jobs.pruning import SidePlans, plan_sides, prune_sides, pruning_error
 from zrepl_trio.pruning.plan import PruneSide, PruningPolicy
-from zrepl_trio.pruning.pruner import SidePlan
 from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.attempts import replicate
 from zrepl_trio.replication.estimates import Sizes
@@ -124,13 +123,30 @@ class Replicating:
                 log.warning("holds cannot be shown", filesystem=str(path), err=str(marks))
         return found
 
-    async def plan_pruning(self, wishes: Wishes = NO_WISHES) -> list[SidePlan]:
-        """What the pruning of a run by these wishes would destroy, were it now; raises as `plan`."""
+    async def plan_pruning(self, wishes: Wishes = NO_WISHES) -> SidePlans:
+        """What the pruning of a run by these wishes would destroy, were it now: of a push whose receiver is down
+        on the sender, as such a run does. Raises what keeps that of a pull from being planned."""
         async with self._peer() as peer:
-            sender, receiver = await self._reached(peer)
-            return await plan_sides(
-                self.pruning, sender=sender, receiver=receiver, clock=self.clock, wishes=wishes
+            error = await self._link_error(peer)
+            if error is not None and self.pulls:
+                raise error
+            sender, receiver = self._sides(peer)
+            sides = await plan_sides(
+                self._prunable(error),
+                sender=sender,
+                receiver=receiver,
+                clock=self.clock,
+                wishes=wishes,
+                receiver_down=error,
             )
+        return SidePlans(sides=sides, receiver_down=error)
+
+    def _prunable(self, error: ZreplError | None) -> list[PruningPolicy]:
+        """What can be pruned if that is what is wrong with the link. A receiver that is down must not fill the
+        sender's pool; of a pull nothing can go while nobody knows what its sender still has."""
+        if error is None:
+            return list(self.pruning)
+        return [each for each in self.pruning if each.side is PruneSide.SENDER and not self.pulls]
 
     def _options(self, wishes: Wishes) -> ReplicationOptions:
         return replace(
@@ -203,14 +219,11 @@ class Replicating:
         publish: Callable[[Progress], None],
         wishes: Wishes,
     ) -> None:
-        """Prune this host's side of a push: a receiver that is down must not fill the sender's pool. Of a pull
-        nothing can go while nobody knows what its sender still has."""
-        if self.pulls:
-            return
+        sender, receiver = self._sides(peer)
         await prune_sides(
-            [each for each in self.pruning if each.side is PruneSide.SENDER],
-            sender=self.here,
-            receiver=peer,
+            self._prunable(error),
+            sender=sender,
+            receiver=receiver,
             clock=self.clock,
             publish=publish,
             wishes=wishes,
