@@ -60,6 +60,16 @@ def test_each_snapshot_with_its_fate_and_the_rule() -> None:
     ]
 
 
+def test_what_stays_for_good_is_told_apart_from_what_waits() -> None:
+    how = policy(GRID, foreign="keep")
+    judgements = judge(versions("@mine,1 @zrepl_1,2"), how, None)
+    side = SidePlan(
+        policy=how, filesystems=(FilesystemPrune(path=path("tank/a"), judgements=judgements),)
+    )
+    line = next(line for line in shown(side) if "@mine" in line)
+    assert "stays by `foreign: keep`, as the job did not take it" in line
+
+
 def test_sides_that_keep_all_or_cannot_be_told() -> None:
     assert shown(
         SidePlan(policy=policy(ALL)), SidePlan(policy=POLICY, error="the link is down")

@@ -170,7 +170,7 @@ def test_what_a_job_did_not_take_and_no_rule_names_is_foreign(
     listed = [version("@manual-1,1"), version("@manual-2,2"), version("@zrepl_1,9000")]
     modes: list[tuple[Foreign, str]] = [
         ("ask", "foreign"),
-        ("keep", "foreign"),
+        ("keep", "spared"),
         ("destroy", "goes"),
     ]
     for mode, fate in modes:

@@ -169,6 +169,20 @@ async def test_what_is_held_is_told_and_nothing_fails() -> None:
     assert await left(pair) == ("1 3", "1 3")
 
 
+async def test_what_stays_for_good_is_left_alone_and_waits_for_no_word() -> None:
+    pair = await replicated("mine", "z1", "z2")
+    rule = {"type": "last_n", "count": 1, "regex": "^z"}
+    asks = await pruner(pair).prune(policy(rule, foreign="ask", side=PruneSide.RECEIVER))
+    assert (asks.foreign, [each.left_alone for each in asks.completed]) == (1, [()] * 2)
+    keeps = await pruner(pair).prune(policy(rule, foreign="keep", side=PruneSide.RECEIVER))
+    assert keeps.state is PruneState.DONE
+    assert keeps.foreign == 0
+    (left_alone,) = [one for each in keeps.completed for one in each.left_alone]
+    assert left_alone.name == "mine"
+    assert "`pruning.foreign: keep`" in left_alone.why
+    assert (await left(pair))[1] == "mine z2"
+
+
 async def test_one_filesystem_that_fails_does_not_stop_the_next() -> None:
     pair = await replicated("1", "2", filesystems=("tank/a", "tank/b"))
 

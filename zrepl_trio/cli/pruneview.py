@@ -24,11 +24,13 @@ _STYLES = {
     Fate.HELD: "yellow",
     Fate.BASE: "yellow",
     Fate.FOREIGN: "yellow",
+    Fate.SPARED: "green",
 }
 _STAYS = {
     Fate.HELD: "stays, as it is held",
     Fate.BASE: "stays, as the next replication starts from it",
     Fate.FOREIGN: "stays, as the job did not take it and no rule names it",
+    Fate.SPARED: "stays by `foreign: keep`, as the job did not take it and no rule names it",
 }
 
 

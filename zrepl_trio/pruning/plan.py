@@ -59,13 +59,15 @@ class PruneSide(Enum):
 
 
 class Fate(Enum):
-    """What becomes of a snapshot. All but KEPT were let go by the rules."""
+    """What becomes of a snapshot. All but KEPT were let go by the rules. Of what the job did not make, FOREIGN
+    waits for somebody's word, and SPARED stays for good."""
 
     KEPT = "kept"
     GOES = "goes"
     HELD = "held"
     BASE = "base"
     FOREIGN = "foreign"
+    SPARED = "spared"
 
 
 @valueclass(frozen=True, slots=True)
@@ -291,7 +293,7 @@ def _fate(version: FilesystemVersion, policy: PruningPolicy, base: Base | None) 
     if base is not None and version.guid in base.keep:
         return Fate.BASE
     if policy.foreign != "destroy" and _is_foreign(version.name, policy):
-        return Fate.FOREIGN
+        return Fate.SPARED if policy.foreign == "keep" else Fate.FOREIGN
     return Fate.GOES
 
 

@@ -69,6 +69,7 @@ _FUTURE = (
 _WHY_LEFT = {
     Fate.HELD: "it is held (`zfs holds` shows by whom)",
     Fate.BASE: "the next replication starts from it",
+    Fate.SPARED: "the job did not take it and no rule names it (`pruning.foreign: keep`)",
 }
 _MOST_TOLD = 5
 
