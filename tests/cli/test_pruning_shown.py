@@ -12,6 +12,7 @@ from zrepl_trio.cli.progress import pruning_news
 from zrepl_trio.cli.verdict import JobFacts, Limit, State, judge
 from zrepl_trio.control.api import Status
 from zrepl_trio.control.documents import status_document
+from zrepl_trio.endpoint.refusals import FLOOR
 from zrepl_trio.pruning.plan import FilesystemPrune, PruneSide
 from zrepl_trio.pruning.plan import judge as judge_filesystem
 from zrepl_trio.pruning.report import (
@@ -88,6 +89,21 @@ def test_news_come_at_its_end() -> None:
     assert "--destroy-foreign" in list(pruning_news(bad))[1]
     rude = replace(ENDED, completed=(replace(DONE, error="tank/a: \x1b[2J"),))
     assert list(pruning_news(rude))[-1] == r"pruning (sender): FAILED: tank/a: \x1b[2J"
+
+
+def test_news_tell_what_was_refused_and_left_alone() -> None:
+    def refused(name: str) -> LeftAlone:
+        return LeftAlone(name, f"{FLOOR} job 'sink': last_n 3")
+
+    left = (LeftAlone("old", "it is held"), refused("1"), refused("2"))
+    told = list(pruning_news(replace(ENDED, completed=(replace(DONE, left_alone=left),))))
+    assert told[1:] == [
+        "pruning (sender): 2 left alone, the first: tank/a@1: refused: kept by the floor of job 'sink': last_n 3",
+        "pruning (sender): 1 left alone: tank/a@old: it is held",
+    ]
+    rude = (LeftAlone("old", "\x1b[2J"),)
+    told = list(pruning_news(replace(ENDED, completed=(replace(DONE, left_alone=rude),))))
+    assert told[-1] == r"pruning (sender): 1 left alone: tank/a@old: \x1b[2J"
 
 
 def test_a_check_warns_of_what_waits_for_a_word() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
+import structlog
 import trio
 
 from tests.fakes.endpoint import FakeEndpoint
@@ -362,9 +363,13 @@ async def test_the_floor_of_a_side_is_refused_and_told_as_such() -> None:
     refused: list[int] = []
     served = ServedReplicas(pair.receiver, identity="app", on_refused=refused.append)
     run = Pruner(sender=pair.cable, receiver=served, clock=pair.clock)
-    report = await run.prune(policy(LAST_1, side=PruneSide.RECEIVER))
+    with structlog.testing.capture_logs() as logged:
+        report = await run.prune(policy(LAST_1, side=PruneSide.RECEIVER))
     assert report.state is PruneState.DONE
     assert (report.destroyed, refused) == (1, [2])
+    (warned,) = [each for each in logged if each["event"].startswith("the floor of the other")]
+    assert (warned["log_level"], warned["snapshots"]) == ("warning", 2)
+    assert warned["first"].startswith("tank/a@2: refused: kept by the floor of job 'dst'")
     (each,) = [one for one in report.completed if one.left_alone]
     assert {one.why for one in each.left_alone} == {
         "refused: kept by the floor of job 'dst': last_n 3"

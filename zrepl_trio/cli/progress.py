@@ -66,6 +66,13 @@ def pruning_news(report: PruneReport) -> Iterator[str]:
         if each.destroyed:
             of = f"{each.destroyed} of {each.snapshots} snapshots destroyed"
             yield f"{where}: {escape(each.path)}: {of}"
+    by_floor = [(path, one) for path, one in report.left_alone if one.by_floor]
+    others = [(path, one) for path, one in report.left_alone if not one.by_floor]
+    for left in filter(None, (by_floor, others)):
+        path, first = left[0]
+        more = ", the first" if len(left) > 1 else ""
+        what = escape(f"{path}@{first.name}: {first.why}")
+        yield f"{where}: {len(left)} left alone{more}: {what}"
     if report.foreign:
         yield (
             f"{where}: {report.foreign} snapshots that the job did not take are left: `plan --prune` "

@@ -45,10 +45,11 @@ TOLD_BY_ONCE = frozenset(
         "invocation finished",
         "planning failed",
         "step failed",
+        "the floor of the other side keeps snapshots that the rules let go",
         "the link did not come back",
     }
 )
-"""Logged errors that `--once` tells as progress, too; twice on one terminal is once too often."""
+"""Logged errors and warnings that `--once` tells as progress, too; twice on one terminal is once too often."""
 
 
 _LOOK = ", so that there is nothing to resolve; `zrepl-trio plan` shows what they offer"

@@ -230,8 +230,20 @@ class Pruner:
                     done.append(each)
         finally:
             self._report = self._at(pending, done)
+        self._tell_refused()
         failed = any(each.error for each in done)
         self._end(PruneState.EXEC_ERR if failed else PruneState.DONE)
+
+    def _tell_refused(self) -> None:
+        refused = [(path, one) for path, one in self._report.left_alone if one.by_floor]
+        if refused:
+            path, first = refused[0]
+            log.warning(
+                "the floor of the other side keeps snapshots that the rules let go",
+                side=self._report.side.value,
+                snapshots=len(refused),
+                first=f"{path}@{first.name}: {first.why}",
+            )
 
     def _at(
         self, pending: Sequence[FilesystemPruneReport], done: Sequence[FilesystemPruneReport]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
 
+from zrepl_trio.endpoint.refusals import FLOOR
 from zrepl_trio.pruning.plan import Fate, FilesystemPrune, PruneSide
 from zrepl_trio.replication.report import JsonValue
 from zrepl_trio.rpc.creation import render
@@ -32,6 +33,11 @@ class LeftAlone:
 
     name: str
     why: str
+
+    @property
+    def by_floor(self) -> bool:
+        """Whether it is a floor of the other side that keeps it."""
+        return FLOOR in self.why
 
 
 @valueclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +129,11 @@ class PruneReport:
     def foreign(self) -> int:
         """Snapshots that wait for somebody's word."""
         return sum(each.foreign for each in (*self.pending, *self.completed))
+
+    @property
+    def left_alone(self) -> list[tuple[DatasetPath, LeftAlone]]:
+        """What the rules let go and stays for a reason, of all filesystems that are done."""
+        return [(each.path, one) for each in self.completed for one in each.left_alone]
 
     @property
     def errors(self) -> tuple[str, ...]:
