@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from zrepl_trio.config.load import parse_config
+from zrepl_trio.config.load import load_config, parse_config
 
+CONF = Path(__file__).parents[2] / "conf"
+EXAMPLES = sorted({path.name for path in CONF.glob("*.yml")} - {"reference.yml"})
+"""The reference shows each key once, and is no setup."""
 KEEP = "[{type: regex, regex: '.*'}]"
 PERIODIC = "{type: periodic, prefix: %s, interval: 1h}"
 MANUAL = "{type: manual}"
@@ -22,13 +27,25 @@ def push(
 """
 
 
-def snap(name: str, filesystems: str, prefix: str = "zrepl_", keep: str = KEEP) -> str:
+def snap(name: str, filesystems: str, prefix: str | None = "zrepl_", keep: str = KEEP) -> str:
+    """Takes none without a prefix."""
     return f"""\
 - name: {name}
   type: snap
   filesystems: {{{filesystems}}}
-  snapshotting: {PERIODIC % prefix}
+  snapshotting: {MANUAL if prefix is None else PERIODIC % prefix}
   pruning: {{keep: {keep}}}
+"""
+
+
+def pull(name: str, root: str, sender: str, receiver: str = KEEP, of: str = "a:1") -> str:
+    return f"""\
+- name: {name}
+  type: pull
+  connect: {{type: tcp, address: "{of}"}}
+  root_fs: {root}
+  interval: 1h
+  pruning: {{keep_sender: {sender}, keep_receiver: {receiver}}}
 """
 
 
@@ -156,3 +173,112 @@ def test_one_that_keeps_them_all_leaves_them_to_the_other(first: str, second: st
     assert (
         notes(snap("s", '"tank<": true', keep=first), push("p", '"tank": true', keep=second)) == []
     )
+
+
+WAITING = "[{type: not_replicated}, {type: last_n, count: 10}]"
+SOME = "[{type: regex, regex: '[02468]_000$'}, {type: last_n, count: 3}]"
+OTHERS = (
+    "[{type: regex, regex: '^zrepl_', negate: true}, {type: last_n, count: 3, regex: '^zrepl_'}]"
+)
+LOCAL = """\
+- name: source
+  type: source
+  serve: {type: local, listener_name: here}
+  filesystems: {"tank/a": true}
+  snapshotting: {type: manual}
+"""
+
+
+@pytest.mark.parametrize(
+    ("jobs", "words"),
+    [
+        # two that take none themselves
+        (
+            (snap("a", '"tank<": true', None, LAST), snap("b", '"tank/b": true', None, GRID)),
+            "jobs[1].pruning.keep: thins out snapshots of tank/b, as job 'a' does",
+        ),
+        (
+            (
+                push("a", '"tank<": true', keep=WAITING),
+                push("b", '"tank<": true', keep=LAST, to="c:1"),
+            ),
+            "jobs[1].pruning.keep_sender: thins out snapshots of tank, as job 'a' does",
+        ),
+        # a regex that keeps some of the names only
+        (
+            (snap("a", '"tank<": true', keep=SOME), snap("b", '"tank<": true', None, LAST)),
+            "jobs[1].pruning.keep: thins out 'zrepl_'… of tank, as job 'a' does",
+        ),
+        (
+            (snap("a", '"tank<": true', keep=OTHERS), snap("b", '"tank<": true', None, LAST)),
+            "jobs[1].pruning.keep: thins out 'zrepl_'… of tank, as job 'a' does",
+        ),
+        # of one source
+        (
+            (pull("a", "p/a", WAITING), pull("b", "p/b", LAST)),
+            "jobs[1].pruning.keep_sender: thins out snapshots of what the source has, as job 'a'",
+        ),
+        (
+            (
+                LOCAL,
+                snap("a", '"tank<": true', None, LAST),
+                pull("b", "p/b", LAST).replace(
+                    '{type: tcp, address: "a:1"}',
+                    "{type: local, listener_name: here, client_identity: me}",
+                ),
+            ),
+            "jobs[2].pruning.keep_sender: thins out snapshots of tank/a, as job 'a' does",
+        ),
+        # replicas
+        (
+            (pull("a", "p/a", KEEP, GRID), snap("b", '"p<": true', None, LAST)),
+            "jobs[1].pruning.keep: thins out snapshots of p/a<, as job 'a' does",
+        ),
+        (
+            (pull("a", "p/a", KEEP, GRID), snap("b", '"p/a/tank": true', None, LAST)),
+            "jobs[1].pruning.keep: thins out snapshots of p/a/tank, as job 'a' does",
+        ),
+    ],
+)
+def test_whoever_takes_the_snapshots_two_that_thin_them_out_are_told(
+    jobs: tuple[str, ...], words: str
+) -> None:
+    (note,) = notes(*jobs)
+    assert words in note
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        (pull("a", "p/a", WAITING), pull("b", "p/b", LAST, of="b:1")),
+        (pull("a", "p/a", WAITING), pull("b", "p/b", KEEP)),
+        (pull("a", "p/a", KEEP, GRID), snap("b", '"p<": true, "p/a<": false', None, LAST)),
+        # about other names
+        (
+            snap("a", '"tank<": true', None, GRID),
+            snap("b", '"tank<": true', None, LAST.replace("5}", "5, regex: '^manual_'}")),
+        ),
+        # a rule for all names is about those that the job takes, and it takes others
+        (
+            snap("a", '"tank<": true', "a_", LAST),
+            snap("b", '"tank<": true', None, GRID.replace("zrepl_", "b_")),
+        ),
+        # what one rule for names does not keep, another does
+        (
+            snap(
+                "a",
+                '"tank<": true',
+                keep="[{type: regex, regex: '[0-4]_000$'}, {type: regex, regex: '[5-9]_000$'}, {type: last_n, count: 3}]",
+            ),
+            snap("b", '"tank<": true', None, LAST),
+        ),
+    ],
+)
+def test_two_that_do_not_meet_are_not_told(jobs: tuple[str, ...]) -> None:
+    assert not [note for note in notes(*jobs) if "thins out" in note]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_example_has_jobs_in_each_others_way(name: str) -> None:
+    found = [str(note) for note in load_config(CONF / name).notes]
+    assert not [note for note in found if "thins out" in note or "keeps none" in note]

@@ -7,8 +7,11 @@ replicas that are snapshotted or sent round in a circle.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias, assert_never
 
 from zrepl_trio.config.explain import Loc
@@ -22,7 +25,9 @@ from zrepl_trio.config.keep import (
 )
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
 from zrepl_trio.config.rules import ManualSnapshotting
+from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.config.transport import (
+    Connect,
     LocalConnect,
     LocalServe,
     SshStdinserverConnect,
@@ -38,7 +43,16 @@ _Sending: TypeAlias = PushJob | SourceJob | SnapJob
 
 _UNDO = "and two jobs that receive into one place can undo each other's work"
 _SAME_REPLICA = "what one of them sends leaves the other's cursor behind, and their pruning works on the same replicas"
+_TWICE = (
+    "what one of them keeps the other may destroy; let one keep them all, by a rule of type regex"
+)
 _SOME_DAY = datetime(2020, 6, 1, tzinfo=UTC)
+_APART = timedelta(days=9, hours=7, minutes=13, seconds=11, milliseconds=123)
+_BEGIN = re.compile(r"\^?(?P<text>(?:[A-Za-z0-9_:-](?![?*{]))*)")
+"""How the names begin that a pattern means, as far as it says so in so many letters."""
+
+_Names: TypeAlias = tuple[str, ...]
+"""Examples of the names of some snapshots."""
 
 
 def overlaps(config: Config) -> Iterator[tuple[Loc, str]]:
@@ -89,7 +103,7 @@ def _destinations(config: Config) -> Iterator[tuple[Loc, str]]:
     pushes = [(index, job) for index, job in enumerate(config.jobs) if isinstance(job, PushJob)]
     for at, (index, job) in enumerate(pushes):
         for _, other in pushes[:at]:
-            if _place(job) != _place(other):
+            if _place(job.connect) != _place(other.connect):
                 continue
             shared = job.filesystems.shared_with(other.filesystems)
             if shared is not None:
@@ -97,9 +111,9 @@ def _destinations(config: Config) -> Iterator[tuple[Loc, str]]:
                 yield ("jobs", index, "filesystems"), f"{what}: {_SAME_REPLICA}"
 
 
-def _place(job: PushJob) -> tuple[object, ...]:
-    """Where it arrives, as whom; another key may well mean another client."""
-    match job.connect:
+def _place(connect: Connect) -> tuple[object, ...]:
+    """Whom it reaches, as whom; another key may well mean another client."""
+    match connect:
         case LocalConnect(listener_name=name, client_identity=identity):
             return ("local", name, identity)
         case SshStdinserverConnect(host=host, user=user, port=port, identity_file=key):
@@ -137,7 +151,7 @@ def _snapshots(config: Config) -> Iterator[tuple[Loc, str]]:
         if not isinstance(taker, _Sending) or isinstance(taker.snapshotting, ManualSnapshotting):
             continue
         prefix = taker.snapshotting.prefix
-        name = taker.snapshotting.naming.name(_SOME_DAY)
+        names = _names(taker.snapshotting.naming)
         for index, job in enumerate(config.jobs):
             if job is taker or not isinstance(job, _Sending):
                 continue
@@ -150,42 +164,124 @@ def _snapshots(config: Config) -> Iterator[tuple[Loc, str]]:
                 text = f"the same as {taken}; let one of the two take them, or use another prefix"
                 yield (*loc, "snapshotting", "prefix"), text
             for key, rules in _destroying(job):
-                if not any(_keeps(rule, name) for rule in rules):
+                if not any(_keeps(rule, names) for rule in rules):
                     text = (
                         f"keeps none of the snapshots {taken}; add a rule whose regex is for them"
                     )
                     yield (*loc, "pruning", key), text
 
 
+@dataclass(frozen=True, slots=True)
+class _Thinner:
+    """Rules of a job that takes snapshots with `prefix`, or none, and where they apply: to filesystems of
+    this host, or at the `place` that it pulls from."""
+
+    job: PushJob | PullJob | SnapJob
+    loc: Loc
+    rules: tuple[KeepRule, ...]
+    here: FilesystemFilter | None = None
+    place: tuple[object, ...] | None = None
+    prefix: str | None = None
+
+    def shared_with(self, other: _Thinner) -> str | None:
+        """What both are about, for a person; None where that is nothing."""
+        if self.job is other.job:
+            return None
+        if self.here is not None and other.here is not None:
+            return self.here.shared_with(other.here)
+        same = self.place is not None and self.place == other.place
+        return "what the source has" if same else None
+
+    def thins(self, names: _Names) -> bool:
+        """Whether some of the snapshots of such names stay by the rules, and some go."""
+        every = all(
+            any(isinstance(rule, KeepRegex) and _keeps(rule, (name,)) for rule in self.rules)
+            for name in names
+        )
+        return not every and any(_keeps(rule, names) for rule in self.rules)
+
+    def means(self, names: _Names) -> bool:
+        """Whether they may go, were they taken by somebody that no job of the config is."""
+        if self.prefix is None or self.job.pruning.foreign == "destroy":
+            return True
+        return any(_keeps(rule, names) and not _is_for_all(rule) for rule in self.rules)
+
+
 def _pruned_twice(config: Config) -> Iterator[tuple[Loc, str]]:
     """Jobs that thin out the same snapshots of the same filesystems."""
-    names = {
-        job.snapshotting.prefix: job.snapshotting.naming.name(_SOME_DAY)
+    takers = [
+        (job.filesystems, job.snapshotting)
         for job in config.jobs
         if isinstance(job, _Sending) and not isinstance(job.snapshotting, ManualSnapshotting)
-    }
-    pruning = [
-        (index, job, key, rules)
-        for index, job in enumerate(config.jobs)
-        if isinstance(job, PushJob | SnapJob)
-        for key, rules in _destroying(job)
     ]
-    for at, (index, job, key, rules) in enumerate(pruning):
-        for _, other, _, others in pruning[:at]:
-            shared = job.filesystems.shared_with(other.filesystems)
-            for prefix, name in names.items() if shared is not None else ():
-                if _thins(rules, name) and _thins(others, name):
-                    text = (
-                        f"thins out {prefix!r}… of {shared}, as job {other.name!r} does: what one of "
-                        "them keeps the other may destroy; let one keep them all, by a rule of type regex"
-                    )
-                    yield ("jobs", index, "pruning", key), text
+    thinners = list(_thinners(config))
+    for at, one in enumerate(thinners):
+        for other in thinners[:at]:
+            shared = one.shared_with(other)
+            if shared is None:
+                continue
+            taken = {
+                f"{snapshotting.prefix!r}… of {shared}": _names(snapshotting.naming)
+                for filesystems, snapshotting in takers
+                if one.here is not None and filesystems.shared_with(one.here) is not None
+            }
+            pair = (one, other)
+            twice = [
+                what for what, names in taken.items() if all(each.thins(names) for each in pair)
+            ]
+            if not twice and any(
+                all(each.thins(names) and each.means(names) for each in pair)
+                for names in _made_up(*pair)
+            ):
+                twice = [f"snapshots of {shared}"]
+            for what in twice:
+                yield one.loc, f"thins out {what}, as job {other.job.name!r} does: {_TWICE}"
 
 
-def _thins(rules: tuple[KeepRule, ...], name: str) -> bool:
-    """Whether some of the snapshots of that name stay by the rules, and some go."""
-    keepers = [rule for rule in rules if _keeps(rule, name)]
-    return bool(keepers) and not any(isinstance(rule, KeepRegex) for rule in keepers)
+def _thinners(config: Config) -> Iterator[_Thinner]:
+    sources = {
+        job.serve.listener_name: job.filesystems
+        for job in config.jobs
+        if isinstance(job, SourceJob) and isinstance(job.serve, LocalServe)
+    }
+    for index, job in enumerate(config.jobs):
+        loc: Loc = ("jobs", index, "pruning")
+        match job:
+            case PushJob() | SnapJob():
+                taken = job.snapshotting
+                prefix = None if isinstance(taken, ManualSnapshotting) else taken.prefix
+                for key, rules in _destroying(job):
+                    yield _Thinner(job, (*loc, key), rules, here=job.filesystems, prefix=prefix)
+            case PullJob():
+                connect, rules = job.connect, job.pruning.keep_sender
+                name = connect.listener_name if isinstance(connect, LocalConnect) else None
+                here = sources.get(name) if name is not None else None
+                place = _place(connect) if here is None else None
+                yield _Thinner(job, (*loc, "keep_sender"), rules, here=here, place=place)
+                replicas = FilesystemFilter.of({f"{job.root_fs}<": True, job.root_fs: False})
+                rules = job.pruning.keep_receiver
+                yield _Thinner(job, (*loc, "keep_receiver"), rules, here=replicas)
+            case SinkJob() | SourceJob():
+                pass
+
+
+@lru_cache(maxsize=64)  # asked for with each pair of jobs
+def _names(naming: SnapshotNaming) -> _Names:
+    """A year's worth of examples, at any time of the day."""
+    return tuple(naming.name(_SOME_DAY + number * _APART) for number in range(40))
+
+
+def _made_up(*thinners: _Thinner) -> Iterator[_Names]:
+    """Names of snapshots that somebody else might take: of any kind, and such as the rules name."""
+    patterns = (
+        rule.regex.pattern
+        for thinner in thinners
+        for rule in thinner.rules
+        if not isinstance(rule, KeepNotReplicated)
+    )
+    begins = [found["text"] for found in map(_BEGIN.match, patterns) if found is not None]
+    for begin in dict.fromkeys(("", *begins)):
+        yield _names(SnapshotNaming(begin, "dense", "UTC"))
 
 
 def _takes(job: _Sending, prefix: str) -> bool:
@@ -203,12 +299,17 @@ def _destroying(job: _Sending) -> Iterator[tuple[str, tuple[KeepRule, ...]]]:
             pass
 
 
-def _keeps(rule: KeepRule, name: str) -> bool:
-    """Whether the rule is about snapshots of that name: it keeps all of them, or some."""
+def _keeps(rule: KeepRule, names: _Names) -> bool:
+    """Whether the rule is about some snapshots of these names: it keeps all of them, or some."""
     match rule:
         case KeepGrid() | KeepLastN() | KeepCalendar():
-            return rule.regex.search(name)
+            return any(rule.regex.search_all(names))
         case KeepRegex():
-            return rule.regex.search(name) is not rule.negate
+            return any(found is not rule.negate for found in rule.regex.search_all(names))
         case KeepNotReplicated():
             return False
+
+
+def _is_for_all(rule: KeepRule) -> bool:
+    """Whether it is about no names in particular: then it means those that its job takes."""
+    return not isinstance(rule, KeepNotReplicated) and rule.regex.means_none
