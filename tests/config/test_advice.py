@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from zrepl_trio.config.load import parse_config
+from zrepl_trio.config.load import load_config, parse_config
 from zrepl_trio.config.timestamps import SnapshotNaming
+
+CONF = Path(__file__).parents[2] / "conf"
+EXAMPLES = sorted(path.name for path in CONF.glob("*.yml"))
 
 PULL = """\
 jobs:
@@ -207,3 +212,66 @@ def test_pruning_that_can_never_have_a_cursor_is_told() -> None:
     # to keep everything takes none
     kept = PULL + "  replication: {protection: {incremental: guarantee_nothing}}\n"
     assert notes(kept) == []
+
+
+BUDGET = "{type: not_replicated, max_count: 2}"
+
+
+@pytest.mark.parametrize(
+    ("rules", "foreign", "told"),
+    [
+        (f"[{BUDGET}, {{type: regex, regex: '^manual_'}}]", "ask", True),
+        ("[{type: not_replicated}]", "ask", True),
+        (f"[{BUDGET}]", "keep", True),
+        (f"[{BUDGET}]", "destroy", False),
+        # named, and so may go
+        (f"[{BUDGET}, {{type: regex, regex: '^zrepl_', negate: true}}]", "ask", False),
+        (f"[{BUDGET}, {{type: last_n, count: 1}}]", "ask", False),
+        (f"[{BUDGET}, {{type: grid, grid: 1x1h(keep=all), regex: '^zrepl_'}}]", "ask", False),
+        ("[{type: regex, regex: '.*'}]", "ask", False),
+    ],
+)
+def test_rules_that_name_nothing_that_may_go_are_told(rules: str, foreign: str, told: bool) -> None:
+    old = "keep_sender: [{type: regex, regex: '.*'}]"
+    text = PULL.replace(old, f"foreign: {foreign}\n    keep_sender: {rules}")
+    found = notes(text)
+    assert len(found) == told
+    if told:
+        assert found[0].startswith(
+            "zrepl.yml:9:5: jobs[0].pruning.keep_sender: nothing goes unasked"
+        )
+        assert "no max_count or max_age helps" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("snapshotting", "told"),
+    [("{type: manual}", True), ("{type: cron, cron: '0 * * * *', prefix: z_}", False)],
+)
+def test_a_job_that_takes_snapshots_means_them(snapshotting: str, told: bool) -> None:
+    push = f"""\
+jobs:
+- name: p
+  type: push
+  connect: {{type: tcp, address: "a:1"}}
+  filesystems: {{"tank<": true}}
+  snapshotting: {snapshotting}
+  pruning:
+    keep_sender: [{BUDGET}]
+    keep_receiver: [{{type: regex, regex: ".*"}}]
+"""
+    assert len(notes(push)) == told
+    snap = f"""\
+jobs:
+- name: s
+  type: snap
+  filesystems: {{"tank<": true}}
+  snapshotting: {snapshotting}
+  pruning: {{keep: [{{type: regex, regex: "^mine"}}]}}
+"""
+    assert len(notes(snap)) == told
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_example_names_nothing(name: str) -> None:
+    found = [str(note) for note in load_config(CONF / name).notes]
+    assert not [note for note in found if "nothing goes unasked" in note]

@@ -9,10 +9,10 @@ from itertools import islice, pairwise
 
 from zrepl_trio.config.base import Section
 from zrepl_trio.config.explain import Loc
-from zrepl_trio.config.keep import KeepGrid, KeepNotReplicated, KeepRule, keeps_all
+from zrepl_trio.config.keep import KeepGrid, KeepNotReplicated, KeepRegex, KeepRule, keeps_all
 from zrepl_trio.config.model import Config, PullJob, PushJob, SinkJob, SnapJob, SourceJob
 from zrepl_trio.config.overlaps import overlaps
-from zrepl_trio.config.rules import CronSnapshotting, PeriodicSnapshotting
+from zrepl_trio.config.rules import CronSnapshotting, ManualSnapshotting, PeriodicSnapshotting
 from zrepl_trio.config.scalars import format_duration
 
 __all__ = ["advice_on"]
@@ -35,6 +35,12 @@ _NEWEST_GOES = (
 _NEVER_PRUNED = (
     "with `protection: {incremental: guarantee_nothing}` there is no replication cursor, and without it "
     "nothing is destroyed on either side"
+)
+
+_NAMES_NOTHING = (
+    "nothing goes unasked, and no max_count or max_age helps: the job takes no snapshots itself, and no "
+    "rule names any that may go; add one that does, with the snapshots' prefix, such as "
+    '{type: last_n, count: 1, regex: "^zrepl_"}, or set `foreign: destroy`'
 )
 
 
@@ -66,7 +72,10 @@ def advice_on(config: Config) -> Iterator[tuple[Loc, str]]:
             yield from _names((*loc, "snapshotting"), job.snapshotting)
         if isinstance(job, SourceJob | PushJob | SnapJob) and job.filesystems.rejects_all:
             yield (*loc, "filesystems"), "no entry is true, so no filesystem is meant"
-    yield from overlaps(config)
+    between = list(overlaps(config))
+    told = {loc for loc, _ in between}
+    yield from ((loc, _NAMES_NOTHING) for loc in _naming_nothing(config) if loc not in told)
+    yield from between
 
 
 def _rules(loc: Loc, rules: tuple[KeepRule, ...]) -> Iterator[tuple[Loc, str]]:
@@ -74,6 +83,37 @@ def _rules(loc: Loc, rules: tuple[KeepRule, ...]) -> Iterator[tuple[Loc, str]]:
     for index, rule in enumerate(rules):
         if isinstance(rule, KeepGrid) and rule.grid.may_drop_newest and not kept:
             yield (*loc, index, "grid"), _NEWEST_GOES
+
+
+def _naming_nothing(config: Config) -> Iterator[Loc]:
+    """Lists of rules by which all that is let go is foreign to the job, though something is to go."""
+    for index, job in enumerate(config.jobs):
+        loc: Loc = ("jobs", index, "pruning")
+        if not isinstance(job, PushJob | PullJob | SnapJob) or job.pruning.foreign == "destroy":
+            continue
+        if not isinstance(job, PullJob) and not isinstance(job.snapshotting, ManualSnapshotting):
+            continue
+        lists = (
+            {"keep": job.pruning.keep}
+            if isinstance(job, SnapJob)
+            else {
+                "keep_sender": job.pruning.keep_sender,
+                "keep_receiver": job.pruning.keep_receiver,
+            }
+        )
+        for key, rules in lists.items():
+            if not keeps_all(rules) and not any(map(_names_what_may_go, rules)):
+                yield (*loc, key)
+
+
+def _names_what_may_go(rule: KeepRule) -> bool:
+    match rule:
+        case KeepNotReplicated():
+            return False
+        case KeepRegex():
+            return rule.negate
+        case _:
+            return True
 
 
 def _names(loc: Loc, snapshotting: object) -> Iterator[tuple[Loc, str]]:
