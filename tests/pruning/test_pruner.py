@@ -356,6 +356,23 @@ async def test_a_replica_that_is_gone_has_nothing_replicated() -> None:
     assert [v.name for v in await pair.source.versions(A) if v.is_snapshot] == ["1", "2", "3"]
 
 
+async def test_what_is_renamed_meanwhile_does_not_count_as_destroyed() -> None:
+    pair = await replicated("1", "2", "3")
+
+    async def rename(call: str, _dataset: str) -> None:
+        if call == "destroy_snapshots":
+            pair.source.before = None
+            await pair.source.rename(A, B)
+
+    pair.source.before = rename
+    report = await pruner(pair).prune(SENDER)
+    assert (report.state, report.destroyed) == (PruneState.EXEC_ERR, 0)
+    (error,) = report.errors
+    assert "tank/a: not all could be destroyed: @1: " in error
+    assert "dataset does not exist" in error
+    assert [v.name for v in await pair.source.versions(B) if v.is_snapshot] == ["1", "2", "3"]
+
+
 async def test_the_floor_of_a_side_is_refused_and_told_as_such() -> None:
     pair = await replicated("1", "2", "3", "4")
     (rule,) = policy({"type": "last_n", "count": 3}).rules

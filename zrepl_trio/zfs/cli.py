@@ -20,7 +20,7 @@ from zrepl_trio.zfs.batches import chunked, destroy_failures, harmless_refusals
 from zrepl_trio.zfs.blocked import check_not_blocked
 from zrepl_trio.zfs.bookmarks import Bookmarks
 from zrepl_trio.zfs.commands import Commands, text
-from zrepl_trio.zfs.failures import failure, unexpected_output
+from zrepl_trio.zfs.failures import failure, misses_only, unexpected_output
 from zrepl_trio.zfs.features import detect_features
 from zrepl_trio.zfs.filter import Extent
 from zrepl_trio.zfs.library import Library
@@ -245,6 +245,10 @@ class CliZfs:
         if done.status == 0:
             errors.update(dict.fromkeys(names, ""))
             return
+        if misses_only(done.status, text(done.stderr), {path}):
+            gone = failure(words, done.status, text(done.stderr), dataset=path)
+            errors.update(dict.fromkeys(names, str(gone)))
+            return
         refused = destroy_failures(text(done.stderr), path)
         rest = [] if refused is None else [name for name in names if name not in refused]
         if rest and len(rest) < len(names):
@@ -258,8 +262,9 @@ class CliZfs:
     async def _destroy_one(self, path: DatasetPath, name: str) -> str:
         try:
             await self._commands.do(argv.destroy_snapshots(path, [name]), path)
-        except DatasetNotFound:
-            return ""
+        except DatasetNotFound as error:
+            # one that was renamed has its snapshots still
+            return str(error) if misses_only(error.status or 0, error.stderr, {path}) else ""
         except DatasetBlocked:
             raise
         except ZfsError as error:

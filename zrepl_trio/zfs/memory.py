@@ -259,9 +259,10 @@ class MemoryZfs(MemoryPools):
         dataset = self.world.get(path)
         for name in names:
             error = ""
-            if dataset is not None and name in dataset.snapshots:
+            if dataset is None or name in dataset.snapshots:
                 try:
                     with Refusals(partial(argv.destroy_snapshots, path, [name]), f"{path}@{name}"):
+                        dataset = self.world.open(path)
                         self.world.destroy_snapshots(
                             path,
                             [name],

@@ -143,7 +143,7 @@ class Zfs(Protocol):
         self, path: DatasetPath, names: Sequence[str]
     ) -> list[DestroyResult]:
         """Destroy them, batched; one result a name, in order; a held one reports its reason.
-        A missing one counts as destroyed."""
+        A missing one counts as destroyed, but for those of a missing dataset, which may have another name."""
 
     async def destroy_size(self, path: DatasetPath, names: Sequence[str]) -> int:
         """Bytes that it would free to destroy them all, by a dry run: what only they have. 0 when none
