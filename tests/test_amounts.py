@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zrepl_trio.amounts import bytes_text, duration_text, rate_text
+from zrepl_trio.amounts import bytes_text, counted, duration_text, rate_text
+
+
+def test_one_is_told_as_one() -> None:
+    words = [counted(count, "snapshot is", "snapshots are") for count in (0, 1, 2)]
+    assert words == ["0 snapshots are", "1 snapshot is", "2 snapshots are"]
 
 
 @pytest.mark.parametrize(

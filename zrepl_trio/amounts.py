@@ -1,10 +1,15 @@
-"""Amounts as a person reads them: bytes, rates, durations."""
+"""Amounts as a person reads them: numbers of things, bytes, rates, durations."""
 
 from __future__ import annotations
 
-__all__ = ["bytes_text", "duration_text", "rate_text"]
+__all__ = ["bytes_text", "counted", "duration_text", "rate_text"]
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """`1 snapshot is`, `2 snapshots are`: the number with those words of the two that go with it."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def bytes_text(count: float) -> str:

@@ -52,6 +52,8 @@ def test_what_failed_and_what_stays_is_shown() -> None:
     assert "    tank/a: not all could be destroyed: @b: I/O" in text
     assert "    tank/a@old: it is held" in text
     assert "    7 snapshots that the job did not take are left" in text
+    one = pull(pruning=(replace(ENDED, completed=(replace(bad, foreign=1),)),))
+    assert "    1 snapshot that the job did not take is left: `plan --prune` shows it" in shown(one)
     error = replace(RUNNING, state=PruneState.PLAN_ERR, finished=NOW, error="the link is down")
     assert "    the link is down" in shown(pull(pruning=(error,)))
 
@@ -86,7 +88,10 @@ def test_news_come_at_its_end() -> None:
     ]
     bad = replace(ENDED, completed=(replace(DONE, error="tank/a: no", foreign=1),))
     assert list(pruning_news(bad))[-1] == "pruning (sender): FAILED: tank/a: no"
-    assert "--destroy-foreign" in list(pruning_news(bad))[1]
+    assert list(pruning_news(bad))[1] == (
+        "pruning (sender): 1 snapshot that the job did not take is left: `plan --prune` shows it, "
+        "--destroy-foreign lets it go"
+    )
     rude = replace(ENDED, completed=(replace(DONE, error="tank/a: \x1b[2J"),))
     assert list(pruning_news(rude))[-1] == r"pruning (sender): FAILED: tank/a: \x1b[2J"
 

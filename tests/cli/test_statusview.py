@@ -182,6 +182,10 @@ def test_a_wait_for_the_link_is_told() -> None:
     text = shown(pull(phase=Phase.RUNNING, invocation=run(None), replication=waiting))
     assert "giving up in 5m 00s" in text
     assert "connection lost" in text
+    ended = run(Outcome.CONNECT_FAILED, error="no route to host")
+    text = shown(pull(invocation=ended, replication=waiting))
+    assert "no route to host" in text
+    assert "the link is lost" not in text
 
 
 def test_nothing_offered_and_no_jobs_are_said() -> None:

@@ -63,9 +63,7 @@ async def test_both_sides_are_looked_at_pruned_and_explained() -> None:
             async with backup.daemon():
                 told = await backup.replicate("pull")
                 assert outcome(told) == "done"
-                assert "1 snapshots that the job did not take are left" in await backup.cli(
-                    "status"
-                )
+                assert "1 snapshot that the job did not take is left" in await backup.cli("status")
                 await backup.cli("signal", "wakeup", "pull", "--wait", "--destroy-foreign")
                 assert await snapshots(backup, REPLICA) == ["z3", "z4"]
 

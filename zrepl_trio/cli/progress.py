@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from zrepl_trio.amounts import bytes_text
+from zrepl_trio.amounts import bytes_text, counted
 from zrepl_trio.logs.lines import escape
 from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.report import AttemptReport, FilesystemReport, FilesystemState, Report
@@ -74,10 +74,13 @@ def pruning_news(report: PruneReport) -> Iterator[str]:
         what = escape(f"{path}@{first.name}: {first.why}")
         yield f"{where}: {len(left)} left alone{more}: {what}"
     if report.foreign:
-        yield (
-            f"{where}: {report.foreign} snapshots that the job did not take are left: `plan --prune` "
-            "shows them, --destroy-foreign lets them go"
+        what = counted(
+            report.foreign,
+            "snapshot that the job did not take is left: `plan --prune` shows it, --destroy-foreign lets it go",
+            "snapshots that the job did not take are left: `plan --prune` shows them, --destroy-foreign "
+            "lets them go",
         )
+        yield f"{where}: {what}"
     for error in report.errors:
         yield f"{where}: FAILED: {escape(error)}"
 

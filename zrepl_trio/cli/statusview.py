@@ -11,7 +11,7 @@ from datetime import datetime
 
 from rich.text import Text
 
-from zrepl_trio.amounts import bytes_text, duration_text, rate_text
+from zrepl_trio.amounts import bytes_text, counted, duration_text, rate_text
 from zrepl_trio.control.api import (
     AttemptModel,
     FilesystemModel,
@@ -123,8 +123,8 @@ def _filesystem(filesystem: FilesystemModel, width: int) -> Iterator[Text]:
         yield from _indented(filesystem.note, 6, "yellow")
 
 
-def _replication(replication: ReplicationModel, now: datetime) -> Iterator[Text]:
-    if replication.wait_reconnect_until is not None:
+def _replication(replication: ReplicationModel, now: datetime, *, ended: bool) -> Iterator[Text]:
+    if replication.wait_reconnect_until is not None and not ended:
         left = duration_text(_seconds(now, replication.wait_reconnect_until))
         yield Text(f"  the link is lost; giving up in {left}", "yellow")
         if replication.wait_reconnect_error:
@@ -186,11 +186,14 @@ def _pruning(pruning: PruningModel, now: datetime) -> Iterator[Text]:
             yield Text(f"    {escape(f'{each.filesystem}@{one.name}')}: {escape(one.why)}", "dim")
     foreign = sum(each.foreign for each in listed)
     if foreign:
-        yield Text(
-            f"    {foreign} snapshots that the job did not take are left: `plan --prune` shows them, "
+        what = counted(
+            foreign,
+            "snapshot that the job did not take is left: `plan --prune` shows it, "
+            "`signal wakeup --destroy-foreign` lets it go",
+            "snapshots that the job did not take are left: `plan --prune` shows them, "
             "`signal wakeup --destroy-foreign` lets them go",
-            "yellow",
         )
+        yield Text(f"    {what}", "yellow")
 
 
 def _job(name: str, kind: str, job: JobModel, now: datetime) -> Iterator[Text]:
@@ -222,7 +225,8 @@ def _job(name: str, kind: str, job: JobModel, now: datetime) -> Iterator[Text]:
     if job.replication is not None:
         if _is_older(job):
             yield Text("  the last run that got as far as replicating:", "dim")
-        yield from _replication(job.replication, now)
+        ended = job.invocation is not None and bool(job.invocation.outcome)
+        yield from _replication(job.replication, now, ended=ended or _is_older(job))
     for pruning in job.prunings:
         yield from _pruning(pruning, now)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from zrepl_trio.amounts import duration_text
+from zrepl_trio.amounts import counted, duration_text
 from zrepl_trio.config.scalars import ScalarError, parse_duration
 from zrepl_trio.control.api import DatasetModel, JobModel
 from zrepl_trio.logs.lines import escape
@@ -169,7 +169,11 @@ def _run_findings(job: JobFacts) -> Iterator[Finding]:
         yield Finding(State.WARNING, job.name, text)
     foreign = sum(each.foreign for side in told.prunings for each in side.completed)
     if foreign:
-        text = f"{foreign} snapshots that the job did not take wait for somebody's word to go"
+        text = counted(
+            foreign,
+            "snapshot that the job did not take waits for somebody's word to go",
+            "snapshots that the job did not take wait for somebody's word to go",
+        )
         yield Finding(State.WARNING, job.name, text)
     run = told.last_run
     if run is not None and run.outcome in _OUTCOMES:
