@@ -19,6 +19,7 @@ from zrepl_trio.cli.app import app
 from zrepl_trio.cli.simulateview import age_text, bars, columns, report_lines
 from zrepl_trio.simulate.report import (
     DatasetStory,
+    FloorStory,
     LinkStory,
     LoggedLine,
     Sample,
@@ -427,6 +428,16 @@ def test_troubles_are_told_by_whether_they_last_and_the_same_ones_once() -> None
     assert "1 thing needed a person:" in lines
     assert "  b/pull: since 2026-01-01 00:00, 3 runs: tank: does not fit" in lines
     assert "  b/pull: 2 times, last 2026-01-01 00:00: t2: x" in lines
+
+
+def test_what_a_floor_keeps_is_told_apart_from_what_needs_a_person() -> None:
+    floor = FloorStory(host="a", job="sink", client="b", times=3, most=20, first=START, last=START)
+    lines = list(report_lines(a_report(floors=(floor,))))
+    assert "Nothing needed a person." in lines
+    assert (
+        "  a/sink: up to 20 snapshots of a request by b, in 3 requests, last 2026-01-01 00:00"
+        in lines
+    )
 
 
 def test_the_logs_most_frequent_lines_are_shown_and_control_signs_escaped() -> None:

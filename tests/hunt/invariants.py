@@ -20,6 +20,7 @@ from zrepl_trio.jobs.base import Invocation, Outcome
 from zrepl_trio.pruning.plan import PruneSide
 from zrepl_trio.pruning.report import PruneReport, PruneState
 from zrepl_trio.replication.report import Report
+from zrepl_trio.snapshots.report import SnapperReport
 from zrepl_trio.zfs.memory_streams import MemoryReceive
 
 __all__ = ["LONGEST_RUN_S", "Judge"]
@@ -300,6 +301,9 @@ class Judge:
 
     def unmatched(self, job: str, count: int) -> None:
         del job, count
+
+    def snapshotted(self, job: str, report: SnapperReport) -> None:
+        del job, report
 
     @_noting
     def run_ended(self, job: str, run: Invocation) -> None:

@@ -21,6 +21,7 @@ from zrepl_trio.replication.report import (
     FilesystemReport,
     Report,
 )
+from zrepl_trio.snapshots.report import SnapperReport
 
 
 class TimedWork:
@@ -288,6 +289,9 @@ class Watching:
 
     def unmatched(self, job: str, count: int) -> None:
         raise AssertionError((job, count))
+
+    def snapshotted(self, job: str, report: SnapperReport) -> None:
+        raise AssertionError((job, report))
 
 
 async def test_the_last_run_and_what_is_known_of_datasets_outlast_a_run_that_fails(

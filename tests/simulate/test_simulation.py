@@ -18,6 +18,15 @@ from zrepl_trio.simulate.report import Rung, ladder_of
 
 HOUR_S = 3600
 
+SNAP = """
+jobs:
+- name: snap
+  type: snap
+  filesystems: {"tank<": true}
+  snapshotting: {type: periodic, interval: 6h, prefix: zrepl_}
+  pruning: {keep: [{type: regex, regex: "."}]}
+"""
+
 
 @pytest.mark.parametrize("wire", [False, True], ids=["direct", "wire"])
 def test_a_source_and_a_puller(tmp_path: Path, wire: bool) -> None:
@@ -150,6 +159,62 @@ jobs:
         assert trouble.filesystem in trouble.text
         assert trouble.times > 3
     assert {line.level for line in report.logged} >= {"error"}
+
+
+def test_snapshots_that_cannot_be_taken_need_a_person(tmp_path: Path) -> None:
+    """One filesystem's name leaves too little for the snapshot's; the job's runs go well."""
+    text = SNAP.replace("prefix: zrepl_", f"prefix: {'x' * 200}_")
+    long = f"tank/{'y' * 60}"
+    report = run(hosts_of(tmp_path, host=text), workloads=[f"{long} writes=1MiB"])
+    (trouble,) = report.needs_a_person
+    assert (trouble.kind, trouble.job, trouble.filesystem) == ("snapshot", "snap", long)
+    assert trouble.times in {4, 5}
+    assert trouble.first == START
+    assert long in trouble.text
+    (other,) = (s for s in report.datasets if s.dataset != long)
+    assert other.snapshots in {4, 5}
+
+
+def test_what_pruning_leaves_until_somebody_confirms_it_needs_a_person(tmp_path: Path) -> None:
+    """The push job takes none with the prefix of the snap job, and is not told to prune them."""
+    text = (
+        SNAP
+        + """
+- name: push
+  type: push
+  connect: {type: local, listener_name: disk, client_identity: me}
+  filesystems: {"tank<": true}
+  snapshotting: {type: periodic, interval: 1h, prefix: other_}
+  pruning: {keep_sender: [{type: regex, regex: "."}], keep_receiver: [{type: last_n, count: 2}]}
+- {name: disk, type: sink, root_fs: disk/backups, serve: {type: local, listener_name: disk},
+   recv: {placeholder: {encryption: inherit}}}
+"""
+    )
+    report = run(hosts_of(tmp_path, host=text))
+    (trouble,) = report.needs_a_person
+    assert (trouble.kind, trouble.job, trouble.filesystem) == ("pruning", "push", "tank")
+    assert "snapshots on the receiver that the job did not take" in trouble.text
+    assert "zrepl-trio plan --prune push" in trouble.text
+    assert trouble.times > 12
+    document = json.loads(json.dumps(report.to_json()))
+    assert document["troubles"][-1]["needs_a_person"] is True
+
+
+def test_what_a_floor_keeps_is_told_and_needs_nobody(tmp_path: Path) -> None:
+    source = SOURCE.replace(
+        "snapshotting", "pruning: {floor: [{type: last_n, count: 9}]}\n  snapshotting"
+    )
+    pull = PULL.replace(
+        'keep_sender: [{type: regex, regex: ".*"}]', "keep_sender: [{type: last_n, count: 1}]"
+    )
+    report = run(hosts_of(tmp_path, app=source, backup=pull))
+    (floor,) = report.floors
+    assert (floor.host, floor.job, floor.client) == ("app", "source", "backup")
+    assert floor.most == 8
+    assert floor.times > 20
+    assert report.troubles == ()
+    (told,) = json.loads(json.dumps(report.to_json()))["left_by_floors"]
+    assert told["most_snapshots"] == 8
 
 
 def test_a_chain_and_a_fan_out(tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ from itertools import pairwise
 
 from zrepl_trio.amounts import bytes_text
 from zrepl_trio.logs.lines import escape
-from zrepl_trio.simulate.report import RUNGS_S, DatasetStory, Rung, SimulationReport, Trouble
+from zrepl_trio.simulate.report import (
+    CONFLICT,
+    RUN,
+    RUNGS_S,
+    DatasetStory,
+    FloorStory,
+    Rung,
+    SimulationReport,
+    Trouble,
+)
 
 __all__ = ["age_text", "report_lines"]
 
@@ -33,6 +42,9 @@ def report_lines(report: SimulationReport) -> Iterator[str]:
     yield from _section("Over time", _over_time(report.datasets))
     yield ""
     yield from _troubles(report)
+    yield from _section(
+        "Left by a floor, which clients wanted destroyed", map(_floor, report.floors)
+    )
     if report.logged:
         yield from _section("The daemons' warnings and errors", _logged(report))
     if report.notes:
@@ -189,9 +201,20 @@ def _troubles(report: SimulationReport) -> Iterator[str]:
 
 
 def _trouble(trouble: Trouble) -> Iterator[str]:
-    since = f"since {trouble.first:%Y-%m-%d %H:%M}, {trouble.times} run{'s' if trouble.times != 1 else ''}"
+    what = "run" if trouble.kind in {CONFLICT, RUN} else "time"
+    times = f"{trouble.times} {what}{'s' if trouble.times != 1 else ''}"
+    since = f"since {trouble.first:%Y-%m-%d %H:%M}, {times}"
     where = f"{trouble.host}/{trouble.job}"
     yield f"{where}: {since}: {escape(trouble.text)}"
+
+
+def _floor(floor: FloorStory) -> str:
+    snapshots = f"{floor.most} snapshot{'s' if floor.most > 1 else ''}"
+    times = f"{floor.times} request{'s' if floor.times > 1 else ''}, last"
+    return (
+        f"{floor.host}/{floor.job}: up to {snapshots} of a request by {escape(floor.client)}, in {times} "
+        f"{floor.last:%Y-%m-%d %H:%M}"
+    )
 
 
 def _grouped(troubles: Sequence[Trouble]) -> Iterator[str]:

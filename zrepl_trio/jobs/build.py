@@ -111,6 +111,7 @@ def _snapper(section: SourceJob | PushJob | SnapJobSection, world: World) -> Sna
         hooks=[_hook(hook, world, atomic=snapshotting.atomic) for hook in snapshotting.hooks],
         atomic=snapshotting.atomic,
         skip_unchanged=snapshotting.skip_unchanged,
+        on_taken=partial(world.watch.snapshotted, section.name),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from zrepl_trio.jobs.base import Invocation
 from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.report import Report
+from zrepl_trio.snapshots.report import SnapperReport
 
 __all__ = ["UNWATCHED", "Watch"]
 
@@ -19,6 +20,9 @@ class Watch(Protocol):
 
     def pruned(self, job: str, report: PruneReport) -> None:
         """One side of a run has been pruned."""
+
+    def snapshotted(self, job: str, report: SnapperReport) -> None:
+        """It was time for the job's snapshots, and this became of them."""
 
     def run_ended(self, job: str, run: Invocation) -> None:
         """The run is over; its last picture came before."""
@@ -38,6 +42,9 @@ class _Unwatched:
         del job, run
 
     def pruned(self, job: str, report: PruneReport) -> None:
+        del job, report
+
+    def snapshotted(self, job: str, report: SnapperReport) -> None:
         del job, report
 
     def refused(self, job: str, client: str, count: int) -> None:

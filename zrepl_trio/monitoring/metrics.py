@@ -35,6 +35,7 @@ from zrepl_trio.process import Usage
 from zrepl_trio.pruning.report import PruneReport
 from zrepl_trio.replication.report import Report
 from zrepl_trio.rpc.shutdown import ShutdownTotals
+from zrepl_trio.snapshots.report import SnapperReport
 
 __all__ = ["Metrics"]
 
@@ -215,6 +216,10 @@ class Metrics:
     def refused(self, job: str, client: str, count: int) -> None:
         """See `Watch`."""
         self._refused.labels(job, client).inc(count)
+
+    def snapshotted(self, job: str, report: SnapperReport) -> None:
+        """See `Watch`; `status` tells of them."""
+        del job, report
 
     def run_ended(self, job: str, run: Invocation) -> None:
         """See `Watch`."""

@@ -11,7 +11,12 @@ from zrepl_trio.replication.report import JsonValue
 from zrepl_trio.values import valueclass
 
 __all__ = [
+    "CONFLICT",
+    "PRUNING",
+    "RUN",
+    "SNAPSHOT",
     "DatasetStory",
+    "FloorStory",
     "LinkStory",
     "LoggedLine",
     "Rung",
@@ -20,6 +25,9 @@ __all__ = [
     "Trouble",
     "ladder_of",
 ]
+
+CONFLICT, RUN, SNAPSHOT, PRUNING = "conflict", "run", "snapshot", "pruning"
+"""The kinds of Trouble."""
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
@@ -188,8 +196,9 @@ class LinkStory:
 
 @valueclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Something that did not go by itself: `conflict` on a `filesystem`, or `run` of a job as a whole. `lasts`:
-    it was there at the end, too, so that a person is needed; else it passed by itself."""
+    """Something that did not go by itself: `conflict` on a `filesystem`, `run` of a job or of a filesystem in it,
+    `snapshot` that could not be taken, `pruning` that waits for somebody's word. `lasts`: it was there at the
+    end, too, so that a person is needed; else it passed by itself."""
 
     kind: str
     host: str
@@ -212,6 +221,31 @@ class Trouble:
             "first": _time(self.first),
             "last": _time(self.last),
             "needs_a_person": self.lasts,
+        }
+
+
+@valueclass(frozen=True, slots=True, kw_only=True)
+class FloorStory:
+    """What a client of a serving job wanted destroyed and the job's floor keeps: in `times` requests, `most`
+    snapshots in one. Nobody is needed for it."""
+
+    host: str
+    job: str
+    client: str
+    times: int
+    most: int
+    first: datetime
+    last: datetime
+
+    def to_json(self) -> JsonValue:
+        return {
+            "host": self.host,
+            "job": self.job,
+            "client": self.client,
+            "times": self.times,
+            "most_snapshots": self.most,
+            "first": _time(self.first),
+            "last": _time(self.last),
         }
 
 
@@ -252,6 +286,7 @@ class SimulationReport:
     links: tuple[LinkStory, ...]
     troubles: tuple[Trouble, ...]
     logged: tuple[LoggedLine, ...]
+    floors: tuple[FloorStory, ...] = ()
 
     @property
     def needs_a_person(self) -> Sequence[Trouble]:
@@ -276,6 +311,7 @@ class SimulationReport:
             "links": [link.to_json() for link in self.links],
             "datasets": [story.to_json() for story in self.datasets],
             "troubles": [trouble.to_json() for trouble in self.troubles],
+            "left_by_floors": [floor.to_json() for floor in self.floors],
             "logged": [line.to_json() for line in self.logged],
         }
 

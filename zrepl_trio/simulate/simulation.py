@@ -89,7 +89,7 @@ class _Plant:
         self._clock = SimulatedClock(setup.start)
         self._truth = Truth()
         self._recorder = Recorder(self._clock, self._truth)
-        self._watches = {host.name: HostWatch(host.name) for host in setup.hosts}
+        self._watches = {host.name: HostWatch(host.name, self._clock) for host in setup.hosts}
         self._counts = LogCounts()
         self._end = setup.start + timedelta(seconds=setup.lasts_s)
         self._windows = _windows(setup.outages, setup.start, self._end, setup.zone)
@@ -212,6 +212,7 @@ class _Plant:
                 trouble for watch in self._watches.values() for trouble in watch.troubles()
             ),
             logged=self._counts.lines(),
+            floors=tuple(floor for watch in self._watches.values() for floor in watch.floors()),
         )
 
     def _story(self, host: str, dataset: str, track: Track) -> DatasetStory:

@@ -1,21 +1,32 @@
-"""What a simulation's jobs say of themselves: their runs, their conflicts, their warnings."""
+"""What a simulation's jobs say of themselves: their runs, their conflicts, their snapshots, what they leave for
+somebody to decide, their warnings."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple, TypeAlias
 
 from zrepl_trio.jobs.base import Invocation, Outcome
 from zrepl_trio.logs.lines import Entry, Level
-from zrepl_trio.pruning.report import PruneReport
+from zrepl_trio.pruning.plan import PruneSide
+from zrepl_trio.pruning.report import FilesystemPruneReport, PruneReport
 from zrepl_trio.replication.report import FilesystemReport, Report
-from zrepl_trio.simulate.report import LoggedLine, Trouble
+from zrepl_trio.simulate.determinism import SimulatedClock
+from zrepl_trio.simulate.report import (
+    CONFLICT,
+    PRUNING,
+    RUN,
+    SNAPSHOT,
+    FloorStory,
+    LoggedLine,
+    Trouble,
+)
+from zrepl_trio.snapshots.report import SnapperReport
 
 __all__ = ["HostWatch", "LogCounts", "Runs"]
-
-CONFLICT, RUN = "conflict", "run"
 
 _NUMBERS = re.compile(r"\b(?:0x[0-9a-f]+|\d{6,})\b|@\S+")
 
@@ -32,6 +43,17 @@ class _Episode:
     over: bool = False
 
 
+class _Part(NamedTuple):
+    """Part of a job's work: what one says does not end what another has said."""
+
+    job: str
+    of: str
+
+
+_Place: TypeAlias = tuple[_Part, str]
+"""And a filesystem, empty for all of it."""
+
+
 @dataclass(slots=True)
 class Runs:
     """How many runs a job has had, and how many did not end well."""
@@ -43,10 +65,12 @@ class Runs:
 class HostWatch:
     """The Watch of one host's jobs."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, clock: SimulatedClock) -> None:
         self._host = host
+        self._clock = clock
         self._last: dict[str, Report] = {}
-        self._episodes: dict[tuple[str, str], list[_Episode]] = {}
+        self._episodes: dict[_Place, list[_Episode]] = {}
+        self._floors: dict[tuple[str, str], FloorStory] = {}
         self.runs: dict[str, Runs] = {}
         self._closed = False
 
@@ -57,14 +81,51 @@ class HostWatch:
     def replicating(self, job: str, report: Report) -> None:
         self._last[job] = report
 
+    def snapshotted(self, job: str, report: SnapperReport) -> None:
+        if self._closed:
+            return
+        wrong: dict[str, tuple[str, str]] = {
+            each.path: (SNAPSHOT, each.error) for each in report.progress if each.error
+        }
+        if report.error:
+            wrong[""] = (SNAPSHOT, report.error)
+        if not wrong and not self._episodes:
+            return
+        # what could not be listed may be as wrong as it was
+        looked_at = None if not report.error else {"", *(each.path for each in report.progress)}
+        self._note(_Part(job, SNAPSHOT), wrong, looked_at, self._clock.now())
+
     def pruned(self, job: str, report: PruneReport) -> None:
-        del job, report  # what went wrong is in the run's error
+        # what failed is in the run's error; what waits for a word fails nothing
+        if self._closed or not report.was_planned:
+            return
+        if not report.foreign and not self._episodes:
+            return
+        side = "" if report.side is PruneSide.LOCAL else f" on the {report.side.value}"
+        wrong: dict[str, tuple[str, str]] = {
+            each.path: (PRUNING, _left(job, side, each))
+            for each in (*report.pending, *report.completed)
+            if each.foreign
+        }
+        self._note(_Part(job, f"{PRUNING}{side}"), wrong, None, self._clock.now())
 
     def refused(self, job: str, client: str, count: int) -> None:
-        del job, client, count  # it is in the log
+        if self._closed:
+            return
+        now = self._clock.now()
+        before = self._floors.get((job, client))
+        self._floors[job, client] = FloorStory(
+            host=self._host,
+            job=job,
+            client=client,
+            times=before.times + 1 if before else 1,
+            most=max(count, before.most) if before else count,
+            first=before.first if before else now,
+            last=now,
+        )
 
     def unmatched(self, job: str, count: int) -> None:
-        del job, count
+        del job, count  # what a filter names is there from the start
 
     def run_ended(self, job: str, run: Invocation) -> None:
         if self._closed:
@@ -88,16 +149,23 @@ class HostWatch:
         assert run.finished is not None
         # a run that could not even be planned says nothing of any filesystem
         looked_at = {each.name for each in filesystems}
-        self._note(job, wrong, looked_at | ({""} if looked_at else set()), run.finished)
+        looked_at |= {""} if looked_at else set()
+        self._note(_Part(job, RUN), wrong, looked_at, run.finished)
 
     def _note(
-        self, job: str, wrong: Mapping[str, tuple[str, str]], looked_at: set[str], when: datetime
+        self,
+        part: _Part,
+        wrong: Mapping[str, tuple[str, str]],
+        looked_at: Set[str] | None,
+        when: datetime,
     ) -> None:
+        """What is wrong now in this part of a job's work, by filesystem; None: all of them were `looked_at`."""
         for (of, name), episodes in self._episodes.items():
-            if of == job and name in looked_at and name not in wrong:
+            seen = looked_at is None or name in looked_at
+            if of == part and seen and name not in wrong:
                 episodes[-1].over = True
         for name, (kind, text) in wrong.items():
-            episodes = self._episodes.setdefault((job, name), [])
+            episodes = self._episodes.setdefault((part, name), [])
             last = episodes[-1] if episodes else None
             # what is in the way of a conflict's filesystem may be told anew with every snapshot
             same = last is not None and kind == last.kind
@@ -111,13 +179,17 @@ class HostWatch:
                 last.times += 1
                 last.last, last.text = when, text
 
+    def floors(self) -> list[FloorStory]:
+        """What clients wanted destroyed and a floor keeps."""
+        return list(self._floors.values())
+
     def troubles(self) -> list[Trouble]:
         """All that went wrong; what ended by itself, too."""
         return [
             Trouble(
                 kind=each.kind,
                 host=self._host,
-                job=job,
+                job=part.job,
                 filesystem=name,
                 text=each.text,
                 times=each.times,
@@ -125,9 +197,17 @@ class HostWatch:
                 last=each.last,
                 lasts=not each.over,
             )
-            for (job, name), episodes in self._episodes.items()
+            for (part, name), episodes in self._episodes.items()
             for each in episodes
         ]
+
+
+def _left(job: str, side: str, report: FilesystemPruneReport) -> str:
+    snapshots = f"{report.foreign} snapshot{'s' if report.foreign != 1 else ''}{side}"
+    return (
+        f"{report.path}: {snapshots} that the job did not take: left until somebody confirms that they go "
+        f"(`zrepl-trio plan --prune {job}` shows them)"
+    )
 
 
 def _alike(text: str) -> str:

@@ -48,7 +48,8 @@ class Snapper:
     the hooks that mean a filesystem run around its snapshot. `atomic` takes all of a pool at one moment,
     `skip_unchanged` none of what was not written to since its newest one with the job's prefix.
 
-    `local` is the zone of a spec that names none, and of names whose location is `Local`.
+    `local` is the zone of a spec that names none, and of names whose location is `Local`. `on_taken` is told
+    after each run what became of it.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Snapper:
         atomic: bool = False,
         skip_unchanged: bool = False,
         local: Callable[[], tzinfo] = local_zone,
+        on_taken: Callable[[SnapperReport], None] = lambda _report: None,
     ) -> None:
         self._zfs = zfs
         self._filter = filesystems
@@ -74,6 +76,7 @@ class Snapper:
         self._atomic = atomic
         self._skip_unchanged = skip_unchanged
         self._local = local
+        self._on_taken = on_taken
         kind = "cron" if isinstance(rhythm, CronSpec) else "periodic"
         self._report = SnapperReport(kind=kind)
         self._progress: dict[DatasetPath, TakenSnapshot] = {}
@@ -107,6 +110,7 @@ class Snapper:
         while True:
             following = Moment.after(interval_s, self._clock)
             await self._take()
+            self._on_taken(self.report)
             taken()
             self._rest(following.wall)
             await following.come(self._clock)
@@ -122,6 +126,7 @@ class Snapper:
                 continue
             start = self._clock.now()
             await self._take()
+            self._on_taken(self.report)
             taken()
             self._skipped(spec, start)
             after = self._clock.now()
