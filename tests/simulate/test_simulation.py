@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulate.setups import DAY_S, PULL, SOURCE, START, hosts_of, run, story
+from zrepl_trio.simulate import simulation
 from zrepl_trio.simulate.joining import parse_join
 from zrepl_trio.simulate.report import Rung, ladder_of
 
@@ -122,6 +123,37 @@ def test_an_outage_shows_as_lag_and_passes(tmp_path: Path) -> None:
     (trouble,) = report.troubles
     assert "the link from backup to app is down" in trouble.text
     assert "the link from backup to app is down" in log.getvalue()
+
+
+def test_the_most_is_that_of_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only of those at which all is looked at: what piled up in an outage is pruned soon after it."""
+    pull = PULL.replace(
+        'keep_sender: [{type: regex, regex: ".*"}]',
+        "keep_sender: [{type: not_replicated}, {type: last_n, count: 4}]",
+    ).replace(
+        'keep_receiver: [{type: regex, regex: ".*"}]', "keep_receiver: [{type: last_n, count: 9}]"
+    )
+    reports = []
+    for samples in (1, 365):
+        monkeypatch.setattr(simulation, "SAMPLES", samples)
+        reports.append(
+            run(
+                hosts_of(tmp_path, app=SOURCE, backup=pull),
+                days=2,
+                outages=["link app-backup 2026-01-01 04:00 for 18h"],
+                workloads=["* writes=1GiB rewrites=100%"],
+            )
+        )
+    few, many = reports
+    for place in (("app", "tank/a"), ("backup", "storage/backups/tank/a")):
+        once, often = story(few, *place), story(many, *place)
+        (sample,) = once.samples
+        assert sample.snapshots == once.most_snapshots == often.most_snapshots
+        assert often.most_snapshots == max(each.snapshots for each in often.samples)
+        assert once.most_snapshots >= 22
+        assert sample.space == once.most_space == pytest.approx(often.most_space, rel=0.03)
+        assert once.most_space > 1.2 * once.space
+        assert (once.snapshots, once.space) == (often.snapshots, often.space)
 
 
 def test_an_outage_that_lasts_needs_a_person(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ _FILE = "position"
 class SimulatedZfs(MemoryZfs):
     """The pools of `host`; nothing on them is ever full. Guids come from `seed`.
 
-    What is written to a dataset is reckoned at the moment that somebody looks. `arrived` is told of each
-    snapshot that was received, with the one before it on the replica, if there is one.
+    What is written to a dataset is reckoned at the moment that somebody looks. `taken` is told of each
+    snapshot that was taken, None for one of a dataset that nothing is written to; `arrived` of each that was
+    received, with the one before it on the replica, if there is one.
     """
 
     keeps_versions = True
@@ -38,7 +39,8 @@ class SimulatedZfs(MemoryZfs):
         seed: str,
         clock: SimulatedClock,
         truth: Truth,
-        arrived: Callable[[str, str, Snapshot, Snapshot | None], None],
+        taken: Callable[[str, Dataset, Taken | None], None],
+        arrived: Callable[[str, Dataset, Snapshot, Snapshot | None], None],
         checkpoint: Checkpoint = trio.lowlevel.checkpoint,
     ) -> None:
         super().__init__(
@@ -50,6 +52,7 @@ class SimulatedZfs(MemoryZfs):
         self.written: dict[str, Written] = {}
         self._into: dict[MemoryReceive, tuple[str, Snapshot | None]] = {}
         self._truth = truth
+        self._taken = taken
         self._arrived = arrived
         self.world.roomy = True
         self.world.live_size = self._live_size
@@ -84,11 +87,14 @@ class SimulatedZfs(MemoryZfs):
                 dataset.live = {_FILE: b"%d" % position}
         super()._snapshot(words, paths, name)
         for path, position in positions.items():
+            dataset = self.world.open(path)
+            taken = None
             if position is not None:
-                made = self.world.open(path).snapshots[name]
+                made = dataset.snapshots[name]
                 origin = Origin(self.host, str(path))
-                workload = self.written[path].workload
-                self._truth.take(made.guid, Taken(origin, made.creation, position, workload))
+                taken = Taken(origin, made.creation, position, self.written[path].workload)
+                self._truth.take(made.guid, taken)
+            self._taken(self.host, dataset, taken)
 
     async def send_size(self, args: SendArgs) -> int | None:
         await super().send_size(args)  # refuses what cannot be sent
@@ -127,7 +133,7 @@ class SimulatedZfs(MemoryZfs):
                 break
             came.append(snapshot)
         for snapshot in reversed(came):
-            self._arrived(self.host, name, snapshot, newest)
+            self._arrived(self.host, dataset, snapshot, newest)
             newest = snapshot
 
     async def _enter(self, call: str, dataset: str) -> None:

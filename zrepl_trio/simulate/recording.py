@@ -8,39 +8,74 @@ from zrepl_trio.emulate.model import Dataset, Snapshot
 from zrepl_trio.simulate.determinism import SimulatedClock
 from zrepl_trio.simulate.pools import SimulatedZfs
 from zrepl_trio.simulate.report import Sample
-from zrepl_trio.simulate.truth import Kept, Origin, Truth
+from zrepl_trio.simulate.truth import Kept, Origin, Taken, Truth
 
 __all__ = ["Recorder", "Track"]
+
+
+_CLOSE = 1.01
+"""A peak of space is found to a hundredth: reckoned anew only where it may be as much higher, as it takes a look
+at all of a dataset's snapshots, and a year has a hundred thousand of these moments."""
 
 
 @dataclass(slots=True)
 class Track:
     """One dataset on one host, from its first snapshot on. Lags in seconds, of a replica only:
-    `worst_lag_s` and when it was, in seconds from the start; `since_sample_s` the worst since the last
-    sample."""
+    `worst_lag_s` and when it was, in seconds from the start. What begins with `since_` is the most since the
+    last sample. `space` was taken up at the last look and is at most `bound` by now; `position` of a source was
+    that at the last look."""
 
     origin: Origin
     is_replica: bool
     kept: Kept
     samples: list[Sample] = field(default_factory=list)
     most: int = 0
+    since_most: int = 0
+    space: int = 0
+    since_space: int = 0
+    bound: int = 0
+    position: int = 0
     newest: int | None = None
     first_copy_s: float | None = None
     worst_lag_s: float = 0.0
     worst_at_s: float = 0.0
-    since_sample_s: float = 0.0
+    since_lag_s: float = 0.0
     received: int = 0
     streams: int = 0
 
     def behind(self, lag_s: float, at_s: float) -> None:
         """The copy was that much behind, at that time."""
-        self.since_sample_s = max(self.since_sample_s, lag_s)
+        self.since_lag_s = max(self.since_lag_s, lag_s)
         if lag_s > self.worst_lag_s:
             self.worst_lag_s, self.worst_at_s = lag_s, at_s
 
+    def has(self, dataset: Dataset, grown: int) -> None:
+        """A snapshot has come, with at most so many bytes since the last look or snapshot."""
+        count = len(dataset.snapshots)
+        if count > self.since_most:
+            self.since_most = count
+        self.bound += grown
+        if self.bound > self.since_space * _CLOSE:
+            self.takes(self.kept.bytes(_guids(dataset)))
+
+    def takes(self, space: int) -> None:
+        """It takes up so many bytes now."""
+        self.space = self.bound = space
+        self.since_space = max(self.since_space, space)
+
+    def sample(self, at_s: float, count: int) -> None:
+        """Note how it was since the last time; `count` snapshots are there now."""
+        lag_s: float | None = None
+        if self.is_replica and self.newest is not None:
+            lag_s, self.since_lag_s = self.since_lag_s, 0.0
+        most = max(self.since_most, count)
+        self.most = max(self.most, most)
+        self.samples.append(Sample(round(at_s), most, lag_s, self.since_space))
+        self.since_most, self.since_space = count, self.space
+
 
 class Recorder:
-    """Follows all hosts' datasets; `sample` at even intervals, `arrived` at each receive."""
+    """Follows all hosts' datasets; `sample` at even intervals, `taken` and `arrived` at each snapshot."""
 
     def __init__(self, clock: SimulatedClock, truth: Truth) -> None:
         self._clock = clock
@@ -48,13 +83,29 @@ class Recorder:
         self._began_s = int(clock.start.timestamp())
         self.tracks: dict[tuple[str, str], Track] = {}
 
-    def arrived(self, host: str, dataset: str, snapshot: Snapshot, before: Snapshot | None) -> None:
+    def taken(self, host: str, dataset: Dataset, taken: Taken | None) -> None:
+        """A snapshot was taken; None: of a replica."""
+        if taken is None:
+            track = self.tracks.get((host, dataset.name))
+            if track is not None:
+                track.has(dataset, 0)
+            return
+        track = self._track(host, dataset.name, taken.origin, is_replica=False)
+        # of what was written some may be there no more
+        grown = taken.position - track.position
+        track.position = taken.position
+        track.has(dataset, grown)
+
+    def arrived(
+        self, host: str, dataset: Dataset, snapshot: Snapshot, before: Snapshot | None
+    ) -> None:
         """A replica has that snapshot now."""
         taken = self._truth.of(snapshot.guid)
         if taken is None:
             return
-        track = self._track(host, dataset, taken.origin, is_replica=True)
-        track.received += self._truth.sent(before.guid if before else None, snapshot.guid)
+        track = self._track(host, dataset.name, taken.origin, is_replica=True)
+        came = self._truth.sent(before.guid if before else None, snapshot.guid)
+        track.received += came
         track.streams += 1
         now_s = self._clock.elapsed()
         if track.first_copy_s is None:
@@ -62,6 +113,7 @@ class Recorder:
         elif track.newest is not None:
             track.behind(self._lag(track.newest, now_s), now_s)
         track.newest = snapshot.creation
+        track.has(dataset, came)
 
     def sample(self, zfs: SimulatedZfs) -> None:
         """Note how all datasets of that host are now."""
@@ -74,16 +126,14 @@ class Recorder:
             if origin is None:
                 continue
             track = self._track(zfs.host, dataset.name, origin, is_replica=position is None)
-            guids = [snapshot.guid for snapshot in dataset.snapshots.values()]
-            space = track.kept.bytes(guids)
+            space = track.kept.bytes(_guids(dataset))
             if position is not None:
                 space += self._since_newest(zfs, dataset)
-            lag_s: float | None = None
+                track.position = position
+            track.takes(space)
             if track.is_replica and track.newest is not None:
                 track.behind(self._lag(track.newest, now_s), now_s)
-                lag_s, track.since_sample_s = track.since_sample_s, 0.0
-            track.most = max(track.most, len(guids))
-            track.samples.append(Sample(round(now_s), len(guids), lag_s, space))
+            track.sample(now_s, len(dataset.snapshots))
 
     def _since_newest(self, zfs: SimulatedZfs, dataset: Dataset) -> int:
         assert zfs.world.live_size is not None
@@ -102,3 +152,7 @@ class Recorder:
 
     def _lag(self, creation: int, now_s: float) -> float:
         return max(0.0, self._began_s + now_s - creation)
+
+
+def _guids(dataset: Dataset) -> list[int]:
+    return [snapshot.guid for snapshot in dataset.snapshots.values()]

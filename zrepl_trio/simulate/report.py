@@ -45,8 +45,9 @@ RUNGS_S = (
 
 @valueclass(frozen=True, slots=True)
 class Sample:
-    """A dataset at a time, in seconds from the start: how many snapshots it has, how far the copy was behind at
-    worst since the last sample (None: no replica, or nothing there yet), and bytes used."""
+    """A dataset in the time since the last sample, up to `at_s` seconds from the start: how many snapshots it had at
+    most, how far the copy was behind at worst (None: no replica, or nothing there yet), and the most bytes that it
+    took up, to a hundredth."""
 
     at_s: int
     snapshots: int

@@ -147,6 +147,7 @@ class _Plant:
             seed=f"{setup.seed}:{host}",
             clock=self._clock,
             truth=self._truth,
+            taken=self._recorder.taken,
             arrived=self._recorder.arrived,
             checkpoint=_no_time,
         )
@@ -234,7 +235,7 @@ class _Plant:
             newest=at(max(creations)) if creations else None,
             ladder=ladder_of(creations, self._end.timestamp()),
             ages_s=tuple(self._end.timestamp() - creation for creation in creations),
-            space=samples[-1].space if samples else 0,
+            space=track.space,
             most_space=max((sample.space for sample in samples), default=0),
             bytes_received=track.received,
             streams=track.streams,

@@ -62,16 +62,30 @@ class Kept:
     def __init__(self, truth: Truth) -> None:
         self._truth = truth
         self._guids: list[int] = []
-        self._sum = 0
+        self._sums: list[int] = []
 
     def bytes(self, guids: Sequence[int]) -> int:
         """Of snapshots with these guids, oldest first."""
-        known = self._guids
-        if guids[: len(known)] == known:
-            start = len(known)
-        else:
-            start = self._sum = 0
+        start = _common(self._guids, guids)
+        sums, sent = self._sums, self._truth.sent
+        del sums[start:]
+        total = sums[-1] if sums else 0
         for index in range(start, len(guids)):
-            self._sum += self._truth.sent(guids[index - 1] if index else None, guids[index])
+            total += sent(guids[index - 1] if index else None, guids[index])
+            sums.append(total)
         self._guids = list(guids)
-        return self._sum
+        return total
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many are the same from the first on; by slices, which compare themselves faster than a loop does."""
+    low, high = 0, min(len(one), len(other))
+    if one[:high] == other[:high]:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
