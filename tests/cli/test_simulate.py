@@ -312,6 +312,7 @@ def a_report(**changes: object) -> SimulationReport:
         space=3 << 30,
         most_space=4 << 30,
         bytes_received=5 << 30,
+        first_copy_s=3600.0,
         lag_s=600.0,
         worst_lag_s=50 * 3600.0,
         worst_lag_at=START,
@@ -319,6 +320,7 @@ def a_report(**changes: object) -> SimulationReport:
     )
     report = SimulationReport(
         seed=1,
+        hosts=("b",),
         start=START,
         end=START.replace(month=2),
         wire=True,
@@ -420,6 +422,18 @@ def test_one_run_is_no_runs_and_what_is_not_there_has_no_table() -> None:
     assert "  b/pull: since 2026-01-01 00:00, 1 run: tank: does not fit" in lines
     assert "  none: no dataset is written to, and none was received" in lines
     assert not [line for line in lines if "DATASET" in line or "Over time" in line]
+
+
+def test_a_copy_that_never_came_is_told_with_its_lag() -> None:
+    report = a_report()
+    never = replace(report.datasets[0], first_copy_s=None, lag_s=86400.0)
+    (line,) = [
+        line
+        for line in report_lines(replace(report, datasets=(never,), hosts=("a", "b", "c")))
+        if "never copied" in line
+    ]
+    assert "24 h" in line.partition("never copied")[2]
+    assert "3 hosts" in next(report_lines(replace(report, hosts=("a", "b", "c"))))
 
 
 def test_troubles_are_told_by_whether_they_last_and_the_same_ones_once() -> None:

@@ -125,6 +125,56 @@ def test_an_outage_shows_as_lag_and_passes(tmp_path: Path) -> None:
     assert "the link from backup to app is down" in log.getvalue()
 
 
+def test_the_time_before_the_first_copy_counts(tmp_path: Path) -> None:
+    report = run(
+        hosts_of(tmp_path, app=SOURCE, backup=PULL),
+        days=3,
+        outages=["link app-backup 2026-01-01 for 2d"],
+    )
+    replica = story(report, "backup", "storage/backups/tank/a")
+    assert not replica.is_missing
+    assert replica.worst_lag_s is not None
+    assert replica.worst_lag_s >= 2 * DAY_S
+    assert replica.worst_lag_at is not None
+    assert timedelta(days=2) <= replica.worst_lag_at - START <= timedelta(days=2, hours=1)
+    assert max(each.lag_s or 0 for each in replica.samples) == replica.worst_lag_s
+    assert [each.snapshots for each in replica.samples][:200] == [0] * 200
+
+
+def test_a_copy_that_never_came_is_told(tmp_path: Path) -> None:
+    """By the filters and places of each host on the way, as no run has shown any."""
+    on = """
+- name: on
+  type: source
+  serve: {type: stdinserver, client_identities: [far]}
+  filesystems: {"storage/backups/tank<": true, "storage/backups/tank/b": false}
+  snapshotting: {type: manual}
+"""
+    hosts = hosts_of(
+        tmp_path,
+        app=SOURCE,
+        backup=PULL + on,
+        far=PULL.replace("app.example.com", "backup").replace(
+            "placeholder: {encryption: inherit}",
+            'placeholder: {encryption: inherit}, target: {"storage/backups<": kept}',
+        ),
+    )
+    report = run(hosts, days=2, outages=["link app-backup 2026-01-01 for 30d"])
+    missing = {(each.host, each.dataset): each for each in report.datasets if each.is_missing}
+    assert set(missing) == {
+        ("backup", "storage/backups/tank/a"),
+        ("backup", "storage/backups/tank/b"),
+        ("far", "storage/backups/kept/tank/a"),
+    }
+    for each in missing.values():
+        assert each.lag_s == each.worst_lag_s == 2 * DAY_S
+        assert (each.snapshots, each.space, each.newest) == (0, 0, None)
+    assert report.hosts == ("app", "backup", "far")
+    manual = SOURCE.replace("{type: periodic, interval: 1h, prefix: zrepl_}", "{type: manual}")
+    report = run(hosts_of(tmp_path, app=manual, backup=PULL))
+    assert list(report.replicas) == [], "there was nothing to copy"
+
+
 def test_the_most_is_that_of_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only of those at which all is looked at: what piled up in an outage is pruned soon after it."""
     pull = PULL.replace(

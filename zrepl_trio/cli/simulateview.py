@@ -29,7 +29,7 @@ _MOST_LOGGED = 12
 
 def report_lines(report: SimulationReport) -> Iterator[str]:
     """The whole report, a line each."""
-    hosts = len({(story.host) for story in report.datasets})
+    hosts = len(report.hosts)
     yield (
         f"{report.start:%Y-%m-%d %H:%M} to {report.end:%Y-%m-%d %H:%M} UTC, seed {report.seed}, "
         f"{hosts} host{'s' if hosts != 1 else ''}{', by the wire' if report.wire else ''}"
@@ -128,6 +128,8 @@ def _name(story: DatasetStory) -> str:
 
 
 def _worst(story: DatasetStory) -> str:
+    if story.is_missing:
+        return "never copied"
     if story.worst_lag_s is None or story.worst_lag_at is None or not story.worst_lag_s:
         return "-"
     return f"{age_text(story.worst_lag_s)} on {story.worst_lag_at:%Y-%m-%d %H:%M}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from zrepl_trio.emulate.model import Dataset, Snapshot
+from zrepl_trio.simulate.copies import Copy
 from zrepl_trio.simulate.determinism import SimulatedClock
 from zrepl_trio.simulate.pools import SimulatedZfs
 from zrepl_trio.simulate.report import Sample
@@ -20,7 +22,7 @@ at all of a dataset's snapshots, and a year has a hundred thousand of these mome
 
 @dataclass(slots=True)
 class Track:
-    """One dataset on one host, from its first snapshot on. Lags in seconds, of a replica only:
+    """One dataset on one host, from its first snapshot on; a copy that is to be, from the start. Lags in seconds, of a replica only:
     `worst_lag_s` and when it was, in seconds from the start. What begins with `since_` is the most since the
     last sample. `space` was taken up at the last look and is at most `bound` by now; `position` of a source was
     that at the last look."""
@@ -63,10 +65,11 @@ class Track:
         self.space = self.bound = space
         self.since_space = max(self.since_space, space)
 
-    def sample(self, at_s: float, count: int) -> None:
-        """Note how it was since the last time; `count` snapshots are there now."""
-        lag_s: float | None = None
-        if self.is_replica and self.newest is not None:
+    def sample(self, at_s: float, count: int, lag_s: float | None) -> None:
+        """Note how it was since the last time. Now, `count` snapshots are there, and it is `lag_s` behind, if it is
+        a replica of anything."""
+        if lag_s is not None:
+            self.behind(lag_s, at_s)
             lag_s, self.since_lag_s = self.since_lag_s, 0.0
         most = max(self.since_most, count)
         self.most = max(self.most, most)
@@ -75,13 +78,19 @@ class Track:
 
 
 class Recorder:
-    """Follows all hosts' datasets; `sample` at even intervals, `taken` and `arrived` at each snapshot."""
+    """Follows all hosts' datasets; `sample` at even intervals, `taken` and `arrived` at each snapshot. `copies` are
+    to be, and are followed from the start."""
 
-    def __init__(self, clock: SimulatedClock, truth: Truth) -> None:
+    def __init__(self, clock: SimulatedClock, truth: Truth, copies: Iterable[Copy] = ()) -> None:
         self._clock = clock
         self._truth = truth
         self._began_s = int(clock.start.timestamp())
+        self._firsts: dict[Origin, int] = {}
+        self._missing: dict[str, list[Track]] = {}
         self.tracks: dict[tuple[str, str], Track] = {}
+        for copy in copies:
+            track = self._track(copy.host, copy.dataset, copy.origin, is_replica=True)
+            self._missing.setdefault(copy.host, []).append(track)
 
     def taken(self, host: str, dataset: Dataset, taken: Taken | None) -> None:
         """A snapshot was taken; None: of a replica."""
@@ -91,6 +100,7 @@ class Recorder:
                 track.has(dataset, 0)
             return
         track = self._track(host, dataset.name, taken.origin, is_replica=False)
+        self._firsts.setdefault(taken.origin, taken.creation)
         # of what was written some may be there no more
         grown = taken.position - track.position
         track.position = taken.position
@@ -108,10 +118,11 @@ class Recorder:
         track.received += came
         track.streams += 1
         now_s = self._clock.elapsed()
+        lag_s = self.lag(track, now_s)
+        if lag_s is not None:
+            track.behind(lag_s, now_s)
         if track.first_copy_s is None:
             track.first_copy_s = now_s
-        elif track.newest is not None:
-            track.behind(self._lag(track.newest, now_s), now_s)
         track.newest = snapshot.creation
         track.has(dataset, came)
 
@@ -131,9 +142,19 @@ class Recorder:
                 space += self._since_newest(zfs, dataset)
                 track.position = position
             track.takes(space)
-            if track.is_replica and track.newest is not None:
-                track.behind(self._lag(track.newest, now_s), now_s)
-            track.sample(now_s, len(dataset.snapshots))
+            track.sample(now_s, len(dataset.snapshots), self.lag(track, now_s))
+        if missing := self._missing.get(zfs.host):
+            self._missing[zfs.host] = [each for each in missing if each.first_copy_s is None]
+            for track in self._missing[zfs.host]:
+                track.sample(now_s, 0, self.lag(track, now_s))
+
+    def lag(self, track: Track, at_s: float) -> float | None:
+        """By how much it is behind then: without any copy, since the first snapshot that there was to copy. None for
+        what is no replica, or has nothing to copy."""
+        if not track.is_replica:
+            return None
+        since = track.newest if track.newest is not None else self._firsts.get(track.origin)
+        return None if since is None else max(0.0, self._began_s + at_s - since)
 
     def _since_newest(self, zfs: SimulatedZfs, dataset: Dataset) -> int:
         assert zfs.world.live_size is not None
@@ -149,9 +170,6 @@ class Recorder:
         if key not in self.tracks:
             self.tracks[key] = Track(origin, is_replica, Kept(self._truth))
         return self.tracks[key]
-
-    def _lag(self, creation: int, now_s: float) -> float:
-        return max(0.0, self._began_s + now_s - creation)
 
 
 def _guids(dataset: Dataset) -> list[int]:

@@ -127,6 +127,12 @@ class DatasetStory:
     worst_lag_at: datetime | None = None
     samples: tuple[Sample, ...] = ()
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether it is a copy that there should be and never was; its lag is since the first snapshot that
+        there was to copy."""
+        return self.is_replica and self.first_copy_s is None
+
     def to_json(self) -> JsonValue:
         document: dict[str, JsonValue] = {
             "host": self.host,
@@ -279,6 +285,7 @@ class SimulationReport:
     """All that a simulation has to tell; the same for the same seed."""
 
     seed: int
+    hosts: tuple[str, ...]
     start: datetime
     end: datetime
     wire: bool
@@ -305,6 +312,7 @@ class SimulationReport:
     def to_json(self) -> JsonValue:
         return {
             "seed": self.seed,
+            "hosts": list(self.hosts),
             "start": _time(self.start),
             "end": _time(self.end),
             "wire": self.wire,

@@ -17,6 +17,7 @@ from zrepl_trio.jobs.supervisor import RestartPolicy, Supervisor
 from zrepl_trio.jobs.world import World
 from zrepl_trio.logs.events import Dispatcher, Outlet, logging_to
 from zrepl_trio.logs.lines import Entry, Format, Level, render
+from zrepl_trio.simulate.copies import copies_to_be
 from zrepl_trio.simulate.datasets import Initial, initial_datasets
 from zrepl_trio.simulate.determinism import SimulatedClock, run_deterministically
 from zrepl_trio.simulate.hosts import SimulatedHost
@@ -88,13 +89,14 @@ class _Plant:
         self._setup = setup
         self._clock = SimulatedClock(setup.start)
         self._truth = Truth()
-        self._recorder = Recorder(self._clock, self._truth)
         self._watches = {host.name: HostWatch(host.name, self._clock) for host in setup.hosts}
         self._counts = LogCounts()
         self._end = setup.start + timedelta(seconds=setup.lasts_s)
         self._windows = _windows(setup.outages, setup.start, self._end, setup.zone)
         self._network = Network(setup.joins, self._windows, wire=setup.wire)
         self._initial = initial_datasets(setup.hosts, setup.workloads)
+        copies = copies_to_be(setup.hosts, setup.joins, self._initial)
+        self._recorder = Recorder(self._clock, self._truth, copies)
         self._pools: dict[str, SimulatedZfs] = {}
         self._over = False
         self.dispatcher = self._logging()
@@ -197,6 +199,7 @@ class _Plant:
         notes += [note for host in setup.hosts for note in host.notes]
         return SimulationReport(
             seed=setup.seed,
+            hosts=tuple(host.name for host in setup.hosts),
             start=setup.start,
             end=self._end,
             wire=setup.wire,
@@ -207,6 +210,8 @@ class _Plant:
                     self._recorder.tracks.items(),
                     key=lambda item: (item[1].origin, item[1].is_replica, item[0]),
                 )
+                # of what has no snapshot there is nothing to copy
+                if not track.is_replica or self._lag(track) is not None
             ),
             links=tuple(map(self._link, setup.joins)),
             troubles=tuple(
@@ -221,9 +226,6 @@ class _Plant:
         creations = [each.creation for each in there.snapshots.values()] if there else []
         at = partial(datetime.fromtimestamp, tz=self._setup.start.tzinfo)
         samples = track.samples
-        lag_s = None
-        if track.is_replica and track.newest is not None:
-            lag_s = max(0.0, self._end.timestamp() - track.newest)
         return DatasetStory(
             host=host,
             dataset=dataset,
@@ -240,11 +242,14 @@ class _Plant:
             bytes_received=track.received,
             streams=track.streams,
             first_copy_s=track.first_copy_s,
-            lag_s=lag_s,
+            lag_s=self._lag(track),
             worst_lag_s=track.worst_lag_s if track.is_replica else None,
             worst_lag_at=self._clock.at(track.worst_at_s) if track.is_replica else None,
             samples=tuple(samples),
         )
+
+    def _lag(self, track: Track) -> float | None:
+        return self._recorder.lag(track, self._setup.lasts_s)
 
     def _link(self, join: Join) -> LinkStory:
         windows = self._windows.get(join.hosts, Windows(()))
