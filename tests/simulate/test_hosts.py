@@ -85,6 +85,27 @@ def test_snapshots_by_other_means_are_there_when_asked_for(tmp_path: Path) -> No
     assert "here, zrepl_ every 2h" in host.notes[0]
 
 
+def test_a_job_that_nobody_wakes_is_told(tmp_path: Path) -> None:
+    pull = PULL.replace("interval: 1h", "interval: manual")
+    (host,) = hosts_of(tmp_path, backup=pull)
+    (note,) = host.notes
+    assert note.startswith("backup: job pull: its interval is manual")
+    assert "never runs" in note
+    (host,) = hosts_of(tmp_path, backup=pull.replace("manual", "manual\n  run_at_start: true"))
+    assert "runs once, at the start" in host.notes[0]
+    push = MANUAL.replace("type: source", "type: push").replace(
+        "serve: {type: stdinserver, client_identities: [backup]}",
+        "connect: {type: tcp, address: 'h:1'}\n"
+        "  pruning: {keep_sender: [{type: regex, regex: '.'}], keep_receiver: [{type: regex, regex: '.'}]}",
+    )
+    (host,) = hosts_of(tmp_path, app=push)
+    assert "here there are none, and it never runs" in host.notes[0]
+    (host,) = load_hosts([f"{tmp_path}/app.yml"], manual_every_s=7200)
+    assert "never" not in host.notes[0]
+    (host,) = hosts_of(tmp_path, app=MANUAL)
+    assert "never" not in host.notes[0]
+
+
 def initial(directory: Path, *workloads: str, **configs: str) -> dict[str, list[str]]:
     found = initial_datasets(hosts_of(directory, **configs), [parse_workload(w) for w in workloads])
     return {

@@ -124,7 +124,10 @@ def _simulated(job: Job, manual_every_s: int | None) -> tuple[Job, list[str]]:
         snapshotting = job.snapshotting
         if isinstance(snapshotting, ManualSnapshotting):
             if manual_every_s is None:
-                notes.append("its snapshots are taken by other means, so here there are none")
+                runs = ", and it never runs" if isinstance(job, PushJob) else ""
+                notes.append(
+                    f"its snapshots are taken by other means, so here there are none{runs}"
+                )
             else:
                 every = format_duration(manual_every_s)
                 notes.append(
@@ -141,6 +144,9 @@ def _simulated(job: Job, manual_every_s: int | None) -> tuple[Job, list[str]]:
             )
             without = snapshotting.model_copy(update={"hooks": ()})
             job = job.model_copy(update={"snapshotting": without})
+    if isinstance(job, PullJob) and job.interval is None:
+        runs = "runs once, at the start" if job.run_at_start else "never runs"
+        notes.append(f"its interval is manual, and nobody wakes it here, so it {runs}")
     if isinstance(job, PushJob | PullJob):
         # nobody looks at how large the steps will be
         concurrency = job.replication.concurrency.model_copy(update={"size_estimates": 0})
