@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.simulate.setups import DAY_S, PULL, SOURCE, START, hosts_of, run, story
+from zrepl_trio.jobs.base import Invocation, Outcome
 from zrepl_trio.simulate import simulation
+from zrepl_trio.simulate.determinism import SimulatedClock
 from zrepl_trio.simulate.joining import parse_join
 from zrepl_trio.simulate.report import Rung, ladder_of
+from zrepl_trio.simulate.watching import HostWatch
 
 HOUR_S = 3600
 
@@ -204,6 +207,46 @@ def test_the_most_is_that_of_any_moment(tmp_path: Path, monkeypatch: pytest.Monk
         assert sample.space == once.most_space == pytest.approx(often.most_space, rel=0.03)
         assert once.most_space > 1.2 * once.space
         assert (once.snapshots, once.space) == (often.snapshots, often.space)
+
+
+def test_what_a_run_without_filesystems_shows_to_be_over_is_over(tmp_path: Path) -> None:
+    """The end of a chain, to which nothing has come yet: its link was down for a while."""
+    on = """
+- name: on
+  type: source
+  serve: {type: stdinserver, client_identities: [far]}
+  filesystems: {"storage/backups/tank<": true}
+  snapshotting: {type: manual}
+"""
+    hosts = hosts_of(
+        tmp_path, app=SOURCE, backup=PULL + on, far=PULL.replace("app.example.com", "backup")
+    )
+    report = run(
+        hosts,
+        days=1,
+        outages=["link app-backup 2026-01-01 for 3d", "link backup-far 2026-01-01 for 12h"],
+    )
+    assert [(each.host, each.lasts) for each in report.troubles] == [
+        ("backup", True),
+        ("far", False),
+    ]
+
+
+def ended(outcome: Outcome, error: str = "") -> Invocation:
+    """One that has ended."""
+    return Invocation(number=1, started=START, finished=START, outcome=outcome, error=error)
+
+
+def test_one_failed_run_of_a_snap_job_is_over_after_the_next() -> None:
+    watch = HostWatch("host", SimulatedClock(START))
+    watch.run_ended("snap", ended(Outcome.FAILED, "zfs is away"))
+    (trouble,) = watch.troubles()
+    assert trouble.lasts
+    watch.run_ended("other", ended(Outcome.DONE))
+    assert watch.troubles() == [trouble], "another job's run says nothing of it"
+    watch.run_ended("snap", ended(Outcome.DONE))
+    (trouble,) = watch.troubles()
+    assert not trouble.lasts
 
 
 def test_an_outage_that_lasts_needs_a_person(tmp_path: Path) -> None:

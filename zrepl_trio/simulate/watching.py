@@ -147,9 +147,11 @@ class HostWatch:
         if failed and not wrong:
             wrong[""] = (RUN, run.error)
         assert run.finished is not None
-        # a run that could not even be planned says nothing of any filesystem
-        looked_at = {each.name for each in filesystems}
-        looked_at |= {""} if looked_at else set()
+        looked_at: set[str] | None = None  # nothing at all is wrong after a run that went well
+        if failed:
+            # one that could not even be planned says nothing of any filesystem
+            looked_at = {each.name for each in filesystems}
+            looked_at |= {""} if looked_at else set()
         self._note(_Part(job, RUN), wrong, looked_at, run.finished)
 
     def _note(
