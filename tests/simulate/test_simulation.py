@@ -89,7 +89,8 @@ def test_the_same_seed_gives_the_same_run_to_the_byte(tmp_path: Path, seed: int)
     assert first[0] != outcome(tmp_path, seed + 2, "1")[0], "nothing depends on the seed"
 
 
-def test_what_the_serving_side_logs_is_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wire", [False, True], ids=["direct", "wire"])
+def test_what_the_serving_side_logs_is_its_own(tmp_path: Path, wire: bool) -> None:
     source = SOURCE.replace(
         "snapshotting", "pruning: {floor: [{type: last_n, count: 9}]}\n  snapshotting"
     )
@@ -97,10 +98,13 @@ def test_what_the_serving_side_logs_is_its_own(tmp_path: Path) -> None:
         'keep_sender: [{type: regex, regex: ".*"}]', "keep_sender: [{type: last_n, count: 1}]"
     )
     log = io.StringIO()
-    run(hosts_of(tmp_path, app=source, backup=pull), days=0.3, wire=True, log=log)
+    run(hosts_of(tmp_path, app=source, backup=pull), days=0.3, wire=wire, log=log)
     refused = [line for line in log.getvalue().splitlines() if "that the floor keeps" in line]
     assert refused
     assert all("job=source" in line and "host=app" in line for line in refused)
+    ours = [line for line in log.getvalue().splitlines() if "invocation finished" in line]
+    assert ours
+    assert all("job=pull" in line and "host=backup" in line for line in ours)
 
 
 def test_an_outage_shows_as_lag_and_passes(tmp_path: Path) -> None:

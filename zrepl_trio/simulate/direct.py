@@ -1,10 +1,13 @@
-"""The far side's endpoint, called as if a wire were between: what a wire would not carry stays there."""
+"""The far side's endpoint, called as if a wire were between: what a wire would not carry stays there, and what is
+logged there is the far side's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from types import TracebackType
+from typing import Any, TypeAlias
 
 from zrepl_trio.endpoint.protocol import (
     Endpoint,
@@ -21,7 +24,10 @@ from zrepl_trio.errors import ConnectFailed, RemoteError, ZreplError
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["DirectPeer"]
+__all__ = ["DirectPeer", "Said"]
+
+Said: TypeAlias = Sequence[tuple[ContextVar[Any], Any]]
+"""What the lines of a log bear: structlog's variables, and their values."""
 
 
 class _Told:
@@ -38,14 +44,31 @@ class _Told:
 _TOLD = _Told()
 
 
+class _Bound:
+    """In the block, what is logged bears these."""
+
+    __slots__ = ("_said", "_tokens")
+
+    def __init__(self, said: Said) -> None:
+        self._said = said
+
+    def __enter__(self) -> None:
+        self._tokens = [(variable, variable.set(value)) for variable, value in self._said]
+
+    def __exit__(self, _kind: object, _error: object, _traceback: object) -> None:
+        for variable, token in self._tokens:
+            variable.reset(token)
+
+
 class _Sending:
     """A send of the far side; what fails in the block is the receiver's own."""
 
-    def __init__(self, sending: AbstractAsyncContextManager[SendReply]) -> None:
+    def __init__(self, sending: AbstractAsyncContextManager[SendReply], said: Said) -> None:
         self._sending = sending
+        self._said = said
 
     async def __aenter__(self) -> SendReply:
-        with _TOLD:
+        with _Bound(self._said), _TOLD:
             reply = await self._sending.__aenter__()
         return SendReply(used_resume_token=reply.used_resume_token, stream=reply.stream)
 
@@ -56,13 +79,15 @@ class _Sending:
         traceback: TracebackType | None,
     ) -> bool | None:
         # it shields what it must, as if it were entered itself
-        return await self._sending.__aexit__(kind, error, traceback)  # noqa: ASYNC102
+        with _Bound(self._said):
+            return await self._sending.__aexit__(kind, error, traceback)  # noqa: ASYNC102
 
 
 class DirectPeer:
-    """An `Endpoint` that asks another; `reach` gives it, or raises ConnectFailed, before each call."""
+    """An `Endpoint` that asks another; `reach` gives it, with what its log lines bear, or raises ConnectFailed,
+    before each call."""
 
-    def __init__(self, reach: Callable[[], Endpoint]) -> None:
+    def __init__(self, reach: Callable[[], tuple[Endpoint, Said]]) -> None:
         self._reach = reach
 
     @property
@@ -74,64 +99,77 @@ class DirectPeer:
         return True
 
     async def ping(self, message: str) -> str:
-        return await self._reach().ping(message)
+        end, said = self._reach()
+        with _Bound(said):
+            return await end.ping(message)
 
     async def list_filesystems(self) -> list[Filesystem]:
-        with _TOLD:
-            return await self._reach().list_filesystems()
+        end, said = self._reach()
+        with _Bound(said), _TOLD:
+            return await end.list_filesystems()
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
-        with _TOLD:
-            return await self._reach().list_versions(filesystem)
+        end, said = self._reach()
+        with _Bound(said), _TOLD:
+            return await end.list_versions(filesystem)
 
     async def list_versions_of(
         self, filesystems: Collection[DatasetPath]
     ) -> dict[DatasetPath, list[FilesystemVersion] | ZreplError]:
-        end = self._reach()
+        end, said = self._reach()
         found: dict[DatasetPath, list[FilesystemVersion] | ZreplError] = {}
-        for filesystem in filesystems:
-            try:
-                found[filesystem] = await end.list_versions(filesystem)
-            except ZreplError as error:
-                found[filesystem] = RemoteError(str(error))
+        with _Bound(said):
+            for filesystem in filesystems:
+                try:
+                    found[filesystem] = await end.list_versions(filesystem)
+                except ZreplError as error:
+                    found[filesystem] = RemoteError(str(error))
         return found
 
     async def send_dry(self, request: SendRequest) -> int | None:
-        with _TOLD:
-            return await self._reach().send_dry(request)
+        end, said = self._reach()
+        with _Bound(said), _TOLD:
+            return await end.send_dry(request)
 
     async def range_sizes(self, request: SendRequest) -> list[int | None]:
-        with _TOLD:
-            return await self._reach().range_sizes(request)
+        end, said = self._reach()
+        with _Bound(said), _TOLD:
+            return await end.range_sizes(request)
 
     def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
-        return _Sending(self._reach().send(request))
+        end, said = self._reach()
+        return _Sending(end.send(request), said)
 
     async def send_completed(self, request: SendRequest) -> None:
-        with _TOLD:
-            await self._reach().send_completed(request)
+        end, said = self._reach()
+        with _Bound(said), _TOLD:
+            await end.send_completed(request)
 
     async def settle(self) -> None:
-        with _TOLD:
-            await self._reach().settle()
+        end, said = self._reach()
+        with _Bound(said), _TOLD:
+            await end.settle()
 
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
-        with _TOLD:
-            await self._reach().receive(request, stream)
+        end, said = self._reach()
+        with _Bound(said), _TOLD:
+            await end.receive(request, stream)
 
     async def resolve(self, request: ResolveRequest) -> str:
-        end = self._reach()
+        end, said = self._reach()
         if not isinstance(end, Resolves):
             raise NotSupported(f"{request.filesystem}: the far side is no receiver")
-        with _TOLD:
+        with _Bound(said), _TOLD:
             return await end.resolve(request)
 
     async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
-        with _TOLD:
-            return await self._reach().replication_cursor(filesystem)
+        end, said = self._reach()
+        with _Bound(said), _TOLD:
+            return await end.replication_cursor(filesystem)
 
     async def destroy_snapshots(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
-        with _TOLD:
-            return await self._reach().destroy_snapshots(filesystem, snapshots)
+        end, said = self._reach()
+        with _Bound(said), _TOLD:
+            return await end.destroy_snapshots(filesystem, snapshots)

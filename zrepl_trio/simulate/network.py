@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
+from functools import cached_property
 
+import structlog
 import trio
 
 from zrepl_trio.config.model import Config
@@ -16,7 +18,7 @@ from zrepl_trio.errors import ConnectFailed
 from zrepl_trio.jobs.links import LinkFactory, OpenPeer
 from zrepl_trio.rpc.client import open_remote
 from zrepl_trio.rpc.shutdown import ShutdownTotals
-from zrepl_trio.simulate.direct import DirectPeer
+from zrepl_trio.simulate.direct import DirectPeer, Said
 from zrepl_trio.simulate.joining import Join
 from zrepl_trio.simulate.outages import Windows
 from zrepl_trio.simulate.wire import Passing, memory_connections
@@ -26,7 +28,7 @@ from zrepl_trio.transport.clients import Handler, serve_client
 __all__ = ["Door", "HostLinks", "Network"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Door:
     """A passive job that serves, and the context in which it does."""
 
@@ -34,6 +36,16 @@ class Door:
     handler: Handler
     clients: trio.Nursery
     context: Context
+
+    @cached_property
+    def said(self) -> Said:
+        """What its lines in the log bear."""
+        prefix = structlog.contextvars.STRUCTLOG_KEY_PREFIX
+        return tuple(
+            (variable, value)
+            for variable, value in self.context.items()
+            if variable.name.startswith(prefix)
+        )
 
     def let_in(self, connection: Connection) -> None:
         """Serve it, as who serves: what it logs is not the client's."""
@@ -173,4 +185,9 @@ async def _open_direct(
     assert isinstance(connecter, _Connecter)
     network, join = connecter.network, connecter.join
     await trio.lowlevel.checkpoint_if_cancelled()  # it takes no time
-    yield DirectPeer(lambda: network.door(join).endpoint_of(join.identity))
+
+    def reach() -> tuple[Endpoint, Said]:
+        door = network.door(join)
+        return door.endpoint_of(join.identity), door.said
+
+    yield DirectPeer(reach)
