@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,17 +45,27 @@ def test_a_source_and_a_puller(tmp_path: Path, wire: bool) -> None:
     ours, theirs = (
         story(report, *at) for at in (("app", "tank/a"), ("backup", "storage/backups/tank/a"))
     )
-    assert ours.snapshots in {24, 25}
-    assert theirs.snapshots in {23, 24}
+    assert (ours.snapshots, theirs.snapshots) == (24, 23), "what is due at the end is not there yet"
     assert ours.oldest == START, "a snapshot has the time of the simulated clock"
     assert theirs.first_copy_s == HOUR_S
     assert theirs.worst_lag_s is not None
     assert HOUR_S <= theirs.worst_lag_s <= 2 * HOUR_S
     assert theirs.bytes_received == pytest.approx(theirs.space)
     (link,) = report.links
-    assert link.runs in {23, 24}
+    assert link.runs == 23
     assert (link.failed, link.down) == (0, ())
     assert (report.troubles, report.logged) == ((), ())
+
+
+@pytest.mark.parametrize("seed", [1, 5, 7])
+def test_the_wire_makes_no_difference_to_the_report(tmp_path: Path, seed: int) -> None:
+    """Although jobs of both hosts, a sample and the end come at the same moments."""
+    hosts = hosts_of(tmp_path, app=SOURCE, backup=PULL)
+    direct, wire = (
+        run(hosts, days=0.5, seed=seed, wire=wire, outages=["link app-backup daily 03:30 for 2h"])
+        for wire in (False, True)
+    )
+    assert direct == replace(wire, wire=False)
 
 
 def outcome(directory: Path, seed: int, hash_seed: str) -> tuple[str, str]:
@@ -297,11 +308,11 @@ def test_snapshots_that_cannot_be_taken_need_a_person(tmp_path: Path) -> None:
     report = run(hosts_of(tmp_path, host=text), workloads=[f"{long} writes=1MiB"])
     (trouble,) = report.needs_a_person
     assert (trouble.kind, trouble.job, trouble.filesystem) == ("snapshot", "snap", long)
-    assert trouble.times in {4, 5}
+    assert trouble.times == 4
     assert trouble.first == START
     assert long in trouble.text
     (other,) = (s for s in report.datasets if s.dataset != long)
-    assert other.snapshots in {4, 5}
+    assert other.snapshots == 4
 
 
 def test_what_pruning_leaves_until_somebody_confirms_it_needs_a_person(tmp_path: Path) -> None:

@@ -126,9 +126,8 @@ class Recorder:
         track.newest = snapshot.creation
         track.has(dataset, came)
 
-    def sample(self, zfs: SimulatedZfs) -> None:
-        """Note how all datasets of that host are now."""
-        now_s = self._clock.elapsed()
+    def sample(self, zfs: SimulatedZfs, at_s: float) -> None:
+        """Note how all datasets of that host are now, as of `at_s`, to which nothing more happens."""
         for dataset in zfs.world.all():
             position = zfs.position(dataset.name)
             origin = (
@@ -142,11 +141,11 @@ class Recorder:
                 space += self._since_newest(zfs, dataset)
                 track.position = position
             track.takes(space)
-            track.sample(now_s, len(dataset.snapshots), self.lag(track, now_s))
+            track.sample(at_s, len(dataset.snapshots), self.lag(track, at_s))
         if missing := self._missing.get(zfs.host):
             self._missing[zfs.host] = [each for each in missing if each.first_copy_s is None]
             for track in self._missing[zfs.host]:
-                track.sample(now_s, 0, self.lag(track, now_s))
+                track.sample(at_s, 0, self.lag(track, at_s))
 
     def lag(self, track: Track, at_s: float) -> float | None:
         """By how much it is behind then: without any copy, since the first snapshot that there was to copy. None for

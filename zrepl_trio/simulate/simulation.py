@@ -42,6 +42,11 @@ SAMPLES = 365
 """How often all datasets are looked at: once a day in a year."""
 
 
+_JUST_BEFORE_S = 0.001
+"""Samples are taken that much before their times: at them jobs may be at work, and how far these have come then is
+another matter by the wire."""
+
+
 def _no_progress(_share: float) -> None:
     return
 
@@ -187,9 +192,10 @@ class _Plant:
     async def _sample(self) -> None:
         lasts_s = self._setup.lasts_s
         for number in range(1, SAMPLES + 1):
-            await trio.sleep_until(lasts_s * number / SAMPLES)
+            at_s = lasts_s * number / SAMPLES
+            await trio.sleep_until(at_s - _JUST_BEFORE_S)
             for zfs in self._pools.values():
-                self._recorder.sample(zfs)
+                self._recorder.sample(zfs, at_s)
             self._setup.progress(number / SAMPLES)
 
     def report(self) -> SimulationReport:
