@@ -454,6 +454,26 @@ def test_what_a_floor_keeps_is_told_apart_from_what_needs_a_person() -> None:
     )
 
 
+def test_texts_of_several_lines_are_set_in() -> None:
+    text = "tank: does not fit\n  \x1b[1mon both: a, b"
+    logged = LoggedLine(
+        level="error",
+        host="b",
+        job="pull",
+        text=f"plan err={text}",
+        times=2,
+        first=START,
+        last=START,
+    )
+    report = a_report(
+        troubles=(trouble(text=text), trouble(text=text, lasts=False)), logged=(logged,)
+    )
+    lines = list(report_lines(report))
+    assert lines.count("        \\x1b[1mon both: a, b") == 3
+    for before in ("3 runs: tank", "00:00: tank", "2 times: plan err=tank"):
+        assert any(line.endswith(f"{before}: does not fit") for line in lines), before
+
+
 def test_the_logs_most_frequent_lines_are_shown_and_control_signs_escaped() -> None:
     logged = tuple(
         LoggedLine(

@@ -299,6 +299,12 @@ jobs:
         assert trouble.filesystem in trouble.text
         assert trouble.times > 3
     assert {line.level for line in report.logged} >= {"error"}
+    told = [line for line in report.logged if "\n" in line.text]
+    assert told
+    assert all(line.times > 3 for line in told), (
+        "each run's list of snapshots makes it another line"
+    )
+    assert len(report.logged) < 20
 
 
 def test_snapshots_that_cannot_be_taken_need_a_person(tmp_path: Path) -> None:

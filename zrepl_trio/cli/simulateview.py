@@ -207,7 +207,14 @@ def _trouble(trouble: Trouble) -> Iterator[str]:
     times = f"{trouble.times} {what}{'s' if trouble.times != 1 else ''}"
     since = f"since {trouble.first:%Y-%m-%d %H:%M}, {times}"
     where = f"{trouble.host}/{trouble.job}"
-    yield f"{where}: {since}: {escape(trouble.text)}"
+    yield from _lines(f"{where}: {since}: ", trouble.text)
+
+
+def _lines(before: str, text: str) -> Iterator[str]:
+    """A text whose lines after the first are set in."""
+    first, *more = text.split("\n")
+    yield f"{before}{escape(first)}"
+    yield from (f"    {escape(line)}".rstrip() for line in more)
 
 
 def _floor(floor: FloorStory) -> str:
@@ -228,7 +235,9 @@ def _grouped(troubles: Sequence[Trouble]) -> Iterator[str]:
     for (host, job, _), group in groups.items():
         times = len(group)
         often = f"{times} times, last" if times > 1 else "once,"
-        yield f"{host}/{job}: {often} {group[-1].last:%Y-%m-%d %H:%M}: {escape(group[-1].text)}"
+        yield from _lines(
+            f"{host}/{job}: {often} {group[-1].last:%Y-%m-%d %H:%M}: ", group[-1].text
+        )
 
 
 def _logged(report: SimulationReport) -> Iterator[str]:
@@ -236,6 +245,6 @@ def _logged(report: SimulationReport) -> Iterator[str]:
     for line in most:
         where = "/".join(part for part in (line.host, line.job) if part)
         often = f"{line.times} times" if line.times > 1 else "once"
-        yield f"{line.level} {where}, {often}: {escape(line.text)}"
+        yield from _lines(f"{line.level} {where}, {often}: ", line.text)
     if len(report.logged) > len(most):
         yield f"and {len(report.logged) - len(most)} others (--json and --log have them all)"

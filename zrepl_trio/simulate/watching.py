@@ -28,7 +28,7 @@ from zrepl_trio.snapshots.report import SnapperReport
 
 __all__ = ["HostWatch", "LogCounts", "Runs"]
 
-_NUMBERS = re.compile(r"\b(?:0x[0-9a-f]+|\d{6,})\b|@\S+")
+_NUMBERS = re.compile(r"\b0x[0-9a-f]+\b|\d{6,}|@\S+")
 
 
 @dataclass(slots=True)
@@ -231,8 +231,9 @@ class LogCounts:
         fields.pop("subsystem", None)
         rest = " ".join(f"{name}={value}" for name, value in fields.items() if name != "traceback")
         text = f"{entry.msg} {rest}".rstrip()
+        # below its first line, a text goes into details: of a conflict, which snapshots there are
         alike = " ".join(
-            _alike(f"{name}={value}")
+            _alike(f"{name}={value}".partition("\n")[0])
             for name, value in fields.items()
             if name != "traceback" and not isinstance(value, int | float)
         )
