@@ -148,6 +148,23 @@ def test_what_must_be_encrypted_is(tmp_path: Path) -> None:
     assert initial(tmp_path, app=text)["app"] == ["tank/a 64 encrypted", "tank/b 64 encrypted"]
 
 
+def test_what_is_above_what_must_be_encrypted_is_as_well_where_a_job_sends_it(
+    tmp_path: Path,
+) -> None:
+    text = SOURCE.replace("  snapshotting", "  send: {encrypted: true}\n  snapshotting")
+    below = text.replace('"tank/a": true, "tank/b": true', '"tank/a<": true')
+    assert initial(tmp_path, "tank/a/b/c", app=below)["app"] == [
+        "tank/a 64 encrypted",
+        "tank/a/b encrypted",
+        "tank/a/b/c 64 encrypted",
+    ]
+    assert initial(tmp_path, "tank/x/y", app=below.replace("tank/a<", "<"))["app"] == [
+        "tank encrypted",
+        "tank/x encrypted",
+        "tank/x/y 64 encrypted",
+    ]
+
+
 def test_replicas_are_not_written_to(tmp_path: Path) -> None:
     """A host in the middle of a chain offers what it keeps."""
     on = SOURCE.replace("jobs:\n", "").replace(

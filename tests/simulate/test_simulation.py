@@ -423,6 +423,20 @@ jobs:
         assert report.troubles == ()
 
 
+def test_an_encrypted_pool(tmp_path: Path) -> None:
+    """Its root is there with the pool itself."""
+    source = SOURCE.replace('{"tank/a": true, "tank/b": true}', '{"tank<": true}').replace(
+        "  snapshotting", "  send: {encrypted: true}\n  snapshotting"
+    )
+    pull = PULL.replace("encryption: inherit", "encryption: 'off'")
+    report = run(
+        hosts_of(tmp_path, app=source, backup=pull), days=0.5, workloads=["tank/x/y writes=1MiB"]
+    )
+    assert report.troubles == ()
+    for name in ("tank", "tank/x/y"):
+        assert story(report, "backup", f"storage/backups/{name}").snapshots == 11
+
+
 def test_a_snap_job_alone(tmp_path: Path) -> None:
     text = """
 jobs:

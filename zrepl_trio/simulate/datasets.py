@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from zrepl_trio.errors import UsageRefused
@@ -49,7 +49,7 @@ def initial_datasets(
             *(Initial(path=root) for root in dict.fromkeys(roots)),
             *(
                 Initial(path=path, workload=workload, encrypted=_encrypted(host, path))
-                for path, workload in sorted(workloads.items())
+                for path, workload in sorted(_with_parents(host, workloads).items())
             ),
         ]
     return result
@@ -65,6 +65,18 @@ def _named(host: SimulatedHost) -> dict[DatasetPath, Workload]:
                 path = DatasetPath.parse(name)
                 if not _is_replica(host, path):
                     found[path] = DEFAULT
+    return found
+
+
+def _with_parents(
+    host: SimulatedHost, workloads: Mapping[DatasetPath, Workload]
+) -> dict[DatasetPath, Workload | None]:
+    """Also what is above them and must be encrypted, although nothing is written to it."""
+    found: dict[DatasetPath, Workload | None] = dict(workloads)
+    for path in workloads:
+        for above in path.ancestors():
+            if _encrypted(host, above):
+                found.setdefault(above, None)
     return found
 
 

@@ -165,10 +165,10 @@ class _Plant:
     def _make(self, zfs: SimulatedZfs, each: Initial) -> None:
         setup, path = self._setup, each.path
         pool = path.components[0]
+        properties = {"encryption": "on", "keyformat": "passphrase"} if each.encrypted else {}
         if pool not in zfs.world.pools:
-            zfs.add_pool(pool)
+            zfs.add_pool(pool, properties=properties if path == pool else {})
         if zfs.world.get(path) is None:
-            properties = {"encryption": "on", "keyformat": "passphrase"} if each.encrypted else {}
             zfs.add_filesystem(path, properties)
         if each.workload is not None:
             rng = Random(f"{setup.seed}:{zfs.host}:{path}")  # noqa: S311 - nothing secret

@@ -28,10 +28,15 @@ class MemoryPools:
         for pool in pools:
             self.add_pool(pool)
 
-    def add_pool(self, name: str, *, capacity: int = 1 << 50) -> DatasetPath:
-        """Make a pool that holds `capacity` bytes."""
+    def add_pool(
+        self, name: str, *, capacity: int = 1 << 50, properties: Mapping[str, str] | None = None
+    ) -> DatasetPath:
+        """Make a pool that holds `capacity` bytes; its root filesystem has these `properties`."""
         root = self.world.create_pool(name, capacity=capacity, root_mountpoint=f"/{name}")
         root.live = {}
+        if properties:
+            root.local.update(properties)
+            self.world.settle_encryption(root)
         return DatasetPath.parse(name)
 
     def add_filesystem(
