@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from tests.support.docs import ROOT, block
 from zrepl_trio.cli.app import app
 from zrepl_trio.simulate.outages import parse_outage
+from zrepl_trio.simulate.report import FloorStory
 from zrepl_trio.simulate.workload import DEFAULT, WORKLOAD_WORDS, parse_workload
 
 DOCUMENT = "docs/simulate.md"
@@ -61,10 +63,14 @@ def test_the_document_has_the_keys_that_the_page_describes() -> None:
     described = set(re.findall(r"`([a-z][a-z_]*)`", TEXT.partition("\n## For programs\n")[2]))
     document = json.loads(result.stdout)
     assert all(document[key] for key in ("links", "datasets", "troubles", "logged"))
-    assert keys_of(document) == described - {
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    floor = FloorStory(host="a", job="sink", client="b", times=1, most=1, first=moment, last=moment)
+    assert keys_of(document) | keys_of(floor.to_json()) == described - {
         "null",
         "conflict",
         "run",
+        "snapshot",
+        "pruning",
         "plan",
         "status",
         "warn",
