@@ -10,7 +10,10 @@ import pytest
 import trio
 
 from tests.zfs.conformance import CHECKS
+from tests.zfs.host import read_send
+from zrepl_trio.errors import ZfsError
 from zrepl_trio.zfs.memory import MemoryZfs
+from zrepl_trio.zfs.model import SendArgs
 from zrepl_trio.zfs.names import DatasetPath
 
 
@@ -85,3 +88,27 @@ async def test_listings_tell_of_holds_and_names_as_they_are_now(
     assert await shown() == [("one", 0)]
     zfs.world.rename_snapshot(path, "one", "two")
     assert await shown() == [("two", 0)]
+
+
+@pytest.mark.parametrize("missing", [1, 100, -1])
+async def test_a_send_that_is_to_end_early_fails_however_short_its_stream_is(
+    missing: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """All of it may fit into a pipe. Where the stream is no longer than the limit, nothing fails."""
+    host = MemoryHost()
+    await host.write(host.root, {"small": b"x" * 500})
+    await host.zfs.snapshot(host.root, "1")
+    (version,) = await host.zfs.versions(host.root)
+    args = SendArgs(dataset=host.root, to=version)
+    whole = await read_send(host, args)
+    host.zfs.send_limit[host.root] = len(whole) - max(missing, 0)
+    if missing < 0:
+        assert await read_send(host, args) == whole
+        return
+    got = b""
+    async with host.zfs.open_send(args) as send:
+        while data := await send.reader.receive_some():
+            got += data
+        with pytest.raises(ZfsError, match="Input/output error"):
+            await send.finish()
+    assert got == whole[:-missing]

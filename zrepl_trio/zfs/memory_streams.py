@@ -161,11 +161,11 @@ class MemorySend(trio.abc.ReceiveStream):
                 self._pending += piece
         data, self._pending = self._pending[:count], self._pending[count:]
         if self._left is not None:
-            data = data[: self._left]
-            self._left -= len(data)
-            if self._left == 0 and not self._eof:
+            if len(data) > self._left:
+                data = data[: self._left]
                 self._eof, self._pending = True, b""
                 self._fault = Fault("warning: cannot send: Input/output error")
+            self._left -= len(data)
         return data
 
     async def aclose(self) -> None:
