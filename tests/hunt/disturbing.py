@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 from random import Random
@@ -10,15 +11,16 @@ import trio
 
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.invariants import Judge
+from tests.hunt.moments import AtStep
 from tests.hunt.network import FaultyNetwork
-from tests.hunt.scenario import CYCLE_S, Event
+from tests.hunt.scenario import FAULTY_S, Event
 from zrepl_trio.clock import WallClock
 from zrepl_trio.config.model import Config
 from zrepl_trio.emulate.model import Dataset
 from zrepl_trio.emulate.renaming import rename
 from zrepl_trio.zfs.names import DatasetPath
 
-__all__ = ["DAEMON_OF", "Disturber", "Host", "KillAtStep", "SetClock", "take"]
+__all__ = ["DAEMON_OF", "Disturber", "Host", "SetClock", "take"]
 
 DAEMON_OF: ContextVar[Host] = ContextVar("DAEMON_OF")
 """The host whose daemon a task belongs to."""
@@ -56,26 +58,6 @@ class Host:
         self.scope.cancel()
 
 
-class KillAtStep(trio.abc.Instrument):
-    """Kills the daemon of `host` at whatever await it is, when its tasks have gone on so many times; unless that comes
-    later than `until`. It takes itself away."""
-
-    def __init__(self, host: Host, steps: int, *, until: float, down_for: float) -> None:
-        self._host = host
-        self._left = steps
-        self._until = until
-        self._down_for = down_for
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if trio.current_time() >= self._until:
-            trio.lowlevel.remove_instrument(self)
-        elif task.context.get(DAEMON_OF) is self._host:
-            self._left -= 1
-            if self._left <= 0:
-                trio.lowlevel.remove_instrument(self)
-                self._host.kill(down_for=self._down_for)
-
-
 class Disturber:
     """Does what events say."""
 
@@ -86,6 +68,7 @@ class Disturber:
         self._network = network
         self._judge = judge
         self._rng = rng
+        self._at_steps: set[AtStep] = set()
 
     def do(self, event: Event) -> None:
         """What happens in no time."""
@@ -112,14 +95,8 @@ class Disturber:
     def _break(self, host: Host, event: Event) -> None:
         zfs = host.zfs
         match event.kind:
-            case "kill" if event.calls:
-                zfs.kill = lambda: host.kill(down_for=event.count)
-                zfs.calls_left = event.calls
-                zfs.armed_until = event.at + CYCLE_S
             case "kill":
-                until = event.at + CYCLE_S
-                killer = KillAtStep(host, event.steps, until=until, down_for=event.count)
-                trio.lowlevel.add_instrument(killer)
+                self._wait(host, event, lambda: _kill(host, event))
             case "before":
                 zfs.fails_before.add(event.name)
             case "during":
@@ -135,8 +112,28 @@ class Disturber:
             case _:
                 raise AssertionError(event.kind)
 
+    def _wait(self, host: Host, event: Event, strike: Callable[[], bool]) -> None:
+        """Until the event's moment has come; it strikes whenever it can from then on."""
+        moments = host.zfs.moments
+        if not event.steps:
+            moments.wait(strike, calls=event.calls, opening=event.opening, moved=event.moved)
+            return
+
+        def step() -> None:
+            self._at_steps.discard(at_step)
+            if not strike():
+                moments.wait(strike)
+
+        at_step = AtStep(
+            event.steps, step, concerns=lambda task: task.context.get(DAEMON_OF) is host
+        )
+        self._at_steps.add(at_step)
+        trio.lowlevel.add_instrument(at_step)
+
     def calm_down(self) -> None:
         """What has not gone wrong by now, never will."""
+        for each in self._at_steps:
+            trio.lowlevel.remove_instrument(each)
         self._network.mend()
         for host in self._hosts.values():
             host.zfs.mend()
@@ -207,6 +204,14 @@ class Disturber:
         del dataset.snapshots[victim.name]
         self._judge.admin_destroyed(host.name, dataset.name, gone)
         self._judge.excuse(host.name, dataset.name, "a snapshot was destroyed by hand")
+
+
+def _kill(host: Host, event: Event) -> bool:
+    """It is up again when the quiet cycles begin."""
+    if host.zfs.dead:
+        return False
+    host.kill(down_for=max(1.0, min(event.count, FAULTY_S - trio.current_time())))
+    return True
 
 
 def take(judge: Judge, zfs: FaultyZfs, dataset: str, name: str) -> None:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from random import Random
 from typing import Protocol
 
 import structlog
-import trio
 
 from tests.hunt.evidence import listed_in
+from tests.hunt.moments import Moments, WatchedReceive, WatchedSend
 from tests.hunt.rules import Listed
 from zrepl_trio.clock import WallClock
 from zrepl_trio.emulate.objects import Snapshot
 from zrepl_trio.errors import ZfsError
 from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.memory import MemoryZfs
-from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, ReceiveArgs
+from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, ReceiveArgs, SendArgs
 from zrepl_trio.zfs.names import DatasetPath
-from zrepl_trio.zfs.port import ZfsReceive
+from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
 
 __all__ = ["FaultyZfs", "Witness"]
 
@@ -40,8 +40,8 @@ class Witness(Protocol):
 
 
 class FaultyZfs(MemoryZfs):
-    """`dead`: the daemon is gone, so nothing that it still tries has an effect. After `calls_left` more commands
-    (None: never), if these come before `armed_until`, `kill` is called."""
+    """`dead`: the daemon is gone, so nothing that it still tries has an effect. `moments` is told of each command, and
+    of the bytes of each stream."""
 
     def __init__(self, host: str, *, seed: int, clock: WallClock, witness: Witness) -> None:
         super().__init__(rng=Random(f"{seed}:{host}"), clock=clock)
@@ -52,9 +52,7 @@ class FaultyZfs(MemoryZfs):
         self.fails_during: set[str] = set()
         self.fails_after: set[str] = set()
         self.stops_at: int | None = None
-        self.calls_left: int | None = None
-        self.armed_until = 0.0
-        self.kill: Callable[[], None] = lambda: None
+        self.moments = Moments()
         self.before = self._fault
 
     async def _fault(self, call: str, dataset: str) -> None:
@@ -62,11 +60,8 @@ class FaultyZfs(MemoryZfs):
             raise ZfsError(f"{call}: the daemon is gone", dataset=dataset)
         if call == "open_send" and self.stops_at is not None:
             self.send_limit[dataset], self.stops_at = self.stops_at, None
-        if self.calls_left is not None and trio.current_time() < self.armed_until:
-            self.calls_left -= 1
-            if self.calls_left <= 0:
-                self.calls_left = None
-                self.kill()  # before it has an effect: the next checkpoint is the last
+        # before it has an effect: where this kills the daemon, the next checkpoint is the last
+        self.moments.called(call)
         if call in self.fails_before:
             self.fails_before.discard(call)
             raise ZfsError(f"cannot {call} '{dataset}': I/O error", dataset=dataset)
@@ -77,6 +72,7 @@ class FaultyZfs(MemoryZfs):
             each.clear()
         self.stops_at = None
         self.send_limit.clear()
+        self.moments.forget()
 
     @property
     def sending_now(self) -> list[Snapshot]:
@@ -200,6 +196,14 @@ class FaultyZfs(MemoryZfs):
         await super().abort_receive(path)
         self._done("abort_receive", path)
 
+    def open_send(self, args: SendArgs) -> AbstractAsyncContextManager[ZfsSend]:
+        return self._watched_send(args)
+
+    @asynccontextmanager
+    async def _watched_send(self, args: SendArgs) -> AsyncIterator[ZfsSend]:
+        async with super().open_send(args) as send:
+            yield WatchedSend(send, self.moments)
+
     def open_receive(self, args: ReceiveArgs) -> AbstractAsyncContextManager[ZfsReceive]:
         return self._watched_receive(args)
 
@@ -208,7 +212,7 @@ class FaultyZfs(MemoryZfs):
         before = self.listed(args.dataset)
         async with super().open_receive(args) as receive:
             try:
-                yield receive
+                yield WatchedReceive(receive, self.moments)
             finally:
                 left = {each.guid for each in self.listed(args.dataset)}
                 gone = [each.name for each in before if each.guid not in left]

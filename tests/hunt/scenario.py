@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from tests.hunt.topology import TOPOLOGIES, Topology, topology_of
@@ -55,8 +55,9 @@ class Event:
     `down`: nothing gets over for `count` seconds; `silence`: what is sent meanwhile hangs; `slow`: for `count`
     seconds it takes `rate` bytes a second.
 
-    On `host`: `kill`: the daemon ends after `calls` more zfs commands, or after its tasks have gone on `steps` more times, from
-    any await to the next, and starts again `count` seconds later;
+    On `host`: `kill`: the daemon ends, and starts again `count` seconds later: after `calls` more zfs commands, if
+    `opening` at the first after these that opens a stream; or after its tasks have gone on `steps` more times, from any
+    await to the next; or once `moved` bytes of a stream have come or gone;
     `before`, `during`, `after`: the next call of `name` fails, without its effect, with a part of it, or with all
     of it; `stop`: the next stream that it sends ends after `count` bytes; `full`: its pool has room for `count`
     bytes more, for an hour; `clock`: it is set by `count` seconds.
@@ -74,12 +75,16 @@ class Event:
     count: int = 0
     calls: int = 0
     steps: int = 0
+    opening: bool = False
+    moved: int = 0
     rate: int = 0
 
     def __str__(self) -> str:
         words = [f"{self.at:8.1f} s", self.kind, self.host, self.name, str(self.count or "")]
         words += [f"after {self.calls} calls"] if self.calls else []
         words += [f"after {self.steps} steps"] if self.steps else []
+        words += ["at a stream's opening"] if self.opening else []
+        words += [f"{self.moved} bytes into a stream"] if self.moved else []
         words += [f"{self.rate} B/s"] if self.rate else []
         return " ".join(word for word in words if word)
 
@@ -187,11 +192,8 @@ class _Events:
                 count = _lasts(rng.choice((700, 5_000)), at)
                 return Event(at=at, kind=kind, name=job, count=count, rate=rate)
             case "kill":
-                calls = rng.choice((0, rng.randint(1, 80)))
-                # it dies within the next cycle at the latest
-                count = _lasts(rng.choice((1, 700, 3_000)), at + CYCLE_S)
-                steps = 0 if calls else Random(f"{at}:{host}:{count}").randint(1, STEPS)
-                return Event(at=at, kind=kind, host=host, count=count, calls=calls, steps=steps)
+                count = rng.choice((1, 700, 3_000))
+                return self._at_a_moment(Event(at=at, kind=kind, host=host, count=count))
             case "before":
                 name = rng.choice((*CHANGES, *READS, *STREAMS))
                 return Event(at=at, kind=kind, host=host, name=name)
@@ -209,6 +211,19 @@ class _Events:
                 return Event(at=at, kind=kind, host=host, count=count)
             case _:
                 return self._by_an_admin(at, kind)
+
+    def _at_a_moment(self, event: Event) -> Event:
+        """While something is done: mostly while something streams, which takes little of a cycle."""
+        rng = self._rng
+        match rng.choice(("calls", "steps", "opening", "moved", "moved")):
+            case "calls":
+                return replace(event, calls=rng.randint(1, 80))
+            case "steps":
+                return replace(event, steps=rng.randint(1, STEPS))
+            case "opening":
+                return replace(event, opening=True, calls=rng.randint(1, 40))
+            case _:
+                return replace(event, moved=rng.randint(1, rng.choice((1_000, self._size))))
 
     def _by_an_admin(self, at: float, kind: str) -> Event:
         rng = self._rng

@@ -6,9 +6,10 @@ import pytest
 import trio
 import trio.testing
 
-from tests.hunt.disturbing import DAEMON_OF, Host, KillAtStep
+from tests.hunt.disturbing import DAEMON_OF, Host
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.invariants import Judge
+from tests.hunt.moments import AtStep
 from tests.hunt.scenario import CHANGES, CYCLE_S, FAULTY_S, KINDS, READS, STREAMS, scenario_of
 from tests.hunt.topology import TOPOLOGIES
 from tests.hunt.world import START, run_scenario
@@ -84,7 +85,12 @@ async def test_a_daemon_is_killed_at_the_await_that_its_tasks_have_come_to(
                 await trio.sleep(1)
 
     async with trio.open_nursery() as nursery:
-        trio.lowlevel.add_instrument(KillAtStep(host, 5, until=100, down_for=7))
+        killer = AtStep(
+            5,
+            lambda: host.kill(down_for=7),
+            concerns=lambda task: task.context.get(DAEMON_OF) is host,
+        )
+        trio.lowlevel.add_instrument(killer)
         nursery.start_soon(work)
     # it was about to go on for the fifth time, and comes no further than the next await
     assert came == 5
