@@ -74,7 +74,7 @@ class Disturber:
         """What happens in no time."""
         match event.kind:
             case "cut":
-                self._network.cut(event.name, at=event.count)
+                self._network.cut(event.name, at=event.count, writes=event.calls)
             case "down":
                 self._network.down(event.name, seconds=event.count)
                 self._judge.patience(event.name, event.count)

@@ -20,10 +20,24 @@ __all__ = ["FaultyNetwork"]
 @dataclass(slots=True)
 class _Line:
     cut_at: int | None = None
+    cut_after: int | None = None
+    cut_within: int = 0
     down_until: float = 0.0
     silent_until: float = 0.0
     slow_until: float = 0.0
     rate: int = 1
+
+    def passed(self, gone: int, count: int) -> int:
+        """How many of so many bytes that one writes go over a connection over which `gone` have gone."""
+        if self.cut_after is not None and count:
+            self.cut_after -= 1
+            if self.cut_after < 0:
+                self.cut_after = None
+                return min(self.cut_within, count - 1)
+        if self.cut_at is not None and gone + count > self.cut_at:
+            at, self.cut_at = self.cut_at, None
+            return max(at - gone, 0)
+        return count
 
 
 class FaultyNetwork(Network):
@@ -33,9 +47,14 @@ class FaultyNetwork(Network):
         super().__init__(joins, {}, wire=True)
         self._lines = {join.job: _Line() for join in joins}
 
-    def cut(self, job: str, *, at: int) -> None:
-        """The next connection that gets so far breaks once so many bytes have gone over it."""
-        self._lines[job].cut_at = at
+    def cut(self, job: str, *, at: int, writes: int = 0) -> None:
+        """The next connection that gets so far breaks once so many bytes have gone over it; with `writes`, the one of
+        the write that comes after so many does, so far into it."""
+        line = self._lines[job]
+        if writes:
+            line.cut_after, line.cut_within = writes, at
+        else:
+            line.cut_at = at
 
     def down(self, job: str, *, seconds: float) -> None:
         self._lines[job].down_until = trio.current_time() + seconds
@@ -50,7 +69,7 @@ class FaultyNetwork(Network):
     def mend(self) -> None:
         """No connection is to be cut any more."""
         for line in self._lines.values():
-            line.cut_at = None
+            line.cut_at = line.cut_after = None
 
     def check(self, join: Join) -> None:
         if trio.current_time() < self._lines[join.job].down_until:
@@ -70,17 +89,18 @@ class FaultyNetwork(Network):
         gone = 0
         cut = False
 
-        async def passing(count: int) -> None:
+        async def passing(count: int) -> int:
             nonlocal gone, cut
             self.check(join)
             if trio.current_time() < line.silent_until:
                 await trio.sleep_until(line.silent_until)
             if trio.current_time() < line.slow_until:
                 await trio.sleep(count / line.rate)
-            gone += count
-            if line.cut_at is not None and gone >= line.cut_at:
-                line.cut_at, cut = None, True
             if cut:
                 raise ConnectFailed("the link was cut")
+            passed = line.passed(gone, count)
+            gone += passed
+            cut = passed < count
+            return passed
 
         return passing

@@ -51,7 +51,8 @@ STREAMS = ("open_send", "open_receive")
 class Event:
     """Something goes wrong at `at`, in seconds. `kind` says what, and what the rest means:
 
-    On the link of the job `name`: `cut`: its next connection breaks once `count` bytes have gone over it;
+    On the link of the job `name`: `cut`: its next connection breaks once `count` bytes have gone over it, or,
+    with `calls`, `count` bytes into the write that comes after so many;
     `down`: nothing gets over for `count` seconds; `silence`: what is sent meanwhile hangs; `slow`: for `count`
     seconds it takes `rate` bytes a second.
 
@@ -182,7 +183,11 @@ class _Events:
         (kind,) = rng.choices(tuple(KINDS), tuple(KINDS.values()))
         match kind:
             case "cut":
-                count = rng.randint(1, rng.choice((3_000, 3 * size)))
+                if rng.random() < 0.5:
+                    # most writes are small: headers, and what is said before and after a stream
+                    count = rng.randint(0, rng.choice((8, 60, 400)))
+                    return Event(at=at, kind=kind, name=job, count=count, calls=rng.randint(1, 120))
+                count = rng.randint(1, rng.choice((3_000, size)))
                 return Event(at=at, kind=kind, name=job, count=count)
             case "down" | "silence":
                 count = _lasts(rng.choice((1, 30, 900, 5_000)), at)

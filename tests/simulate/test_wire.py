@@ -9,8 +9,8 @@ from zrepl_trio.errors import ConnectFailed
 from zrepl_trio.simulate.wire import MemoryConnection, memory_connections
 
 
-async def up(_count: int) -> None:
-    return
+async def up(count: int) -> int:
+    return count
 
 
 def pair() -> tuple[MemoryConnection, MemoryConnection]:
@@ -85,12 +85,30 @@ async def test_who_waits_on_an_end_that_is_closed_is_told() -> None:
 
 
 async def test_a_cut_link_breaks() -> None:
-    async def cut(_count: int) -> None:
+    async def cut(_count: int) -> int:
         raise ConnectFailed("the link is down")
 
     ours, _theirs = memory_connections(("server", "client"), cut)
     with pytest.raises(trio.BrokenResourceError, match="the link is down"):
         await ours.send_all(b"x")
+
+
+async def test_what_was_on_its_way_before_a_link_breaks_arrives() -> None:
+    left = 5
+
+    async def cut(count: int) -> int:
+        nonlocal left
+        passed = min(count, left)
+        left -= passed
+        return passed
+
+    ours, theirs = memory_connections(("server", "client"), cut)
+    await ours.send_all(b"abc")
+    with pytest.raises(trio.BrokenResourceError, match="broke"):
+        await ours.send_all(bytearray(b"defg"))
+    ours.close()
+    assert await theirs.receive_some() == b"abcde"
+    assert await theirs.receive_some() == b""
 
 
 async def test_a_cancelled_task_neither_sends_nor_takes_anything() -> None:

@@ -86,8 +86,9 @@ class Network:
     def link(self, join: Join) -> Passing:
         """What one new connection goes over."""
 
-        async def passing(_count: int) -> None:
+        async def passing(count: int) -> int:
             self.check(join)
+            return count
 
         return passing
 

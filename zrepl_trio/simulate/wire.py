@@ -12,8 +12,9 @@ from zrepl_trio.transport.base import Connection
 
 __all__ = ["MemoryConnection", "Passing", "StreamConnection", "memory_connections"]
 
-Passing: TypeAlias = Callable[[int], Awaitable[None]]
-"""Awaited before so many bytes go over the link. ConnectFailed while it is down."""
+Passing: TypeAlias = Callable[[int], Awaitable[int]]
+"""Awaited before so many bytes go over the link, gives how many of them do: where these are fewer, it breaks then.
+ConnectFailed while it is down."""
 
 
 class _WithoutFds(Connection):
@@ -73,7 +74,7 @@ class _Way:
 
 
 class MemoryConnection(_WithoutFds):
-    """One end of a simulated link. Where `passing` raises ConnectFailed, it breaks.
+    """One end of a simulated link. Where `passing` raises ConnectFailed, or lets less than all pass, it breaks.
 
     What need not wait gives no other task its turn, as zfs's commands in a simulation: a cycle has a thousand
     sends and receives, mostly of bytes that are there.
@@ -90,11 +91,14 @@ class MemoryConnection(_WithoutFds):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         self._check_sends()
         try:
-            await self._passing(len(data))
+            passed = await self._passing(len(data))
         except ConnectFailed as error:
             raise trio.BrokenResourceError(str(error)) from error
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_sends()
+        if passed < len(data):
+            self._outgoing.put(memoryview(data)[:passed])
+            raise trio.BrokenResourceError("the link broke")
         self._outgoing.put(data)
 
     async def wait_send_all_might_not_block(self) -> None:
