@@ -90,7 +90,8 @@ class Disturber:
             case "kill" | "before" | "during" | "after" | "stop" | "full":
                 self._break(self._hosts[event.host], event)
             case _:
-                self._meddle(self._hosts[event.host], event)
+                host = self._hosts[event.host]
+                self._wait(host, event, lambda: self._meddle(host, event))
 
     def _break(self, host: Host, event: Event) -> None:
         zfs = host.zfs
@@ -113,8 +114,12 @@ class Disturber:
                 raise AssertionError(event.kind)
 
     def _wait(self, host: Host, event: Event, strike: Callable[[], bool]) -> None:
-        """Until the event's moment has come; it strikes whenever it can from then on."""
+        """Until the event's moment has come; it strikes whenever it can from then on. At once, where it waits for none."""
         moments = host.zfs.moments
+        if not (event.waits or strike()):
+            moments.wait(strike)
+        if not event.waits:
+            return
         if not event.steps:
             moments.wait(strike, calls=event.calls, opening=event.opening, moved=event.moved)
             return
@@ -143,67 +148,103 @@ class Disturber:
         for pool in self._hosts[event.host].zfs.world.pools.values():
             pool.capacity = 1 << 50
 
-    def _meddle(self, host: Host, event: Event) -> None:
-        """What an admin does by hand."""
+    def _meddle(self, host: Host, event: Event) -> bool:
+        """What an admin does by hand; False where there is nothing to do it to, or zfs refuses, so far."""
         zfs, name = host.zfs, event.name
-        if event.kind == "create":
-            if zfs.world.get(name) is None:
-                zfs.add_filesystem(name)
-            return
         dataset = zfs.world.get(name)
+        if event.kind == "create":
+            if dataset is None:
+                zfs.add_filesystem(name)
+            return dataset is None
         if dataset is None:
-            return
+            return False
         match event.kind:
             case "hold":
-                self._hold(host, dataset, event)
+                return self._hold(host, dataset, event)
             case "destroy":
-                self._destroy(host, dataset, event)
+                return self._destroy(host, dataset, event)
             case "release":
-                for snapshot in dataset.snapshots.values():
-                    snapshot.holds.clear()
-                    snapshot.shown = None
-                self._judge.let_go(host.name, dataset)
-                self._judge.excuse(host.name, name, "all holds were released")
+                return self._release(host, dataset)
             case "unmark":
-                dataset.bookmarks.clear()
-                self._judge.excuse(host.name, name, "all bookmarks were destroyed")
-            case "take":
-                take(self._judge, zfs, name, f"manual_{round(event.at)}")
-                if name not in _written(host):
-                    self._judge.excuse(host.name, name, "a snapshot was taken of a replica")
-            case "touch":
-                zfs.write(name, {"touched": self._rng.randbytes(10)})
-                if name not in _written(host):
-                    self._judge.excuse(host.name, name, "a replica was written to")
-            case "rename" if zfs.world.get(f"{name}-moved") is None:
-                busy = dataset.key in zfs.receiving_keys or any(zfs.in_use())
-                if not busy:
-                    rename(zfs.world, DatasetPath.parse(name), DatasetPath.parse(f"{name}-moved"))
+                return self._unmark(host, dataset)
+            case "take" | "touch":
+                return self._change(host, dataset, event)
+            case "rename":
+                if zfs.world.get(f"{name}-moved") is not None or _is_busy(zfs, dataset):
+                    return False
+                rename(zfs.world, DatasetPath.parse(name), DatasetPath.parse(f"{name}-moved"))
             case "remove":
-                if not any(snapshot.holds for snapshot in dataset.snapshots.values()):
-                    zfs.world.destroy(name, recursive=True)
+                held = any(snapshot.holds for snapshot in dataset.snapshots.values())
+                if held or _is_busy(zfs, dataset):
+                    return False
+                zfs.world.destroy(name, recursive=True)
             case _:
-                pass
+                raise AssertionError(event.kind)
+        return True
 
-    def _hold(self, host: Host, dataset: Dataset, event: Event) -> None:
-        snapshots = list(dataset.snapshots.values())
-        if event.count < len(snapshots):
-            snapshot = snapshots[-1 - event.count]
-            snapshot.holds["legal"] = round(event.at)
+    def _change(self, host: Host, dataset: Dataset, event: Event) -> bool:
+        """It gets something that it had not; not in the middle of a receive into it, which would fail at its end in
+        zfs, and does not in the model."""
+        if dataset.key in host.zfs.receiving_keys:
+            return False
+        if event.kind == "touch":
+            host.zfs.write(dataset.name, {"touched": self._rng.randbytes(10)})
+        elif not take(self._judge, host.zfs, dataset.name, f"manual_{round(event.at)}"):
+            return False
+        if dataset.name not in _written(host):
+            did = "written to" if event.kind == "touch" else "snapshotted"
+            self._judge.excuse(host.name, dataset.name, f"a replica was {did} by hand")
+        return True
+
+    def _release(self, host: Host, dataset: Dataset) -> bool:
+        held = [each for each in dataset.snapshots.values() if each.holds]
+        for snapshot in held:
+            snapshot.holds.clear()
             snapshot.shown = None
-            self._judge.held(host.name, snapshot.guid, "legal")
+        if held:
+            self._judge.let_go(host.name, dataset)
+            self._judge.excuse(host.name, dataset.name, "all holds were released")
+        return bool(held)
 
-    def _destroy(self, host: Host, dataset: Dataset, event: Event) -> None:
+    def _unmark(self, host: Host, dataset: Dataset) -> bool:
+        if not dataset.bookmarks:
+            return False
+        dataset.bookmarks.clear()
+        self._judge.excuse(host.name, dataset.name, "all bookmarks were destroyed")
+        return True
+
+    def _hold(self, host: Host, dataset: Dataset, event: Event) -> bool:
         snapshots = list(dataset.snapshots.values())
         if event.count >= len(snapshots):
-            return
+            return False
+        snapshot = snapshots[-1 - event.count]
+        snapshot.holds["legal"] = round(event.at)
+        snapshot.shown = None
+        self._judge.held(host.name, snapshot.guid, "legal")
+        return True
+
+    def _destroy(self, host: Host, dataset: Dataset, event: Event) -> bool:
+        snapshots = list(dataset.snapshots.values())
+        if event.count >= len(snapshots):
+            return False
         victim = snapshots[-1 - event.count]
         if victim.holds or any(each is victim for each in host.zfs.sending_now):
-            return
+            return False
         gone = [each for each in host.zfs.listed(dataset.name) if each.guid == victim.guid]
         del dataset.snapshots[victim.name]
         self._judge.admin_destroyed(host.name, dataset.name, gone)
         self._judge.excuse(host.name, dataset.name, "a snapshot was destroyed by hand")
+        return True
+
+
+def _is_busy(zfs: FaultyZfs, dataset: Dataset) -> bool:
+    """Whether something of it or below it is sent or received now."""
+    below = zfs.world.below(dataset.name)
+    sent = {id(each) for each in zfs.sending_now}
+    return any(
+        each.key in zfs.receiving_keys or any(id(snap) in sent for snap in each.snapshots.values())
+        for each in below
+    )
 
 
 def _kill(host: Host, event: Event) -> bool:
@@ -214,12 +255,13 @@ def _kill(host: Host, event: Event) -> bool:
     return True
 
 
-def take(judge: Judge, zfs: FaultyZfs, dataset: str, name: str) -> None:
-    """A snapshot by hand."""
+def take(judge: Judge, zfs: FaultyZfs, dataset: str, name: str) -> bool:
+    """A snapshot by hand; False where that name is taken."""
     if name in {each.name for each in zfs.listed(dataset)}:
-        return
+        return False
     zfs.take_by_hand(DatasetPath.parse(dataset), name)
     judge.note_taken(zfs.host, dataset)
+    return True
 
 
 def _written(host: Host) -> set[str]:

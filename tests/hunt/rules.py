@@ -98,7 +98,8 @@ def _kept(
         case "grid":
             return _kept_by_grid(rule.grid, named)
         case "calendar":
-            return _kept_by_hours(rule.hourly, by_age)
+            # snapshots of one second count in their order
+            return _kept_by_hours(rule.hourly, sorted(named, key=lambda each: each.creation))
         case "not_replicated":
             at_cursor = {cursor} if rule.keep_snapshot_at_cursor else set()
             left = sorted(

@@ -49,16 +49,17 @@ STREAMS = ("open_send", "open_receive")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something goes wrong at `at`, in seconds. `kind` says what, and what the rest means:
+    """Something goes wrong at `at`, in seconds, or, on a host, when its moment has come then: after `calls` more zfs
+    commands, if `opening` at the first after these that opens a stream; after its daemon's tasks have gone on `steps`
+    more times, from any await to the next; once `moved` bytes of a stream have come or gone. What is not possible then
+    happens as soon as it is. `kind` says what, and what the rest means:
 
     On the link of the job `name`: `cut`: its next connection breaks once `count` bytes have gone over it, or,
     with `calls`, `count` bytes into the write that comes after so many;
     `down`: nothing gets over for `count` seconds; `silence`: what is sent meanwhile hangs; `slow`: for `count`
     seconds it takes `rate` bytes a second.
 
-    On `host`: `kill`: the daemon ends, and starts again `count` seconds later: after `calls` more zfs commands, if
-    `opening` at the first after these that opens a stream; or after its tasks have gone on `steps` more times, from any
-    await to the next; or once `moved` bytes of a stream have come or gone;
+    On `host`: `kill`: the daemon ends, and starts again `count` seconds later;
     `before`, `during`, `after`: the next call of `name` fails, without its effect, with a part of it, or with all
     of it; `stop`: the next stream that it sends ends after `count` bytes; `full`: its pool has room for `count`
     bytes more, for an hour; `clock`: it is set by `count` seconds.
@@ -79,6 +80,11 @@ class Event:
     opening: bool = False
     moved: int = 0
     rate: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a moment on its host."""
+        return bool(self.calls or self.steps or self.opening or self.moved)
 
     def __str__(self) -> str:
         words = [f"{self.at:8.1f} s", self.kind, self.host, self.name, str(self.count or "")]
@@ -215,10 +221,11 @@ class _Events:
                 count = rng.choice((-1, 1)) * rng.choice((3, 400, 5_000))
                 return Event(at=at, kind=kind, host=host, count=count)
             case _:
-                return self._by_an_admin(at, kind)
+                event = self._by_an_admin(at, kind)
+                return self._at_a_moment(event) if rng.random() < 0.6 else event
 
     def _at_a_moment(self, event: Event) -> Event:
-        """While something is done: mostly while something streams, which takes little of a cycle."""
+        """While something is done: often while something streams, which takes little of a cycle."""
         rng = self._rng
         match rng.choice(("calls", "steps", "opening", "moved", "moved")):
             case "calls":
@@ -236,7 +243,7 @@ class _Events:
         name = f"{flow.sending}/{rng.choice(self._filesystems)}"
         if kind == "create":
             return Event(at=at, kind=kind, host=rng.choice(self._topology.written), name="tank/new")
-        if kind in {"hold", "take", "touch"} and rng.random() < 0.4:
+        if kind in {"hold", "release", "take", "touch"} and rng.random() < 0.4:
             return Event(
                 at=at,
                 kind=kind,
