@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 
 import trio
 
+from tests.hunt.faults import Fault
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.invariants import Judge
 from tests.hunt.moments import AtStep
@@ -69,21 +71,20 @@ class Disturber:
         self._judge = judge
         self._rng = rng
         self._at_steps: set[AtStep] = set()
+        self.struck: set[Event] = set()
+        """What has had an effect."""
 
     def do(self, event: Event) -> None:
         """What happens in no time."""
         match event.kind:
             case "cut":
-                self._network.cut(event.name, at=event.count, writes=event.calls)
-            case "down":
-                self._network.down(event.name, seconds=event.count)
-                self._judge.patience(event.name, event.count)
-            case "silence":
-                self._network.silence(event.name, seconds=event.count)
-            case "slow":
-                self._network.slow(event.name, seconds=event.count, rate=event.rate)
-                self._judge.patience(event.name, event.count)
+                struck = partial(self.struck.add, event)
+                self._network.cut(event.name, struck, at=event.count, writes=event.calls)
+            case "down" | "silence" | "slow":
+                trouble = partial(self._trouble, event)
+                self._network.wait(event.name, trouble, moved=event.moved)
             case "clock":
+                self.struck.add(event)
                 clock = self._hosts[event.host].clock
                 assert isinstance(clock, SetClock)
                 clock.offset_s += event.count
@@ -93,29 +94,48 @@ class Disturber:
                 host = self._hosts[event.host]
                 self._wait(host, event, lambda: self._meddle(host, event))
 
+    def _trouble(self, event: Event) -> None:
+        """A link's. It is over when the quiet cycles begin."""
+        self.struck.add(event)
+        seconds = max(1.0, min(event.count, FAULTY_S - trio.current_time()))
+        match event.kind:
+            case "down":
+                self._network.down(event.name, seconds=seconds)
+                self._judge.patience(event.name, seconds)
+            case "silence":
+                self._network.silence(event.name, seconds=seconds)
+            case "slow":
+                self._network.slow(event.name, seconds=seconds, rate=event.rate)
+                self._judge.patience(event.name, seconds)
+            case _:
+                raise AssertionError(event.kind)
+
     def _break(self, host: Host, event: Event) -> None:
         zfs = host.zfs
         match event.kind:
             case "kill":
                 self._wait(host, event, lambda: _kill(host, event))
-            case "before":
-                zfs.fails_before.add(event.name)
-            case "during":
-                zfs.fails_during.add(event.name)
-            case "after":
-                zfs.fails_after.add(event.name)
-            case "stop":
-                zfs.stops_at = event.count
+            case "before" | "during" | "after" | "stop":
+                struck = partial(self.struck.add, event)
+                zfs.faults.add(Fault(event.kind, event.name, struck, event.count))
             case "full":
+                zfs.full.append(partial(self.struck.add, event))
                 for pool in zfs.world.pools.values():
                     used = zfs.world.used(pool.datasets[pool.name])
                     pool.capacity = used + event.count
             case _:
                 raise AssertionError(event.kind)
 
-    def _wait(self, host: Host, event: Event, strike: Callable[[], bool]) -> None:
+    def _wait(self, host: Host, event: Event, try_it: Callable[[], bool]) -> None:
         """Until the event's moment has come; it strikes whenever it can from then on. At once, where it waits for none."""
         moments = host.zfs.moments
+
+        def strike() -> bool:
+            struck = try_it()
+            if struck:
+                self.struck.add(event)
+            return struck
+
         if not (event.waits or strike()):
             moments.wait(strike)
         if not event.waits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from random import Random
@@ -11,11 +11,12 @@ from typing import Protocol
 import structlog
 
 from tests.hunt.evidence import listed_in
+from tests.hunt.faults import Faults
 from tests.hunt.moments import Moments, WatchedReceive, WatchedSend
 from tests.hunt.rules import Listed
 from zrepl_trio.clock import WallClock
 from zrepl_trio.emulate.objects import Snapshot
-from zrepl_trio.errors import ZfsError
+from zrepl_trio.errors import NoSpace, ZfsError
 from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.memory import MemoryZfs
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, ReceiveArgs, SendArgs
@@ -41,38 +42,37 @@ class Witness(Protocol):
 
 class FaultyZfs(MemoryZfs):
     """`dead`: the daemon is gone, so nothing that it still tries has an effect. `moments` is told of each command, and
-    of the bytes of each stream."""
+    of the bytes of each stream; `faults` are those to come; what is in `full` is called when a pool has no room left for
+    a receive. Without `bulk` it is a zfs without OpenZFS's C library."""
 
-    def __init__(self, host: str, *, seed: int, clock: WallClock, witness: Witness) -> None:
+    def __init__(
+        self, host: str, *, seed: int, clock: WallClock, witness: Witness, bulk: bool = True
+    ) -> None:
         super().__init__(rng=Random(f"{seed}:{host}"), clock=clock)
         self.host = host
         self.witness = witness
         self.dead = False
-        self.fails_before: set[str] = set()
-        self.fails_during: set[str] = set()
-        self.fails_after: set[str] = set()
-        self.stops_at: int | None = None
+        self.calm = False
+        self.faults = Faults()
         self.moments = Moments()
+        self.full: list[Callable[[], None]] = []
+        self._bulk = bulk
         self.before = self._fault
 
     async def _fault(self, call: str, dataset: str) -> None:
         if self.dead:
             raise ZfsError(f"{call}: the daemon is gone", dataset=dataset)
-        if call == "open_send" and self.stops_at is not None:
-            self.send_limit[dataset], self.stops_at = self.stops_at, None
         # before it has an effect: where this kills the daemon, the next checkpoint is the last
         self.moments.called(call)
-        if call in self.fails_before:
-            self.fails_before.discard(call)
+        if self.faults.strike("before", call):
             raise ZfsError(f"cannot {call} '{dataset}': I/O error", dataset=dataset)
 
     def mend(self) -> None:
         """No command is to fail any more."""
-        for each in (self.fails_before, self.fails_during, self.fails_after):
-            each.clear()
-        self.stops_at = None
+        self.faults.forget()
         self.send_limit.clear()
         self.moments.forget()
+        self.calm = True
 
     @property
     def sending_now(self) -> list[Snapshot]:
@@ -103,16 +103,14 @@ class FaultyZfs(MemoryZfs):
         by = str(structlog.contextvars.get_contextvars().get("on_behalf_of", self.host))
         for dataset in datasets:
             self.witness.changed(self.host, dataset, call=call, by=by)
-        if call in self.fails_after:
-            self.fails_after.discard(call)
+        if self.faults.strike("after", call):
             raise ZfsError(f"{call}: failed at its very end", dataset=next(iter(datasets), ""))
 
     def _part(self, call: str, items: Iterable[str]) -> list[str] | None:
         """The part of them that is done before it fails, if it is to."""
         every = list(items)
-        if call not in self.fails_during or len(every) < 2:
+        if len(every) < 2 or not self.faults.strike("during", call):
             return None
-        self.fails_during.discard(call)
         return every[: len(every) // 2]
 
     # -- what changes something -------------------------------------------------------------
@@ -133,6 +131,22 @@ class FaultyZfs(MemoryZfs):
         await super().destroy_bookmark(path, name)
         self._done("destroy_bookmark", path)
 
+    async def bookmarks_in_bulk(self) -> bool:
+        return self._bulk
+
+    async def change_bookmarks(
+        self,
+        make: Mapping[DatasetPath, Mapping[str, FilesystemVersion]],
+        destroy: Mapping[DatasetPath, Collection[str]],
+    ) -> None:
+        part = self._part("change_bookmarks", [*make, *destroy])
+        if part is None:
+            await super().change_bookmarks(make, destroy)
+            return
+        made = {path: make[DatasetPath(path)] for path in part if path in make}
+        await super().change_bookmarks({DatasetPath(path): each for path, each in made.items()}, {})
+        raise ZfsError("cannot change bookmarks: I/O error")
+
     async def destroy_snapshots(
         self, path: DatasetPath, names: Sequence[str]
     ) -> list[DestroyResult]:
@@ -148,12 +162,16 @@ class FaultyZfs(MemoryZfs):
         return results
 
     async def hold(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
-        await super().hold(path, snapshots, tag)
+        part = self._part("hold", snapshots)
+        await super().hold(path, snapshots if part is None else part, tag)
         self._done("hold", path)
+        _fail_if(part, "hold", path)
 
     async def release(self, path: DatasetPath, snapshots: Collection[str], tag: str) -> None:
-        await super().release(path, snapshots, tag)
+        part = self._part("release", snapshots)
+        await super().release(path, snapshots if part is None else part, tag)
         self._done("release", path)
+        _fail_if(part, "release", path)
 
     async def hold_of(self, snapshots: Mapping[DatasetPath, Collection[str]], tag: str) -> None:
         part = self._part("hold_of", snapshots)
@@ -201,8 +219,24 @@ class FaultyZfs(MemoryZfs):
 
     @asynccontextmanager
     async def _watched_send(self, args: SendArgs) -> AsyncIterator[ZfsSend]:
-        async with super().open_send(args) as send:
-            yield WatchedSend(send, self.moments)
+        stop = self.faults.take("stop", "open_send")
+        if stop is not None:
+            self.send_limit[args.dataset] = stop.count
+        stopped = False
+
+        def failed(error: ZfsError) -> None:
+            nonlocal stopped
+            stopped = stop is not None and "Input/output error" in str(error)
+
+        try:
+            async with super().open_send(args) as send:
+                yield WatchedSend(send, self.moments, failed)
+        finally:
+            self.send_limit.pop(args.dataset, None)
+            if stop is not None and stopped:
+                stop.struck()
+            elif stop is not None and not self.calm:
+                self.faults.add(stop)  # that stream was shorter
 
     def open_receive(self, args: ReceiveArgs) -> AbstractAsyncContextManager[ZfsReceive]:
         return self._watched_receive(args)
@@ -212,13 +246,23 @@ class FaultyZfs(MemoryZfs):
         before = self.listed(args.dataset)
         async with super().open_receive(args) as receive:
             try:
-                yield WatchedReceive(receive, self.moments)
+                yield WatchedReceive(
+                    receive,
+                    self.moments,
+                    failed=self._no_room,
+                    took_all=partial(self._done, "open_receive", args.dataset),
+                )
             finally:
                 left = {each.guid for each in self.listed(args.dataset)}
                 gone = [each.name for each in before if each.guid not in left]
                 if gone and args.force:
                     self.witness.rolled_back(self.host, args.dataset, gone)
-        self._done("open_receive", args.dataset)
+
+    def _no_room(self, error: ZfsError) -> None:
+        if isinstance(error, NoSpace):
+            for struck in self.full:
+                struck()
+            self.full.clear()
 
 
 def _fail_if(part: list[str] | None, call: str, dataset: str = "") -> None:

@@ -350,6 +350,13 @@ class Judge:
     def _check_done(self, job: str, began: float) -> None:
         """A run that says it is done has replicated what was there when it began."""
         (flow,) = (each for each in self._flows if each.job == job)
+        # under whatever name: it may have been renamed since
+        arrived = {
+            guid
+            for (other, _), pair in self._pairs.items()
+            if other == job
+            for guid in pair.arrived
+        }
         for dataset in self.hosts[flow.sender].world.all():
             if not flow.sends(dataset.name) or self.excused(flow, dataset.name):
                 continue
@@ -358,7 +365,6 @@ class Judge:
                 for each in dataset.snapshots.values()
                 if each.guid in self.taken and self.taken[each.guid].at < began
             ]
-            arrived = self._pair(flow, dataset.name).arrived
             # in a chain, what was taken before may come to the sender only meanwhile
             if flow.sender not in self._scenario.topology.written:
                 continue

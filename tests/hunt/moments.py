@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import trio
 
 from tests.hunt.scenario import STREAMS
+from zrepl_trio.errors import ZfsError
 from zrepl_trio.zfs.port import ZfsReceive, ZfsSend
 
 __all__ = ["AtStep", "Moments", "WatchedReceive", "WatchedSend"]
@@ -92,11 +93,12 @@ class AtStep(trio.abc.Instrument):
 
 
 class WatchedSend(trio.abc.ReceiveStream):
-    """A `zfs send`, and its own `reader`."""
+    """A `zfs send`, and its own `reader`. `failed` is told why it did."""
 
-    def __init__(self, send: ZfsSend, moments: Moments) -> None:
+    def __init__(self, send: ZfsSend, moments: Moments, failed: Callable[[ZfsError], None]) -> None:
         self._send = send
         self._moments = moments
+        self._failed = failed
         self._moved = 0
 
     @property
@@ -116,19 +118,29 @@ class WatchedSend(trio.abc.ReceiveStream):
         await self._send.reader.aclose()
 
     async def finish(self) -> None:
-        await self._send.finish()
+        try:
+            await self._send.finish()
+        except ZfsError as error:
+            self._failed(error)
+            raise
 
 
 class WatchedReceive(trio.abc.SendStream):
-    """A `zfs recv`, and its own `writer`. What strikes within the bytes of one write has those before it taken."""
+    """A `zfs recv`, and its own `writer`. What strikes within the bytes of one write has those before it taken.
+    `failed` is told why it did; `took_all`, called when it did not, may still have it fail."""
 
     def __init__(
         self,
         receive: ZfsReceive,
         moments: Moments,
+        *,
+        failed: Callable[[ZfsError], None],
+        took_all: Callable[[], None],
     ) -> None:
         self._receive = receive
         self._moments = moments
+        self._failed = failed
+        self._took_all = took_all
         self._moved = 0
 
     @property
@@ -154,4 +166,9 @@ class WatchedReceive(trio.abc.SendStream):
         await self._receive.writer.aclose()
 
     async def finish(self) -> None:
-        await self._receive.finish()
+        try:
+            await self._receive.finish()
+        except ZfsError as error:
+            self._failed(error)
+            raise
+        self._took_all()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 import trio
@@ -18,25 +18,50 @@ __all__ = ["FaultyNetwork"]
 
 
 @dataclass(slots=True)
+class _Later:
+    left: int
+    begin: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Cut:
+    at: int
+    writes: int
+    struck: Callable[[], None]
+
+    def passed(self, gone: int, count: int) -> int:
+        """How many of so many bytes go over a connection over which `gone` have gone."""
+        if self.writes:
+            self.writes -= 1
+            return count if self.writes else min(self.at, count - 1)
+        return min(count, max(self.at - gone, 0))
+
+
+@dataclass(slots=True)
 class _Line:
-    cut_at: int | None = None
-    cut_after: int | None = None
-    cut_within: int = 0
+    cuts: list[_Cut] = field(default_factory=list)
     down_until: float = 0.0
     silent_until: float = 0.0
     slow_until: float = 0.0
     rate: int = 1
+    waiting: list[_Later] = field(default_factory=list)
+
+    def used(self, count: int) -> None:
+        """By so many bytes: what waited for them begins."""
+        for each in list(self.waiting):
+            each.left -= count
+            if each.left <= 0:
+                self.waiting.remove(each)
+                each.begin()
 
     def passed(self, gone: int, count: int) -> int:
         """How many of so many bytes that one writes go over a connection over which `gone` have gone."""
-        if self.cut_after is not None and count:
-            self.cut_after -= 1
-            if self.cut_after < 0:
-                self.cut_after = None
-                return min(self.cut_within, count - 1)
-        if self.cut_at is not None and gone + count > self.cut_at:
-            at, self.cut_at = self.cut_at, None
-            return max(at - gone, 0)
+        for each in self.cuts if count else ():
+            passed = each.passed(gone, count)
+            if passed < count:
+                self.cuts.remove(each)
+                each.struck()
+                return passed
         return count
 
 
@@ -47,14 +72,14 @@ class FaultyNetwork(Network):
         super().__init__(joins, {}, wire=True)
         self._lines = {join.job: _Line() for join in joins}
 
-    def cut(self, job: str, *, at: int, writes: int = 0) -> None:
+    def wait(self, job: str, begin: Callable[[], None], *, moved: int) -> None:
+        """Call `begin` at the link's next use, or once so many bytes more have gone over it."""
+        self._lines[job].waiting.append(_Later(moved, begin))
+
+    def cut(self, job: str, struck: Callable[[], None], *, at: int, writes: int = 0) -> None:
         """The next connection that gets so far breaks once so many bytes have gone over it; with `writes`, the one of
-        the write that comes after so many does, so far into it."""
-        line = self._lines[job]
-        if writes:
-            line.cut_after, line.cut_within = writes, at
-        else:
-            line.cut_at = at
+        that write does, the first being the next, so far into it."""
+        self._lines[job].cuts.append(_Cut(at, writes, struck))
 
     def down(self, job: str, *, seconds: float) -> None:
         self._lines[job].down_until = trio.current_time() + seconds
@@ -69,9 +94,11 @@ class FaultyNetwork(Network):
     def mend(self) -> None:
         """No connection is to be cut any more."""
         for line in self._lines.values():
-            line.cut_at = line.cut_after = None
+            line.cuts.clear()
+            line.waiting.clear()
 
     def check(self, join: Join) -> None:
+        self._lines[join.job].used(0)
         if trio.current_time() < self._lines[join.job].down_until:
             raise ConnectFailed(f"the link from {join.host} to {join.peer} is down")
 
@@ -91,6 +118,7 @@ class FaultyNetwork(Network):
 
         async def passing(count: int) -> int:
             nonlocal gone, cut
+            line.used(count)
             self.check(join)
             if trio.current_time() < line.silent_until:
                 await trio.sleep_until(line.silent_until)

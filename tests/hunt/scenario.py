@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
 from tests.hunt.topology import TOPOLOGIES, Topology, topology_of
 
 __all__ = [
-    "CHANGES",
+    "AFTER",
+    "BEFORE",
     "CYCLE_S",
+    "DURING",
     "FAULTY_S",
     "KINDS",
     "LASTS_S",
-    "READS",
     "STREAMS",
     "Event",
     "Scenario",
@@ -32,19 +34,84 @@ LASTS_S = FAULTY_S + 3 * CYCLE_S - 5
 STEPS = 120
 """About as many times do the tasks of a daemon go on, from one await to the next, in a cycle."""
 
-CHANGES = (
-    "hold",
-    "release",
-    "bookmark",
-    "destroy_bookmark",
-    "destroy_snapshots",
-    "snapshot_all",
-    "create_filesystem",
-    "snapshot",
-)
-_IN_PARTS = ("hold_of", "release_of", "destroy_snapshots")
-READS = ("versions", "versions_below", "datasets", "datasets_in", "holds_of", "properties_of")
 STREAMS = ("open_send", "open_receive")
+
+BEFORE: Mapping[str, Mapping[str, float]] = {
+    "sender": {
+        "bookmark": 2,
+        "dataset": 0.5,
+        "datasets": 1,
+        "datasets_in": 2,
+        "decode_token": 0.3,
+        "destroy_bookmark": 2,
+        "destroy_snapshots": 2,
+        "features": 1,
+        "hold": 2,
+        "holds": 0.5,
+        "holds_of": 1,
+        "open_send": 4,
+        "packed_sizes": 1,
+        "release": 2,
+        "send_size": 0.3,
+        "snapshot": 3,
+        "versions": 2,
+        "versions_below": 2,
+    },
+    "receiver": {
+        "abort_receive": 0.1,
+        "create_filesystem": 1,
+        "dataset": 1,
+        "datasets": 2,
+        "decode_token": 0.3,
+        "destroy_snapshots": 2,
+        "features": 1,
+        "hold": 2,
+        "holds": 0.5,
+        "holds_of": 2,
+        "open_receive": 4,
+        "properties": 0.5,
+        "properties_of": 2,
+        "release": 2,
+        "rename": 0.3,
+        "rollback": 0.1,
+        "versions": 2,
+        "versions_below": 2,
+    },
+}
+"""What may fail without its effect, and how often that is drawn, by what a host does in a flow."""
+
+AFTER: Mapping[str, Mapping[str, float]] = {
+    "sender": {
+        "bookmark": 2,
+        "destroy_bookmark": 1,
+        "destroy_snapshots": 2,
+        "hold": 2,
+        "release": 2,
+        "snapshot": 3,
+    },
+    "receiver": {
+        "abort_receive": 0.1,
+        "create_filesystem": 1,
+        "destroy_filesystem": 0.1,
+        "destroy_snapshots": 2,
+        "hold": 2,
+        "open_receive": 4,
+        "release": 2,
+        "rename": 0.5,
+        "rollback": 0.1,
+        "set_properties": 0.1,
+    },
+}
+"""What may fail with its effect."""
+
+DURING: Mapping[str, Mapping[str, float]] = {
+    "sender": {"change_bookmarks": 3, "destroy_snapshots": 1, "hold": 1, "release": 1},
+    "receiver": {"destroy_snapshots": 1, "hold": 0.2, "hold_of": 2, "release_of": 2},
+}
+"""What may fail with a part of its effect."""
+
+_AT_FIRST = ("create_filesystem", "properties")
+"""What is called where a copy is new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +122,13 @@ class Event:
     happens as soon as it is. `kind` says what, and what the rest means:
 
     On the link of the job `name`: `cut`: its next connection breaks once `count` bytes have gone over it, or,
-    with `calls`, `count` bytes into the write that comes after so many;
-    `down`: nothing gets over for `count` seconds; `silence`: what is sent meanwhile hangs; `slow`: for `count`
-    seconds it takes `rate` bytes a second.
+    with `calls`, `count` bytes into that of its next writes;
+    once `moved` bytes more have gone over it, `down`: nothing gets over for `count` seconds; `silence`: what is sent
+    meanwhile hangs; `slow`: for `count` seconds it takes `rate` bytes a second.
 
     On `host`: `kill`: the daemon ends, and starts again `count` seconds later;
     `before`, `during`, `after`: the next call of `name` fails, without its effect, with a part of it, or with all
-    of it; `stop`: the next stream that it sends ends after `count` bytes; `full`: its pool has room for `count`
+    of it; `stop`: the next longer stream that it sends ends after `count` bytes; `full`: its pool has room for `count`
     bytes more, for an hour; `clock`: it is set by `count` seconds.
 
     By an admin of `host`, to its filesystem `name`, where it is not said otherwise to the snapshot `count` from
@@ -98,13 +165,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """`filesystems` are those of each host that has data; each write has up to `size` bytes."""
+    """`filesystems` are those of each host that has data; each write has up to `size` bytes. `bulk`: OpenZFS's C library
+    is there."""
 
     seed: int
     topology: Topology
     filesystems: tuple[str, ...]
     size: int
     encrypted: bool
+    bulk: bool
     events: tuple[Event, ...]
 
     @property
@@ -134,7 +203,7 @@ def scenario_of(seed: int) -> Scenario:
     filesystems = tuple(f"f{number}" for number in range(rng.randint(1, 3)))
     draw = _Events(rng, topology, filesystems, size)
     events = sorted(
-        (draw() for _ in range(rng.randint(3, 12))), key=lambda event: (event.at, str(event))
+        (draw() for _ in range(rng.randint(5, 12))), key=lambda event: (event.at, str(event))
     )
     return Scenario(
         seed=seed,
@@ -142,6 +211,7 @@ def scenario_of(seed: int) -> Scenario:
         filesystems=filesystems,
         size=size,
         encrypted=rng.random() < 0.3,
+        bulk=rng.random() < 0.75,
         events=tuple(events),
     )
 
@@ -152,9 +222,9 @@ KINDS = {
     "silence": 2,
     "slow": 1,
     "kill": 4,
-    "before": 2,
-    "during": 1,
-    "after": 2,
+    "before": 3,
+    "during": 1.5,
+    "after": 3,
     "stop": 2,
     "full": 1,
     "clock": 0.5,
@@ -196,33 +266,41 @@ class _Events:
                 count = rng.randint(1, rng.choice((3_000, size)))
                 return Event(at=at, kind=kind, name=job, count=count)
             case "down" | "silence":
-                count = _lasts(rng.choice((1, 30, 900, 5_000)), at)
-                return Event(at=at, kind=kind, name=job, count=count)
+                count = rng.choice((1, 30, 900, 5_000))
+                return Event(at=at, kind=kind, name=job, count=count, moved=self._moved())
             case "slow":
                 rate = rng.choice((20_000, 200_000))
-                count = _lasts(rng.choice((700, 5_000)), at)
-                return Event(at=at, kind=kind, name=job, count=count, rate=rate)
+                count = rng.choice((700, 5_000))
+                return Event(
+                    at=at, kind=kind, name=job, count=count, rate=rate, moved=self._moved()
+                )
             case "kill":
                 count = rng.choice((1, 700, 3_000))
                 return self._at_a_moment(Event(at=at, kind=kind, host=host, count=count))
-            case "before":
-                name = rng.choice((*CHANGES, *READS, *STREAMS))
-                return Event(at=at, kind=kind, host=host, name=name)
-            case "during":
-                return Event(at=at, kind=kind, host=host, name=rng.choice(_IN_PARTS))
-            case "after":
-                return Event(at=at, kind=kind, host=host, name=rng.choice(CHANGES))
+            case "before" | "during" | "after":
+                return self._of_a_command(at, kind)
             case "stop":
                 host = rng.choice(self._topology.flows).sender
-                return Event(at=at, kind=kind, host=host, count=rng.randint(1, 2 * size))
+                count = rng.randint(1, rng.choice((1_000, size)))
+                return Event(at=at, kind=kind, host=host, name="open_send", count=count)
             case "full":
-                return Event(at=at, kind=kind, host=host, count=rng.randint(1, 2 * size))
+                host = rng.choice(self._topology.flows).receiver
+                return Event(at=at, kind=kind, host=host, count=rng.randint(1, size))
             case "clock":
                 count = rng.choice((-1, 1)) * rng.choice((3, 400, 5_000))
                 return Event(at=at, kind=kind, host=host, count=count)
             case _:
                 event = self._by_an_admin(at, kind)
                 return self._at_a_moment(event) if rng.random() < 0.6 else event
+
+    def _of_a_command(self, at: float, kind: str) -> Event:
+        rng = self._rng
+        flow = rng.choice(self._topology.flows)
+        role = rng.choice(("sender", "receiver"))
+        drawn = {"before": BEFORE, "during": DURING, "after": AFTER}[kind][role]
+        (name,) = rng.choices(tuple(drawn), tuple(drawn.values()))
+        host = flow.sender if role == "sender" else flow.receiver
+        return Event(at=0.0 if name in _AT_FIRST else at, kind=kind, host=host, name=name)
 
     def _at_a_moment(self, event: Event) -> Event:
         """While something is done: often while something streams, which takes little of a cycle."""
@@ -235,7 +313,11 @@ class _Events:
             case "opening":
                 return replace(event, opening=True, calls=rng.randint(1, 40))
             case _:
-                return replace(event, moved=rng.randint(1, rng.choice((1_000, self._size))))
+                return replace(event, moved=self._moved())
+
+    def _moved(self) -> int:
+        """Bytes: of a small stream or a large one, of what is said or what is sent."""
+        return self._rng.randint(1, self._rng.choice((1_000, self._size)))
 
     def _by_an_admin(self, at: float, kind: str) -> Event:
         rng = self._rng
@@ -255,8 +337,3 @@ class _Events:
             host = rng.choice(self._topology.written)
             return Event(at=at, kind=kind, host=host, name=f"tank/{rng.choice(self._filesystems)}")
         return Event(at=at, kind=kind, host=flow.sender, name=name, count=rng.randint(0, 3))
-
-
-def _lasts(seconds: int, at: float) -> int:
-    """It is over when the quiet cycles begin."""
-    return max(1, min(seconds, int(FAULTY_S - at)))

@@ -10,7 +10,7 @@ from tests.hunt.disturbing import DAEMON_OF, Host
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.invariants import Judge
 from tests.hunt.moments import AtStep
-from tests.hunt.scenario import CHANGES, CYCLE_S, FAULTY_S, KINDS, READS, STREAMS, scenario_of
+from tests.hunt.scenario import AFTER, BEFORE, CYCLE_S, FAULTY_S, KINDS, scenario_of
 from tests.hunt.topology import TOPOLOGIES
 from tests.hunt.world import START, run_scenario
 from zrepl_trio.config.load import parse_config
@@ -52,9 +52,11 @@ def test_a_seed_is_one_story() -> None:
 
 
 def test_what_is_to_fail_is_called() -> None:
-    """A fault of a command that nobody calls is none."""
+    """A fault of a command that nobody calls is none; what is drawn more rarely than others need not be."""
+    drawn = (*BEFORE.values(), *AFTER.values())
+    often = {name for names in drawn for name, weight in names.items() if weight >= 1}
     called = {call for seed in range(1, 9) for call in run_scenario(scenario_of(seed)).calls}
-    assert {*CHANGES, *READS, *STREAMS} <= called
+    assert often <= called
 
 
 def test_the_seeds_have_all_there_is() -> None:

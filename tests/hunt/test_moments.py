@@ -13,13 +13,13 @@ from tests.hunt.moments import Moments
 from tests.hunt.rules import Listed
 from tests.hunt.world import START
 from zrepl_trio.simulate.determinism import SimulatedClock
-from zrepl_trio.zfs.model import ReceiveArgs, SendArgs
+from zrepl_trio.zfs.model import FilesystemVersion, ReceiveArgs, SendArgs
 from zrepl_trio.zfs.names import DatasetPath
 
 SOURCE, TARGET = DatasetPath("tank/f0"), DatasetPath("tank/copy")
 
 
-class _Nobody:
+class Unseen:
     """A witness who does not care."""
 
     def changed(self, host: str, dataset: str, *, call: str, by: str) -> None: ...
@@ -33,27 +33,25 @@ class _Nobody:
 
 @pytest.fixture
 async def zfs(autojump_clock: trio.testing.MockClock) -> FaultyZfs:
-    zfs = FaultyZfs("app", seed=1, clock=SimulatedClock(START), witness=_Nobody())
+    zfs = FaultyZfs("app", seed=1, clock=SimulatedClock(START), witness=Unseen())
     zfs.add_pool("tank")
     zfs.add_filesystem(SOURCE)
     zfs.write(SOURCE, {"a": b"a" * 2_000, "b": b"b" * 2_000})
     return zfs
 
 
-async def _move(zfs: FaultyZfs) -> bytes:
-    """A full send into a copy; what was sent."""
-    (version,) = await zfs.versions(SOURCE)
-    sent = bytearray()
+async def move(
+    zfs: FaultyZfs, version: FilesystemVersion, from_: FilesystemVersion | None = None
+) -> None:
+    """Send it into a copy."""
     async with (
-        zfs.open_send(SendArgs(dataset=SOURCE, to=version)) as send,
+        zfs.open_send(SendArgs(dataset=SOURCE, to=version, from_=from_)) as send,
         zfs.open_receive(ReceiveArgs(dataset=TARGET, snapshot=version.name)) as receive,
     ):
         while data := await send.reader.receive_some():
-            sent += data
             await receive.writer.send_all(data)
         await send.finish()
         await receive.finish()
-    return bytes(sent)
 
 
 async def test_a_daemon_dies_when_so_many_bytes_of_a_receive_have_come(zfs: FaultyZfs) -> None:
@@ -122,5 +120,6 @@ async def test_a_watched_stream_is_the_stream(zfs: FaultyZfs) -> None:
     await zfs.snapshot(SOURCE, "1")
     for moved in (1, 70, 2_100):
         zfs.moments.wait(lambda: True, moved=moved)
-    await _move(zfs)
+    (version,) = await zfs.versions(SOURCE)
+    await move(zfs, version)
     assert zfs.read(TARGET) == zfs.read(SOURCE)

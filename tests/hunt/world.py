@@ -64,6 +64,8 @@ class Outcome:
     runs: int = 0
     calls: frozenset[str] = frozenset()
     """The zfs commands that were called, by name."""
+    struck: frozenset[Event] = frozenset()
+    """The events that had an effect."""
 
 
 def run_scenario(scenario: Scenario) -> Outcome:
@@ -87,6 +89,7 @@ def run_scenario(scenario: Scenario) -> Outcome:
     outcome.digest = hashlib.sha256("\n".join(hunt.noted).encode()).hexdigest()
     outcome.runs = min(map(len, hunt.judge.runs.values()))
     outcome.calls = hunt.calls
+    outcome.struck = hunt.struck
     return outcome
 
 
@@ -143,7 +146,9 @@ class _Hunt:
             config = parse_config(text).config
             configs.append(SimulatedHost(name=name, path=name, config=config, notes=()))
             clock: WallClock = steady if scenario.steady else SetClock(START)
-            zfs = FaultyZfs(name, seed=scenario.seed, clock=clock, witness=self.judge)
+            zfs = FaultyZfs(
+                name, seed=scenario.seed, clock=clock, witness=self.judge, bulk=scenario.bulk
+            )
             self._hosts[name] = Host(name, config, zfs, clock)
         self.judge.hosts.update({name: host.zfs for name, host in self._hosts.items()})
         self._network = FaultyNetwork(join_all(configs))
@@ -175,6 +180,10 @@ class _Hunt:
     def calls(self) -> frozenset[str]:
         every = (call for host in self._hosts.values() for call in host.zfs.calls)
         return frozenset(call.partition(" ")[0] for call in every)
+
+    @property
+    def struck(self) -> frozenset[Event]:
+        return frozenset(self._disturber.struck)
 
     async def run(self) -> None:
         self._lay_out()
