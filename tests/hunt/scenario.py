@@ -34,6 +34,9 @@ LASTS_S = FAULTY_S + 3 * CYCLE_S - 5
 STEPS = 120
 """About as many times do the tasks of a daemon go on, from one await to the next, in a cycle."""
 
+MIN_EVENTS = 7
+"""So many are drawn at least, of which at least three have an effect."""
+
 STREAMS = ("open_send", "open_receive")
 
 BEFORE: Mapping[str, Mapping[str, float]] = {
@@ -203,7 +206,8 @@ def scenario_of(seed: int) -> Scenario:
     filesystems = tuple(f"f{number}" for number in range(rng.randint(1, 3)))
     draw = _Events(rng, topology, filesystems, size)
     events = sorted(
-        (draw() for _ in range(rng.randint(5, 12))), key=lambda event: (event.at, str(event))
+        (draw() for _ in range(rng.randint(MIN_EVENTS, 12))),
+        key=lambda event: (event.at, str(event)),
     )
     return Scenario(
         seed=seed,

@@ -30,6 +30,7 @@ def test_what_goes_wrong_comes_right(group: int) -> None:
         outcome = run_scenario(scenario_of(seed))
         assert outcome.broken == [], f"seed {seed}: {outcome.broken}"
         assert outcome.runs >= 40
+        assert len(outcome.struck) >= 3, f"seed {seed}: no more than {outcome.struck}"
 
 
 FOUND = {
@@ -62,7 +63,6 @@ def test_what_is_to_fail_is_called() -> None:
 def test_the_seeds_have_all_there_is() -> None:
     scenarios = [scenario_of(seed) for seed in range(1, SEEDS + 1)]
     assert {scenario.topology.name for scenario in scenarios} == set(TOPOLOGIES)
-    assert all(len(scenario.events) >= 3 for scenario in scenarios)
     assert FAULTY_S >= 50 * CYCLE_S
     kinds = [event.kind for scenario in scenarios for event in scenario.events]
     for kind in KINDS:
