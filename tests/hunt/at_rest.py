@@ -178,8 +178,9 @@ class Rest:
             raise Broken(f"{flow.job}: {flow.receiver}:{replica} has a partly received state left")
         marks = [mark for each in dataset.bookmarks if (mark := mark_of(each, flow.sending_job))]
         one = [(mark.kind, mark.guid) for mark in marks] == [(CursorKind.CURSOR, newest.guid)]
-        # an admin who takes it away, or a snapshot, gets it back with the next step
-        if not one and (marks or not excused):
+        # an admin who takes it away, or a snapshot, gets it back with the next step; where nothing is promised, there is none
+        none = excused or not flow.promises
+        if not one and (marks or not none):
             raise Broken(
                 f"{where} has the cursors {list(dataset.bookmarks)}, its newest is {newest.guid:016x}"
             )
@@ -191,7 +192,7 @@ class Rest:
         kept = [each.guid for each in copy.snapshots.values() if tag in each.holds]
         # a receiver killed before it moved the hold moves it with the next step: there may be nothing to send
         waits = isinstance(newest, Bookmark) and len(kept) == 1
-        if kept != [newest.guid] and not waits and not (excused and not kept):
+        if kept != [newest.guid] and not waits and not (none and not kept):
             names = [each.name for each in copy.snapshots.values() if tag in each.holds]
             raise Broken(f"{flow.job}: {replica} is held at {names}, the newest is {newest.name}")
 

@@ -17,6 +17,7 @@ from tests.hunt.moments import AtStep
 from tests.hunt.network import FaultyNetwork
 from tests.hunt.scenario import FAULTY_S, Event
 from zrepl_trio.clock import WallClock
+from zrepl_trio.config.jobs import PushJob, SourceJob
 from zrepl_trio.config.model import Config
 from zrepl_trio.emulate.model import Dataset
 from zrepl_trio.emulate.renaming import rename
@@ -174,7 +175,7 @@ class Disturber:
         dataset = zfs.world.get(name)
         if event.kind == "create":
             if dataset is None:
-                zfs.add_filesystem(name)
+                zfs.add_filesystem(name, {"encryption": "on"} if _sends_raw(host) else {})
             return dataset is None
         if dataset is None:
             return False
@@ -194,7 +195,8 @@ class Disturber:
                     return False
                 rename(zfs.world, DatasetPath.parse(name), DatasetPath.parse(f"{name}-moved"))
             case "remove":
-                held = any(snapshot.holds for snapshot in dataset.snapshots.values())
+                below = zfs.world.below(name)
+                held = any(snap.holds for each in below for snap in each.snapshots.values())
                 if held or _is_busy(zfs, dataset):
                     return False
                 zfs.world.destroy(name, recursive=True)
@@ -255,6 +257,13 @@ class Disturber:
         self._judge.admin_destroyed(host.name, dataset.name, gone)
         self._judge.excuse(host.name, dataset.name, "a snapshot was destroyed by hand")
         return True
+
+
+def _sends_raw(host: Host) -> bool:
+    """Whether its jobs send nothing that is not encrypted."""
+    return any(
+        job.send.encrypted for job in host.config.jobs if isinstance(job, PushJob | SourceJob)
+    )
 
 
 def _is_busy(zfs: FaultyZfs, dataset: Dataset) -> bool:

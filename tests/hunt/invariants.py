@@ -153,7 +153,7 @@ class Judge:
         if by == host:
             return
         for flow in self._flows:
-            concerns = host == flow.receiver and f"{dataset}/".startswith(f"{flow.place}/")
+            concerns = host == flow.receiver and f"{dataset}/".startswith(f"{flow.root}/")
             if host == flow.sender and flow.sends(dataset):
                 concerns = True
             if concerns and by == flow.active:
@@ -201,6 +201,9 @@ class Judge:
                 f"{flow.job}: {flow.receiver}:{replica} has lost all it had: no increment is possible"
             )
         if newest is not None and newest.guid not in {each.guid for each in versions_of(source)}:
+            if not flow.promises:
+                self.excuse(flow.sender, original, "nothing was promised")
+                return
             raise Broken(
                 f"{flow.job}: {flow.sender}:{original} has no version of @{newest.name}, the newest "
                 f"of {flow.receiver}:{replica}: no increment is possible"
@@ -254,7 +257,8 @@ class Judge:
 
     def _check_encryption(self, flow: Flow, copy: Dataset) -> None:
         """What lies below an encrypted root is encrypted."""
-        if flow.receiver == "backup" and self._scenario.encrypted:
+        inherits = flow.placeholders == "inherit"
+        if flow.receiver == "backup" and self._scenario.encrypted and inherits:
             for each in (copy.name, copy.name.rpartition("/")[0]):
                 found = self.hosts[flow.receiver].world.get(each)
                 if found is not None and not found.local.get("encryption"):

@@ -204,6 +204,8 @@ def scenario_of(seed: int) -> Scenario:
     topology = topology_of(name, rng)
     size = rng.choice((2_000, 40_000, 400_000))
     filesystems = tuple(f"f{number}" for number in range(rng.randint(1, 3)))
+    if rng.random() < 0.25:
+        filesystems = (*filesystems[:2], "f0/inner")
     draw = _Events(rng, topology, filesystems, size)
     events = sorted(
         (draw() for _ in range(rng.randint(MIN_EVENTS, 12))),

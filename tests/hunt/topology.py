@@ -13,8 +13,8 @@ __all__ = ["TOPOLOGIES", "Flow", "Topology", "topology_of"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """What an active job moves. All that is below `sending` on `sender` ends up below `place` on `receiver`,
-    under its whole name. `sending_job` is in the names of cursors and step holds, `receiving_job` in that of the
-    hold on what came last.
+    under its name without `strips`. `sending_job` is in the names of cursors and step holds, `receiving_job` in that of
+    the hold on what came last.
     """
 
     job: str
@@ -31,19 +31,34 @@ class Flow:
     keep_receiver: tuple[Rule, ...]
     foreign: str
     follows: bool
+    first: str = "most_recent"
+    placeholders: str = "inherit"
     floor: tuple[Rule, ...] = ()
     sender_floor: tuple[Rule, ...] = ()
+    strips: str = ""
+
+    @property
+    def root(self) -> str:
+        """What is its own on the receiver."""
+        return self.place.removesuffix(f"/{_TARGET}") if self.strips else self.place
 
     def replica_of(self, dataset: str) -> str:
-        return f"{self.place}/{dataset}"
+        return f"{self.place}/{dataset.removeprefix(self.strips)}"
 
     def original_of(self, replica: str) -> str | None:
         """None for what is no replica of its."""
-        original = replica.removeprefix(f"{self.place}/")
-        return original if self.sends(original) and original != replica else None
+        if not replica.startswith(f"{self.place}/"):
+            return None
+        original = self.strips + replica.removeprefix(f"{self.place}/")
+        return original if self.sends(original) else None
 
     def sends(self, dataset: str) -> bool:
         return dataset.startswith(f"{self.sending}/")
+
+    @property
+    def promises(self) -> bool:
+        """Whether the next increment is possible whatever happens."""
+        return "guarantee_nothing" not in {self.initial, self.incremental}
 
     @property
     def resumes(self) -> bool:
@@ -53,12 +68,13 @@ class Flow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
-    """`configs` by host; `written` are the hosts with data of their own, in `tank`."""
+    """`configs` by host; `written` are the hosts with data of their own, in `tank`, encrypted where it is sent `raw`."""
 
     name: str
     configs: dict[str, str]
     flows: tuple[Flow, ...]
     written: tuple[str, ...]
+    raw: bool = False
 
     @property
     def lazy(self) -> set[str]:
@@ -66,7 +82,9 @@ class Topology:
         return {host for host, text in self.configs.items() if "skip_unchanged: true" in text}
 
 
-_GUARANTEES = ("guarantee_resumability", "guarantee_resumability", "guarantee_incremental")
+_TARGET = "data"
+"""Where replicas go instead of `tank`, in some."""
+_GUARANTEES = {"guarantee_resumability": 6, "guarantee_incremental": 3, "guarantee_nothing": 0.7}
 _ALL = Rule(type="regex", regex=".*")
 _SENDER_RULES = (
     (_ALL,),
@@ -74,11 +92,15 @@ _SENDER_RULES = (
     (Rule(type="not_replicated", keep_snapshot_at_cursor=False),),
     (Rule(type="not_replicated", max_count=2),),
     (Rule(type="last_n", count=1),),
+    (Rule(type="not_replicated"), Rule(type="last_n", count=2, regex="^zrepl_")),
     (
         Rule(type="not_replicated"),
         Rule(type="grid", grid="1x20m(keep=all) | 3x1h", regex="^zrepl_"),
     ),
     (Rule(type="not_replicated"), Rule(type="regex", regex="^zrepl_", negate=True)),
+)
+_WITHOUT_CURSOR = tuple(
+    rules for rules in _SENDER_RULES if all(rule.type != "not_replicated" for rule in rules)
 )
 _RECEIVER_RULES = (
     (_ALL,),
@@ -95,24 +117,38 @@ class _Maker:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
+        self.raw = rng.random() < 0.1
+        self.strips = rng.random() < 0.15
+        self.placeholders = rng.choice((*["inherit"] * 9, "off"))
+
+    def guarantee(self) -> str:
+        return self._rng.choices(tuple(_GUARANTEES), tuple(_GUARANTEES.values()))[0]
 
     def flow(
         self, *, job: str, active: str, sender: str, sending: str, receiver: str, place: str,
         sending_job: str, receiving_job: str, floor: tuple[Rule, ...] = (), sender_floor: tuple[Rule, ...] = (),
     ) -> Flow:  # fmt: skip
         rng = self._rng
+        strips = self.strips and sending == "tank"
+        incremental = self.guarantee()
+        keep_sender = rng.choice(_SENDER_RULES)
+        if incremental == "guarantee_nothing":
+            keep_sender = rng.choice(_WITHOUT_CURSOR)  # there never is one
         return Flow(
             job=job,
             active=active,
             sender=sender,
             sending=sending,
             receiver=receiver,
-            place=place,
+            place=f"{place}/{_TARGET}" if strips else place,
+            strips="tank/" if strips else "",
             sending_job=sending_job,
             receiving_job=receiving_job,
-            initial=rng.choice(_GUARANTEES),
-            incremental=rng.choice(_GUARANTEES),
-            keep_sender=rng.choice(_SENDER_RULES),
+            initial=self.guarantee(),
+            incremental=incremental,
+            first=rng.choice(("most_recent", "most_recent", "most_recent", "all")),
+            placeholders=self.placeholders,
+            keep_sender=keep_sender,
             keep_receiver=rng.choice(_RECEIVER_RULES),
             foreign=rng.choice(("destroy", "destroy", "keep")),
             follows=rng.random() < 0.5,
@@ -123,11 +159,16 @@ class _Maker:
     def floor(self) -> tuple[Rule, ...]:
         return self._rng.choice(_FLOORS)
 
-    def sending(self, below: str, *, snapshots: bool) -> str:
+    def sending(self, below: str, *, snapshots: bool, cron: bool = False) -> str:
+        """With `cron`, snapshots may be taken by one: where these do not wake the job."""
         extra = self._rng.choice(("", "", ", atomic: true", ", skip_unchanged: true"))
-        taken = f"{{type: periodic, interval: 10m, prefix: zrepl_{extra}}}"
+        when = "type: periodic, interval: 10m"
+        if cron and self._rng.random() < 0.25:
+            when = 'type: cron, cron: "*/10 * * * *"'
+        taken = f"{{{when}, prefix: zrepl_{extra}}}"
+        send = "\n  send: {encrypted: true}" if self.raw else ""
         return f"""
-  filesystems: {{"{below}<": true, "{below}": false}}
+  filesystems: {{"{below}<": true, "{below}": false}}{send}
   snapshotting: {taken if snapshots else "{type: manual}"}
 """
 
@@ -137,7 +178,9 @@ class _Maker:
   replication:
     protection: {{initial: {flow.initial}, incremental: {flow.incremental}}}
     concurrency: {{steps: {self._rng.choice((1, 2))}, size_estimates: {self._rng.choice((1, 4))}}}
-  conflict_resolution: {{renames: {"follow" if flow.follows else "send_anew"}}}
+  conflict_resolution:
+    initial_replication: {flow.first}
+    renames: {"follow" if flow.follows else "send_anew"}
   pruning:
     foreign: {flow.foreign}
     keep_sender: {rules_text(flow.keep_sender)}
@@ -152,9 +195,10 @@ class _Maker:
         pruning = f"  pruning: {{floor: {rules_text(floor)}}}\n" if floor else ""
         return f'  serve: {{type: tcp, listen: ":{port}", clients: {{{known}}}}}\n{pruning}'
 
-
-def _receiving(root: str) -> str:
-    return f"\n  root_fs: {root}\n  recv: {{placeholder: {{encryption: inherit}}}}\n"
+    def receiving(self, root: str) -> str:
+        target = f', target: {{"tank<": {_TARGET}}}' if self.strips and root != "vault" else ""
+        encryption = f'placeholder: {{encryption: "{self.placeholders}"}}'
+        return f"\n  root_fs: {root}\n  recv: {{{encryption}{target}}}\n"
 
 
 def _pull(maker: _Maker) -> Topology:
@@ -163,13 +207,14 @@ def _pull(maker: _Maker) -> Topology:
         job="pull", active="backup", sender="app", sending="tank", receiver="backup",
         place="storage/backups", sending_job="source", receiving_job="pull", sender_floor=floor,
     )  # fmt: skip
-    source = maker.sending("tank", snapshots=True) + maker.serve("backup", port=8888, floor=floor)
-    pull = _receiving("storage/backups") + maker.active(flow, port=8888)
+    source = maker.sending("tank", snapshots=True, cron=True)
+    source += maker.serve("backup", port=8888, floor=floor)
+    pull = maker.receiving("storage/backups") + maker.active(flow, port=8888)
     configs = {
         "app": f"jobs:\n- name: source\n  type: source{source}",
         "backup": f"jobs:\n- name: pull\n  type: pull\n  interval: 10m{pull}",
     }
-    return Topology(name="pull", configs=configs, flows=(flow,), written=("app",))
+    return Topology(name="pull", configs=configs, flows=(flow,), written=("app",), raw=maker.raw)
 
 
 def _fan_out(maker: _Maker) -> Topology:
@@ -177,18 +222,19 @@ def _fan_out(maker: _Maker) -> Topology:
         maker.flow(
             job=f"pull_{host}", active=host, sender="app", sending="tank", receiver=host,
             place="storage/backups", sending_job=f"source_{host}",
-            receiving_job=f"pull_{host}",
+            receiving_job=f"pull_{host}", sender_floor=maker.floor(),
         )
         for host in ("backup", "vault")
     )  # fmt: skip
     configs = {"app": "jobs:"}
     # a job each: cursors are a job's, whoever replicates
     for port, flow in enumerate(flows, 8888):
-        source = maker.sending("tank", snapshots=port == 8888) + maker.serve(flow.active, port=port)
+        source = maker.sending("tank", snapshots=port == 8888, cron=True)
+        source += maker.serve(flow.active, port=port, floor=flow.sender_floor)
         configs["app"] += f"\n- name: {flow.sending_job}\n  type: source{source}"
-        pull = _receiving("storage/backups") + maker.active(flow, port=port)
+        pull = maker.receiving("storage/backups") + maker.active(flow, port=port)
         configs[flow.active] = f"jobs:\n- name: {flow.job}\n  type: pull\n  interval: 10m{pull}"
-    return Topology(name="fan-out", configs=configs, flows=flows, written=("app",))
+    return Topology(name="fan-out", configs=configs, flows=flows, written=("app",), raw=maker.raw)
 
 
 def _pushes(maker: _Maker, *hosts: str) -> tuple[dict[str, str], tuple[Flow, ...]]:
@@ -206,34 +252,39 @@ def _pushes(maker: _Maker, *hosts: str) -> tuple[dict[str, str], tuple[Flow, ...
     for flow in flows:
         push = maker.sending("tank", snapshots=True) + maker.active(flow, port=8888)
         configs[flow.active] = f"jobs:\n- name: {flow.job}\n  type: push{push}"
-    sink = _receiving("storage/backups") + maker.serve(*hosts, port=8888, floor=floor)
+    sink = maker.receiving("storage/backups") + maker.serve(*hosts, port=8888, floor=floor)
     configs["backup"] = f"jobs:\n- name: sink\n  type: sink{sink}"
     return configs, flows
 
 
 def _push(maker: _Maker) -> Topology:
     configs, flows = _pushes(maker, "app")
-    return Topology(name="push", configs=configs, flows=flows, written=("app",))
+    return Topology(name="push", configs=configs, flows=flows, written=("app",), raw=maker.raw)
 
 
 def _fan_in(maker: _Maker) -> Topology:
     configs, flows = _pushes(maker, "app", "web")
-    return Topology(name="fan-in", configs=configs, flows=flows, written=("app", "web"))
+    return Topology(
+        name="fan-in", configs=configs, flows=flows, written=("app", "web"), raw=maker.raw
+    )
 
 
 def _chain(maker: _Maker) -> Topology:
     configs, flows = _pushes(maker, "app")
-    below = "storage/backups/app/tank"
+    below = f"storage/backups/app/{_TARGET if maker.strips else 'tank'}"
     onward = maker.flow(
         job="onward", active="far", sender="backup", sending=below, receiver="far", place="vault",
         sending_job="source",
-        receiving_job="onward",
+        receiving_job="onward", sender_floor=maker.floor(),
     )  # fmt: skip
-    source = maker.sending(below, snapshots=False) + maker.serve("far", port=8889)
+    source = maker.sending(below, snapshots=False)
+    source += maker.serve("far", port=8889, floor=onward.sender_floor)
     configs["backup"] += f"\n- name: source\n  type: source{source}"
-    pull = _receiving("vault") + maker.active(onward, port=8889)
+    pull = maker.receiving("vault") + maker.active(onward, port=8889)
     configs["far"] = f"jobs:\n- name: onward\n  type: pull\n  interval: 10m{pull}"
-    return Topology(name="chain", configs=configs, flows=(*flows, onward), written=("app",))
+    return Topology(
+        name="chain", configs=configs, flows=(*flows, onward), written=("app",), raw=maker.raw
+    )
 
 
 TOPOLOGIES = {

@@ -243,7 +243,9 @@ class _Hunt:
             if host.name in self.scenario.topology.written:
                 host.zfs.add_pool("tank")
                 for name in self.scenario.filesystems:
-                    host.zfs.add_filesystem(f"tank/{name}")
+                    above = "/" in name
+                    own = {"encryption": "on"} if self.scenario.topology.raw and not above else {}
+                    host.zfs.add_filesystem(f"tank/{name}", own)
             if receives:
                 root = "vault" if receives[0].place == "vault" else "storage/backups"
                 host.zfs.add_pool(root.partition("/")[0])
