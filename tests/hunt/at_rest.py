@@ -177,7 +177,15 @@ class Rest:
         if copy.partial is not None:
             raise Broken(f"{flow.job}: {flow.receiver}:{replica} has a partly received state left")
         marks = [mark for each in dataset.bookmarks if (mark := mark_of(each, flow.sending_job))]
-        one = [(mark.kind, mark.guid) for mark in marks] == [(CursorKind.CURSOR, newest.guid)]
+        # where two pulls share a source, the cursor is at what one of them has
+        sharing = [
+            each
+            for each in self._flows
+            if (each.sender, each.sending_job) == (flow.sender, flow.sending_job)
+        ]
+        had = [self._newest_common(each, dataset) for each in sharing]
+        wanted = {(CursorKind.CURSOR, each.guid) for each in had if each is not None}
+        one = len(marks) == 1 and (marks[0].kind, marks[0].guid) in wanted
         # an admin who takes it away, or a snapshot, gets it back with the next step; where nothing is promised, there is none
         none = excused or not flow.promises
         if not one and (marks or not none):

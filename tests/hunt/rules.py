@@ -31,8 +31,11 @@ class Rule:
     count: int = 0
     grid: str = ""
     hourly: int = 0
+    daily: int = 0
     keep_snapshot_at_cursor: bool = True
     max_count: int | None = None
+    max_age: int | None = None
+    """In minutes."""
 
     def __str__(self) -> str:
         """As in a config."""
@@ -46,12 +49,15 @@ class Rule:
                 words += [f'grid: "{self.grid}"', f'regex: "{self.regex}"']
             case "calendar":
                 words += [f"hourly: {self.hourly}"]
+                words += [f"daily: {self.daily}"] if self.daily else []
             case "not_replicated":
                 words.append(
                     f"keep_snapshot_at_cursor: {str(self.keep_snapshot_at_cursor).lower()}"
                 )
                 if self.max_count is not None:
                     words.append(f"max_count: {self.max_count}")
+                if self.max_age is not None:
+                    words.append(f"max_age: {self.max_age}m")
             case _:
                 raise AssertionError(self.type)
         return "{" + ", ".join(words) + "}"
@@ -99,7 +105,7 @@ def _kept(
             return _kept_by_grid(rule.grid, named)
         case "calendar":
             # snapshots of one second count in their order
-            return _kept_by_hours(rule.hourly, sorted(named, key=lambda each: each.creation))
+            return _kept_by_calendar(rule, sorted(named, key=lambda each: each.creation))
         case "not_replicated":
             at_cursor = {cursor} if rule.keep_snapshot_at_cursor else set()
             left = sorted(
@@ -108,6 +114,9 @@ def _kept(
             )
             if rule.max_count is not None:
                 left = left[-rule.max_count :]
+            if rule.max_age is not None:
+                newest = max((each.creation for each in snapshots), default=0)
+                left = [each for each in left if each.creation >= newest - 60 * rule.max_age]
             return {each.guid for each in left}
         case _:
             raise AssertionError(rule.type)
@@ -134,11 +143,14 @@ def _kept_by_grid(text: str, snapshots: Sequence[Listed]) -> set[int]:
     return kept
 
 
-def _kept_by_hours(count: int, by_age: Sequence[Listed]) -> set[int]:
-    first_of: dict[datetime, int] = {}
-    for each in by_age:
-        hour = datetime.fromtimestamp(each.creation, UTC).replace(minute=0, second=0)
-        first_of.setdefault(hour, each.guid)
-    hours = sorted(first_of)[-count:]
-    newest = {by_age[-1].guid} if by_age else set()
-    return {first_of[hour] for hour in hours} | newest
+def _kept_by_calendar(rule: Rule, by_age: Sequence[Listed]) -> set[int]:
+    """The first of each of the last hours, and days, and the newest."""
+    kept = {by_age[-1].guid} if by_age else set()
+    for count, day in ((rule.hourly, False), (rule.daily, True)):
+        first_of: dict[datetime, int] = {}
+        for each in by_age:
+            at = datetime.fromtimestamp(each.creation, UTC).replace(minute=0, second=0)
+            at = at.replace(hour=0) if day else at
+            first_of.setdefault(at, each.guid)
+        kept |= {first_of[at] for at in (sorted(first_of)[-count:] if count else ())}
+    return kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from tests.hunt.rules import Rule, rules_text
@@ -91,6 +91,7 @@ _SENDER_RULES = (
     (Rule(type="not_replicated"), Rule(type="last_n", count=2)),
     (Rule(type="not_replicated", keep_snapshot_at_cursor=False),),
     (Rule(type="not_replicated", max_count=2),),
+    (Rule(type="not_replicated", max_age=45),),
     (Rule(type="last_n", count=1),),
     (Rule(type="not_replicated"), Rule(type="last_n", count=2, regex="^zrepl_")),
     (
@@ -107,6 +108,7 @@ _RECEIVER_RULES = (
     (Rule(type="last_n", count=3),),
     (Rule(type="grid", grid="1x30m(keep=all) | 4x1h", regex="^zrepl_"),),
     (Rule(type="calendar", hourly=4),),
+    (Rule(type="calendar", hourly=2, daily=2),),
     (Rule(type="regex", regex="nothing"),),
 )
 _FLOORS = ((), (), (Rule(type="last_n", count=5),), (Rule(type="calendar", hourly=3),))
@@ -237,6 +239,28 @@ def _fan_out(maker: _Maker) -> Topology:
     return Topology(name="fan-out", configs=configs, flows=flows, written=("app",), raw=maker.raw)
 
 
+def _shared(maker: _Maker) -> Topology:
+    """Two pulls of one source job: its cursors and holds cannot tell whose they are, so pruning must leave what the other
+    needs, and here leaves everything."""
+    flows = tuple(
+        replace(
+            maker.flow(
+                job=f"pull_{host}", active=host, sender="app", sending="tank", receiver=host,
+                place="storage/backups", sending_job="source", receiving_job=f"pull_{host}",
+            ),
+            keep_sender=(_ALL,),
+        )
+        for host in ("backup", "vault")
+    )  # fmt: skip
+    source = maker.sending("tank", snapshots=True, cron=True)
+    source += maker.serve("backup", "vault", port=8888)
+    configs = {"app": f"jobs:\n- name: source\n  type: source{source}"}
+    for flow in flows:
+        pull = maker.receiving("storage/backups") + maker.active(flow, port=8888)
+        configs[flow.active] = f"jobs:\n- name: {flow.job}\n  type: pull\n  interval: 10m{pull}"
+    return Topology(name="shared", configs=configs, flows=flows, written=("app",), raw=maker.raw)
+
+
 def _pushes(maker: _Maker, *hosts: str) -> tuple[dict[str, str], tuple[Flow, ...]]:
     """Hosts that push to one sink, on `backup`."""
     floor = maker.floor()
@@ -293,6 +317,7 @@ TOPOLOGIES = {
     "fan-out": _fan_out,
     "fan-in": _fan_in,
     "chain": _chain,
+    "shared": _shared,
 }
 
 
