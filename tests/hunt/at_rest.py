@@ -11,18 +11,21 @@ from tests.hunt.scenario import CYCLE_S, FAULTY_S
 from tests.hunt.topology import Flow
 from zrepl_trio.emulate.objects import Bookmark, Dataset, Snapshot
 from zrepl_trio.endpoint.abstractions import CursorKind, last_received_tag, step_tag
-from zrepl_trio.endpoint.aside import SET_ASIDE
+from zrepl_trio.endpoint.aside import PLACEHOLDER_ASIDE, SET_ASIDE
 from zrepl_trio.jobs.base import Outcome
 from zrepl_trio.pruning.plan import PruneSide
 from zrepl_trio.pruning.report import PruneReport, PruneState
 from zrepl_trio.replication.report import Report
 
-__all__ = ["BY_HAND", "Rest"]
+__all__ = ["BY_HAND", "SETTLED", "Rest"]
 
 BY_HAND = "legal"
 """An admin's hold."""
 
 _TAKEN_WITHIN_S = 1.6 * CYCLE_S
+
+SETTLED = "a replica was "
+"""What was done to it then, a job settles that is told to do so."""
 
 
 class Rest:
@@ -61,7 +64,7 @@ class Rest:
             for dataset in self._sent(flow):
                 excused = (flow.job, dataset.name) in self._excused
                 behind = self._behind(flow, dataset)
-                if behind and excused:
+                if behind and excused and not self._settles(flow, dataset):
                     troubled.append(dataset.name)
                 elif behind:
                     raise Broken(behind)
@@ -79,7 +82,7 @@ class Rest:
             if in_use := zfs.in_use():
                 raise Broken(f"{zfs.host} is at rest and has {in_use[0]} open")
             for dataset in zfs.world.all():
-                if SET_ASIDE in dataset.name:
+                if SET_ASIDE in dataset.name and not self._keeps(zfs, dataset):
                     raise Broken(f"{zfs.host}:{dataset.name} was left")
                 self._check_strays(zfs.host, dataset)
 
@@ -113,6 +116,22 @@ class Rest:
         for name in dataset.bookmarks:
             if not any(mark_of(name, job) for job in jobs):
                 raise Broken(f"{host}:{dataset.name}#{name} is none of any job's")
+
+    def _settles(self, flow: Flow, dataset: Dataset) -> bool:
+        """Whether its job is told to settle what somebody did to its copy, and can: a hold is in the way of a rollback."""
+        why = self._excused[flow.job, dataset.name]
+        copy = self._hosts[flow.receiver].world.get(flow.replica_of(dataset.name))
+        if copy is None or not why.startswith(SETTLED):
+            return False
+        held = any("legal" in each.holds for each in copy.snapshots.values())
+        return flow.divergence == "keep_copy" or (flow.divergence == "rollback" and not held)
+
+    def _keeps(self, zfs: FaultyZfs, dataset: Dataset) -> bool:
+        """Whether a job was told to keep such a copy."""
+        kept = any(
+            flow.divergence == "keep_copy" and flow.receiver == zfs.host for flow in self._flows
+        )
+        return kept and PLACEHOLDER_ASIDE not in dataset.name
 
     def _check_once(self, flow: Flow, dataset: Dataset) -> None:
         """Its copy has come along with each new name, unless somebody's own snapshots made it useless."""

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec
 
 import trio
 
-from tests.hunt.at_rest import Rest
+from tests.hunt.at_rest import SETTLED, Rest
 from tests.hunt.evidence import Broken, Taken, listed_in, versions_of
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.retention import Retention, waiting_in
@@ -92,11 +92,17 @@ class Judge:
         get over."""
         for flow in self._flows:
             if host == flow.sender and flow.sends(dataset):
-                self._excused[flow.job, dataset] = why
+                self._note_excuse(flow, dataset, why)
                 self.excuse(flow.receiver, flow.replica_of(dataset), why)
             original = flow.original_of(dataset) if host == flow.receiver else None
             if original is not None:
-                self._excused[flow.job, original] = why
+                self._note_excuse(flow, original, why)
+
+    def _note_excuse(self, flow: Flow, original: str, why: str) -> None:
+        """What a job can settle takes nothing from what it cannot."""
+        known = self._excused.get((flow.job, original), SETTLED)
+        if known.startswith(SETTLED):
+            self._excused[flow.job, original] = why
 
     def excused(self, flow: Flow, dataset: str) -> bool:
         """Whether somebody laid hands on it or its copy."""
@@ -274,7 +280,13 @@ class Judge:
 
     @_noting
     def rolled_back(self, host: str, dataset: str, gone: Collection[str]) -> None:
-        """None of the jobs is told to."""
+        """No job does so that is not told to, and then only over what somebody did to its replica."""
+        for flow in self._flows:
+            original = flow.original_of(dataset) if host == flow.receiver else None
+            if original is None or flow.divergence != "rollback":
+                continue
+            if self.excused(flow, original):
+                return
         raise Broken(f"{host}:{dataset} was rolled back unasked, over {', '.join(gone)}")
 
     # -- 5: each run ends -------------------------------------------------------------------

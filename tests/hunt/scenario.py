@@ -187,7 +187,7 @@ class Scenario:
     def __str__(self) -> str:
         flows = "\n".join(
             f"  {flow.job}: {flow.initial}, {flow.incremental}, foreign {flow.foreign}"
-            f"{', follows renames' if flow.follows else ''}\n"
+            f"{', follows renames' if flow.follows else ''}, divergence {flow.divergence}\n"
             f"    keep_sender {', '.join(map(str, flow.keep_sender))}\n"
             f"    keep_receiver {', '.join(map(str, flow.keep_receiver))}"
             + "".join(f"\n    floor {rule}" for rule in (*flow.floor, *flow.sender_floor))

@@ -33,6 +33,7 @@ class Flow:
     follows: bool
     first: str = "most_recent"
     placeholders: str = "inherit"
+    divergence: str = "fail"
     floor: tuple[Rule, ...] = ()
     sender_floor: tuple[Rule, ...] = ()
     strips: str = ""
@@ -119,6 +120,8 @@ class _Maker:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
+        self.copies = True
+        """Whether replicas may be kept beside new ones; a chain would send those on."""
         self.raw = rng.random() < 0.1
         self.strips = rng.random() < 0.15
         self.placeholders = rng.choice((*["inherit"] * 9, "off"))
@@ -150,6 +153,9 @@ class _Maker:
             incremental=incremental,
             first=rng.choice(("most_recent", "most_recent", "most_recent", "all")),
             placeholders=self.placeholders,
+            divergence=rng.choice(
+                (*["fail"] * 4, "rollback", "keep_copy" if self.copies else "rollback")
+            ),
             keep_sender=keep_sender,
             keep_receiver=rng.choice(_RECEIVER_RULES),
             foreign=rng.choice(("destroy", "destroy", "keep")),
@@ -182,6 +188,7 @@ class _Maker:
     concurrency: {{steps: {self._rng.choice((1, 2))}, size_estimates: {self._rng.choice((1, 4))}}}
   conflict_resolution:
     initial_replication: {flow.first}
+    divergence: {flow.divergence}
     renames: {"follow" if flow.follows else "send_anew"}
   pruning:
     foreign: {flow.foreign}
@@ -294,6 +301,7 @@ def _fan_in(maker: _Maker) -> Topology:
 
 
 def _chain(maker: _Maker) -> Topology:
+    maker.copies = False
     configs, flows = _pushes(maker, "app")
     below = f"storage/backups/app/{_TARGET if maker.strips else 'tank'}"
     onward = maker.flow(
