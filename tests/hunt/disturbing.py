@@ -199,6 +199,7 @@ class Disturber:
                 held = any(snap.holds for each in below for snap in each.snapshots.values())
                 if held or _is_busy(zfs, dataset):
                     return False
+                zfs.by_hand |= {snap.guid for each in below for snap in each.snapshots.values()}
                 zfs.world.destroy(name, recursive=True)
             case _:
                 raise AssertionError(event.kind)
@@ -253,6 +254,7 @@ class Disturber:
         if victim.holds or any(each is victim for each in host.zfs.sending_now):
             return False
         gone = [each for each in host.zfs.listed(dataset.name) if each.guid == victim.guid]
+        host.zfs.by_hand.add(victim.guid)
         del dataset.snapshots[victim.name]
         self._judge.admin_destroyed(host.name, dataset.name, gone)
         self._judge.excuse(host.name, dataset.name, "a snapshot was destroyed by hand")

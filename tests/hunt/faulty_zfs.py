@@ -15,7 +15,7 @@ from tests.hunt.faults import Faults
 from tests.hunt.moments import Moments, WatchedReceive, WatchedSend
 from tests.hunt.rules import Listed
 from zrepl_trio.clock import WallClock
-from zrepl_trio.emulate.objects import Snapshot
+from zrepl_trio.emulate.objects import Dataset, Snapshot
 from zrepl_trio.errors import NoSpace, ZfsError
 from zrepl_trio.zfs import argv
 from zrepl_trio.zfs.memory import MemoryZfs
@@ -52,6 +52,8 @@ class FaultyZfs(MemoryZfs):
         self.host = host
         self.witness = witness
         self.dead = False
+        self.by_hand: set[int] = set()
+        """The guids of snapshots that an admin has destroyed."""
         self.calm = False
         self.faults = Faults()
         self.moments = Moments()
@@ -92,6 +94,11 @@ class FaultyZfs(MemoryZfs):
         """Its snapshots, oldest first; none where it is not there."""
         found = self.world.get(dataset)
         return listed_in(found) if found is not None else []
+
+    def _gone(self, found: Dataset | None, before: Sequence[Listed]) -> list[str]:
+        """The names of those that a command destroyed, and not meanwhile an admin, who may have renamed it as well."""
+        left = {each.guid for each in found.snapshots.values()} if found is not None else set()
+        return [each.name for each in before if each.guid not in left | self.by_hand]
 
     def in_use(self) -> list[str]:
         """What is being sent or received now."""
@@ -151,10 +158,9 @@ class FaultyZfs(MemoryZfs):
         self, path: DatasetPath, names: Sequence[str]
     ) -> list[DestroyResult]:
         part = self._part("destroy_snapshots", names)
-        before = self.listed(path)
+        found, before = self.world.get(path), self.listed(path)
         results = await super().destroy_snapshots(path, names if part is None else part)
-        left = {each.name for each in self.listed(path)}
-        gone = [each.name for each in before if each.name not in left]
+        gone = self._gone(found, before)
         if gone:
             self.witness.snapshots_gone(self.host, path, before, gone)
         self._done("destroy_snapshots", path)
@@ -202,10 +208,9 @@ class FaultyZfs(MemoryZfs):
     async def rollback(
         self, path: DatasetPath, snapshot: str, *, destroy_newer: bool = True
     ) -> None:
-        before = self.listed(path)
+        found, before = self.world.get(path), self.listed(path)
         await super().rollback(path, snapshot, destroy_newer=destroy_newer)
-        left = {each.name for each in self.listed(path)}
-        gone = [each.name for each in before if each.name not in left]
+        gone = self._gone(found, before)
         if gone:
             self.witness.rolled_back(self.host, path, gone)
         self._done("rollback", path)

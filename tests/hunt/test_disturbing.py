@@ -61,6 +61,19 @@ async def test_what_streams_is_renamed_afterwards(setup: _Setup) -> None:
     assert zfs.world.get(f"{F0}-moved") is not None
 
 
+@pytest.mark.parametrize("kind", ["rename", "remove", "destroy"])
+async def test_what_an_admin_does_while_a_daemon_prunes_is_not_the_daemons(
+    setup: _Setup, kind: str
+) -> None:
+    """It comes between the beginning of the command and its effect."""
+    zfs = setup.zfs
+    for name in ("1", "2"):
+        await zfs.snapshot(F0, name)
+    setup.do(kind, calls=1)
+    await zfs.destroy_snapshots(F0, [])
+    assert setup.judge.broken == []
+
+
 async def test_a_release_waits_for_a_hold_and_excuses_nothing_until_then(setup: _Setup) -> None:
     zfs, (flow, *_) = setup.zfs, scenario_of(1).topology.flows
     await zfs.snapshot(F0, "1")
