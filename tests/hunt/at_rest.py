@@ -88,22 +88,23 @@ class Rest:
 
     def _check_taken(self, flow: Flow, dataset: Dataset) -> None:
         """What was written is in a snapshot a cycle later."""
-        taken = [
-            each.at
-            for each in self._taken.values()
-            if each.host == flow.sender and each.name == dataset.name and each.by_job
-        ]
-        since = self._now - max(taken, default=-math.inf)
-        lately = sum(at > self._now - 2 * CYCLE_S for at in taken)
+        taken = sorted(
+            (
+                each
+                for each in self._taken.values()
+                if each.host == flow.sender and each.name == dataset.name and each.by_job
+            ),
+            key=lambda each: each.at,
+        )
+        lately = sum(each.at > self._now - 2 * CYCLE_S for each in taken)
         if lately < 2 and flow.sender not in self._lazy:
             raise Broken(f"{flow.sender}:{dataset.name} has {lately} snapshots of two cycles")
-        if since > _TAKEN_WITHIN_S and dataset.live != self._content(dataset):
+        # which may have been pruned since
+        since = self._now - taken[-1].at if taken else math.inf
+        if since > _TAKEN_WITHIN_S and (not taken or dataset.live != taken[-1].content):
             raise Broken(
                 f"{flow.sender}:{dataset.name} was written to, and no snapshot was taken for {since:.0f} s"
             )
-
-    def _content(self, dataset: Dataset) -> object:
-        return dataset.newest.content if dataset.newest is not None else None
 
     def _check_strays(self, host: str, dataset: Dataset) -> None:
         """No hold and no bookmark but those that its jobs make."""

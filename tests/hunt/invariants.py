@@ -174,7 +174,8 @@ class Judge:
                 continue
             if host == flow.receiver:
                 own = {each.name for each in self.hosts[host].world.all()}
-                local = {each: f"{flow.place}/{each}" for each in paths}
+                # what the place leaves out of the names stands for itself
+                local = {each: flow.replica_of(each) for each in paths if f"{each}/" != flow.strips}
             else:
                 own = {each.name for each in self.hosts[host].world.all() if flow.sends(each.name)}
                 local = {each: each for each in paths}
