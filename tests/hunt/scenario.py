@@ -258,8 +258,8 @@ class _Events:
 
     def __call__(self) -> Event:
         rng, size = self._rng, self._size
-        # most things go wrong while something is done: about the beginning of a cycle
-        at = rng.randint(0, 49) * CYCLE_S + rng.choice((0.0, 0.0, rng.uniform(0, 600)))
+        # most things go wrong while something is done: about the beginning of a cycle; the first shows what is normal
+        at = rng.randint(1, 49) * CYCLE_S + rng.choice((0.0, 0.0, rng.uniform(0, 600)))
         host = rng.choice(tuple(self._topology.configs))
         job = rng.choice(self._topology.flows).job
         (kind,) = rng.choices(tuple(KINDS), tuple(KINDS.values()))
