@@ -76,12 +76,12 @@ class Retention:
         arrived = self._arrived(flow, original)
         cursor = _cursor_of(flow, source) if host == flow.sender else None
         for listed in self._lists(host, dataset, before, victim):
-            waiting = waiting_in(listed, arrived) if host == flow.sender else set()
-            kept = kept_by(rules, listed, waiting=waiting, cursor=cursor)
-            if victim.guid not in kept and victim.guid not in kept_by(
-                floor, in_order_taken(listed)
-            ):
-                return True
+            # what has arrived, the sender may not have been told of: it goes by its cursor
+            for there in (arrived, {cursor}) if host == flow.sender else (None,):
+                waiting = waiting_in(listed, there) if there is not None else set()
+                kept = kept_by(rules, listed, waiting=waiting, cursor=cursor)
+                if victim.guid not in kept | kept_by(floor, in_order_taken(listed)):
+                    return True
         return False
 
     def _lists(
@@ -163,7 +163,7 @@ def _cursor_of(flow: Flow, source: Dataset | None) -> int | None:
     return newest.guid if newest is not None else None
 
 
-def waiting_in(listed: Sequence[Listed], arrived: Collection[int]) -> set[int]:
+def waiting_in(listed: Sequence[Listed], arrived: Collection[int | None]) -> set[int]:
     """Those after the newest that has ever arrived."""
     newest = max((each.createtxg for each in listed if each.guid in arrived), default=0)
     return {each.guid for each in listed if each.createtxg > newest}

@@ -33,19 +33,6 @@ def test_what_goes_wrong_comes_right(group: int) -> None:
         assert len(outcome.struck) >= 3, f"seed {seed}: no more than {outcome.struck}"
 
 
-FOUND = {
-    500114: "what came with a client's last bytes was held by nobody, and pruned by the next host's job",
-    500417: "of what was renamed nothing can be resumed",
-    500224: "a replica that cannot follow a rename stays beside the new copy",
-}
-"""Seeds that once broke something, beyond those above."""
-
-
-@pytest.mark.parametrize("seed", FOUND)
-def test_what_once_went_wrong_comes_right(seed: int) -> None:
-    assert run_scenario(scenario_of(seed)).broken == []
-
-
 def test_a_seed_is_one_story() -> None:
     first, second = (run_scenario(scenario_of(3)) for _ in range(2))
     assert first.digest == second.digest
