@@ -124,7 +124,9 @@ def test_they_run_by_themselves_and_leave_what_they_should(
 
     hooked = (app / "hooked").read_text().splitlines()
     edges = [line.split()[0] for line in hooked]
-    assert edges == ["pre_snapshot", "post_snapshot"] * (len(edges) // 2)
+    # the daemon's end may stop the last program before it has written
+    whole = edges[: 2 * RUNS]
+    assert whole == ["pre_snapshot", "post_snapshot"] * RUNS
     taken = list(dict.fromkeys(line.split()[1] for line in hooked))
     assert len(taken) >= RUNS
     sent = list(world.snapshots("zisource/sent"))
