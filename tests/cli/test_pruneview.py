@@ -8,7 +8,7 @@ from tests.pruning.policies import ALL, LAST_1, policy
 from tests.replication.notation import EPOCH, path, version, versions
 from zrepl_trio.cli.pruneview import prune_json, prune_lines
 from zrepl_trio.pruning.plan import Base, FilesystemPrune, PruneSide, judge
-from zrepl_trio.pruning.pruner import SidePlan
+from zrepl_trio.pruning.planner import SidePlan
 
 NOW = datetime.fromtimestamp(EPOCH + 10 * 86400 + 30, UTC)
 GRID: dict[str, object] = {"type": "grid", "grid": "1x1h", "regex": "^zrepl_"}

@@ -23,7 +23,7 @@ from zrepl_trio.endpoint.placeholders import PlaceholderEncryption, placeholder_
 from zrepl_trio.jobs import replicating
 from zrepl_trio.jobs.active import Result
 from zrepl_trio.pruning import plan as prune_plan
-from zrepl_trio.pruning import pruner, rules
+from zrepl_trio.pruning import planner, rules
 from zrepl_trio.pruning.floor import FloorRules
 from zrepl_trio.pruning.plan import Base
 from zrepl_trio.replication import execute, planning
@@ -75,7 +75,7 @@ def _forgets_base() -> Sequence[Any]:
 
     return [
         mock.patch.object(receiver, "after_receive", unheld),
-        mock.patch.object(pruner, "base_on_receiver", _only_the_cursor),
+        mock.patch.object(planner, "base_on_receiver", _only_the_cursor),
     ]
 
 
@@ -91,7 +91,7 @@ def _marks_what_was_meant() -> Sequence[Any]:
 
     return [
         mock.patch.object(sender, "after_confirmation", meant),
-        mock.patch.object(pruner, "base_on_sender", _only_the_cursor),
+        mock.patch.object(planner, "base_on_sender", _only_the_cursor),
     ]
 
 

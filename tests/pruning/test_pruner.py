@@ -9,12 +9,10 @@ import pytest
 import structlog
 import trio
 
-from tests.fakes.endpoint import FakeEndpoint
 from tests.pruning.policies import ALL, LAST_1, NOT_REPLICATED, policy
-from tests.replication.notation import path, version
-from tests.replication.pair import MIB, Pair, SteppingClock
+from tests.replication.notation import path
+from tests.replication.pair import MIB, Pair
 from zrepl_trio.endpoint.model import (
-    Filesystem,
     GuaranteeKind,
     Protection,
     ResolveRequest,
@@ -322,31 +320,6 @@ async def test_a_clock_that_was_set_forward_costs_neither_side_its_history(side:
     assert report.destroyed  # of the other one
 
 
-async def test_other_jobs_go_on_while_many_filesystems_are_judged() -> None:
-    """Else their peers take this host for dead."""
-    end = FakeEndpoint()
-    paths = [path(f"tank/{number}") for number in range(50)]
-    end.filesystems = [Filesystem(path=each) for each in paths]
-    listed = [version(f"@{number},{number}") for number in range(1, 201)]
-    end.versions = dict.fromkeys(paths, listed)
-    end.cursor = 200
-    turns = 0
-    async with trio.open_nursery() as nursery:
-
-        async def other() -> None:
-            nonlocal turns
-            while True:
-                await trio.lowlevel.checkpoint()
-                turns += end.asked.count(paths[-1]) == 2  # listed, and the cursor asked for
-
-        nursery.start_soon(other)
-        run = Pruner(sender=end, receiver=FakeEndpoint(), clock=SteppingClock())
-        planned = await run.plan(policy(LAST_1))
-        nursery.cancel_scope.cancel()
-    assert all(len(each.going) == 199 for each in planned.filesystems)
-    assert turns >= len(paths) * len(listed) // 1000
-
-
 async def test_a_replica_that_is_gone_has_nothing_replicated() -> None:
     """The sender's are the only ones left, whatever the cursor says."""
     pair = await replicated("1", "2", "3")
@@ -409,13 +382,6 @@ async def test_a_rollback_gets_no_lower_than_the_floor() -> None:
     pair.receiver._floor = no_floor
     await served.resolve(back)
     assert (await left(pair))[1] == "1"
-
-
-async def test_a_plan_changes_nothing_and_is_what_is_done() -> None:
-    pair = await replicated("1", "2", "3")
-    planned = await pruner(pair).plan(SENDER)
-    assert [v.name for each in planned.filesystems for v in each.going] == ["1", "2"]
-    assert await left(pair) == ("1 2 3", "1 2 3")
 
 
 async def test_a_filesystem_that_is_destroyed_meanwhile_is_told_alone() -> None:

@@ -29,7 +29,7 @@ from zrepl_trio.jobs.pruning import LocalPruning
 from zrepl_trio.jobs.replicating import Replicating
 from zrepl_trio.logs.lines import escape
 from zrepl_trio.pruning.plan import PruneSide
-from zrepl_trio.pruning.pruner import SidePlan
+from zrepl_trio.pruning.planner import SidePlan
 from zrepl_trio.replication.classify import main_error
 from zrepl_trio.replication.report import JsonValue
 from zrepl_trio.zfs.names import DatasetPath, InvalidName

@@ -13,7 +13,7 @@ from rich.text import Text
 from zrepl_trio.amounts import bytes_text, duration_text
 from zrepl_trio.logs.lines import escape
 from zrepl_trio.pruning.plan import Fate, FilesystemPrune, Judgement, PruningPolicy, rule_text
-from zrepl_trio.pruning.pruner import SidePlan
+from zrepl_trio.pruning.planner import SidePlan
 from zrepl_trio.replication.report import JsonValue
 
 __all__ = ["judgement_text", "prune_json", "prune_lines"]

@@ -13,7 +13,8 @@ from zrepl_trio.errors import ZreplError
 from zrepl_trio.jobs.active import Progress, Result
 from zrepl_trio.jobs.base import NO_WISHES, Outcome, Wishes
 from zrepl_trio.pruning.plan import PruningPolicy
-from zrepl_trio.pruning.pruner import Pruner, SidePlan
+from zrepl_trio.pruning.planner import Planner, SidePlan
+from zrepl_trio.pruning.pruner import Pruner
 from zrepl_trio.pruning.report import PruneReport, PruneState
 
 __all__ = ["LocalPruning", "SidePlans", "plan_sides", "prune_sides", "pruning_error"]
@@ -44,7 +45,7 @@ async def prune_sides(
     receiver_down: ZreplError | None = None,
 ) -> list[PruneReport]:
     """Prune by each policy in turn; one that keeps all costs nothing and has no report. For `receiver_down`
-    see `Pruner`."""
+    see `Planner`."""
     pruner = Pruner(
         sender=sender,
         receiver=receiver,
@@ -67,9 +68,9 @@ async def plan_sides(
     receiver_down: ZreplError | None = None,
 ) -> list[SidePlan]:
     """What `prune_sides` would do now, and what it would free; changes nothing."""
-    pruner = Pruner(sender=sender, receiver=receiver, clock=clock, receiver_down=receiver_down)
+    planner = Planner(sender=sender, receiver=receiver, clock=clock, receiver_down=receiver_down)
     return [
-        await pruner.measured(await pruner.plan(policy)) for policy in _wished(policies, wishes)
+        await planner.measured(await planner.plan(policy)) for policy in _wished(policies, wishes)
     ]
 
 
