@@ -15,6 +15,7 @@ from zrepl_trio.simulate.simulation import Setup, simulate
 from zrepl_trio.simulate.workload import parse_workload
 
 DAY_S = 86400
+HOUR_S = 3600
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -38,6 +39,15 @@ jobs:
   pruning:
     keep_sender: [{type: regex, regex: ".*"}]
     keep_receiver: [{type: regex, regex: ".*"}]
+"""
+
+SNAP = """
+jobs:
+- name: snap
+  type: snap
+  filesystems: {"tank<": true}
+  snapshotting: {type: periodic, interval: 6h, prefix: zrepl_}
+  pruning: {keep: [{type: regex, regex: "."}]}
 """
 
 
