@@ -30,20 +30,6 @@ Said: TypeAlias = Sequence[tuple[ContextVar[Any], Any]]
 """What the lines of a log bear: structlog's variables, and their values."""
 
 
-class _Told:
-    """Of the peer's errors a wire carries the text alone."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
-        if isinstance(error, ZreplError) and not isinstance(error, ConnectFailed | RemoteError):
-            raise RemoteError(str(error)) from error
-
-
-_TOLD = _Told()
-
-
 class _Bound:
     """In the block, what is logged bears these."""
 
@@ -60,6 +46,17 @@ class _Bound:
             variable.reset(token)
 
 
+class _Asked(_Bound):
+    """A call of the far side: of its errors a wire carries the text alone."""
+
+    __slots__ = ()
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        super().__exit__(kind, error, traceback)
+        if isinstance(error, ZreplError) and not isinstance(error, ConnectFailed | RemoteError):
+            raise RemoteError(str(error)) from error
+
+
 class _Sending:
     """A send of the far side; what fails in the block is the receiver's own."""
 
@@ -68,7 +65,7 @@ class _Sending:
         self._said = said
 
     async def __aenter__(self) -> SendReply:
-        with _Bound(self._said), _TOLD:
+        with _Asked(self._said):
             reply = await self._sending.__aenter__()
         return SendReply(used_resume_token=reply.used_resume_token, stream=reply.stream)
 
@@ -105,12 +102,12 @@ class DirectPeer:
 
     async def list_filesystems(self) -> list[Filesystem]:
         end, said = self._reach()
-        with _Bound(said), _TOLD:
+        with _Asked(said):
             return await end.list_filesystems()
 
     async def list_versions(self, filesystem: DatasetPath) -> list[FilesystemVersion]:
         end, said = self._reach()
-        with _Bound(said), _TOLD:
+        with _Asked(said):
             return await end.list_versions(filesystem)
 
     async def list_versions_of(
@@ -128,12 +125,12 @@ class DirectPeer:
 
     async def send_dry(self, request: SendRequest) -> int | None:
         end, said = self._reach()
-        with _Bound(said), _TOLD:
+        with _Asked(said):
             return await end.send_dry(request)
 
     async def range_sizes(self, request: SendRequest) -> list[int | None]:
         end, said = self._reach()
-        with _Bound(said), _TOLD:
+        with _Asked(said):
             return await end.range_sizes(request)
 
     def send(self, request: SendRequest) -> AbstractAsyncContextManager[SendReply]:
@@ -142,34 +139,34 @@ class DirectPeer:
 
     async def send_completed(self, request: SendRequest) -> None:
         end, said = self._reach()
-        with _Bound(said), _TOLD:
+        with _Asked(said):
             await end.send_completed(request)
 
     async def settle(self) -> None:
         end, said = self._reach()
-        with _Bound(said), _TOLD:
+        with _Asked(said):
             await end.settle()
 
     async def receive(self, request: ReceiveRequest, stream: StreamSource) -> None:
         end, said = self._reach()
-        with _Bound(said), _TOLD:
+        with _Asked(said):
             await end.receive(request, stream)
 
     async def resolve(self, request: ResolveRequest) -> str:
         end, said = self._reach()
         if not isinstance(end, Resolves):
             raise NotSupported(f"{request.filesystem}: the far side is no receiver")
-        with _Bound(said), _TOLD:
+        with _Asked(said):
             return await end.resolve(request)
 
     async def replication_cursor(self, filesystem: DatasetPath) -> int | None:
         end, said = self._reach()
-        with _Bound(said), _TOLD:
+        with _Asked(said):
             return await end.replication_cursor(filesystem)
 
     async def destroy_snapshots(
         self, filesystem: DatasetPath, snapshots: Sequence[FilesystemVersion]
     ) -> list[DestroyResult]:
         end, said = self._reach()
-        with _Bound(said), _TOLD:
+        with _Asked(said):
             return await end.destroy_snapshots(filesystem, snapshots)

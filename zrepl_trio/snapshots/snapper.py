@@ -20,7 +20,7 @@ from zrepl_trio.config.timestamps import SnapshotNaming
 from zrepl_trio.endpoint.listing import versions_of
 from zrepl_trio.errors import ZfsError
 from zrepl_trio.moments import RECHECK_S, Moment, until_shown
-from zrepl_trio.snapshots.hooks import Hook, Step, StepState, run_around
+from zrepl_trio.snapshots.hooks import Hook, Step, StepState, run_around, shown
 from zrepl_trio.snapshots.report import (
     FilesystemState,
     SnapperReport,
@@ -208,7 +208,7 @@ class Snapper:
                 return
             log.warning(
                 "there is a snapshot of that name; the next one tried has a later time. Was the clock set back?",
-                filesystem=", ".join(taken),
+                filesystem=shown(taken),
                 snapshot=self._name(when),
             )
             paths = taken
