@@ -70,9 +70,8 @@ class UnknownKey:
 class Section(BaseModel):
     """One mapping of the config: frozen, no unknown keys."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
-    )
+    # without `use_attribute_docstrings`, for which every command would parse all of these sources: see schema.py
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     @model_validator(mode="before")
     @classmethod

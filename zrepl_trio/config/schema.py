@@ -6,7 +6,11 @@ described by hand. It is a help for writing: places, keys and forms; `configchec
 
 from __future__ import annotations
 
+import ast
+import inspect
+import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
@@ -27,6 +31,7 @@ def config_schema() -> Schema:
     schema: Schema = Config.model_json_schema(by_alias=True, schema_generator=_Generator)
     models = {model.__name__: model for model in _models(Section)}
     for name, definition in (*schema["$defs"].items(), ("Config", schema)):
+        _write_descriptions(models[name], definition)
         _write_defaults(models[name], definition)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "zrepl-trio config"
@@ -53,6 +58,32 @@ def _models(base: type[Section]) -> Iterator[type[Section]]:
     for model in base.__subclasses__():
         yield model
         yield from _models(model)
+
+
+def _write_descriptions(model: type[Section], definition: Schema) -> None:
+    """What the docstring below each field says."""
+    docs: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if issubclass(base, Section):
+            docs |= _docstrings(base)
+    for name, field in model.model_fields.items():
+        if name in docs:
+            definition["properties"][field.alias or name]["description"] = docs[name]
+
+
+def _docstrings(model: type[Section]) -> dict[str, str]:
+    """By field."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.id: inspect.cleandoc(text)
+        for before, after in pairwise(body.body)
+        if isinstance(before, ast.AnnAssign)
+        and isinstance(field := before.target, ast.Name)
+        and isinstance(after, ast.Expr)
+        and isinstance(after.value, ast.Constant)
+        and isinstance(text := after.value.value, str)
+    }
 
 
 def _write_defaults(model: type[Section], definition: Schema) -> None:
