@@ -31,6 +31,7 @@ def test_state_of_zrepl_0_7_goes_on(pair: Pair) -> None:
 
 
 # on emulated pools a push is tried, too; the guest takes minutes for each
+@pytest.mark.thorough
 @pytest.mark.parametrize("pair", [False], ids=["pull"], indirect=True)
 def test_state_of_an_old_zrepl_goes_on(pair: Pair) -> None:
     state_of_an_old_zrepl_goes_on(pair)

@@ -155,9 +155,9 @@ async def test_a_sender_lists_the_roots_of_its_filter_alone(hosts: Hosts) -> Non
         # hold, send; recv, get; and what is put off to the end. Without: bookmark, destroy
         (GuaranteeKind.RESUMABILITY, 4, 6),
         # bookmark, send; recv, get; likewise. Without: bookmark, destroy, destroy
-        (GuaranteeKind.INCREMENTAL, 4, 7),
+        pytest.param(GuaranteeKind.INCREMENTAL, 4, 7, marks=pytest.mark.thorough),
         # send; recv, get
-        (GuaranteeKind.NOTHING, 3, 3),
+        pytest.param(GuaranteeKind.NOTHING, 3, 3, marks=pytest.mark.thorough),
     ],
 )
 async def test_a_new_snapshot_costs_few_processes(

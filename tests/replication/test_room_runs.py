@@ -22,6 +22,7 @@ from zrepl_trio.zfs.model import SendFlags
 pytestmark = [pytest.mark.slow, pytest.mark.zfs]
 
 A, B = "ztsrc/a", "ztsrc/a/b"
+PLAIN = SendFlags(encrypted=True)
 PACKAGED = SendFlags(encrypted=True, properties=True)
 
 
@@ -39,8 +40,15 @@ async def children_kept(hosts: Hosts) -> None:
     assert [name for name in listed if name.endswith("placeholder")] == []
 
 
-@pytest.mark.parametrize("flags", [SendFlags(encrypted=True), PACKAGED], ids=["plain", "packaged"])
-@pytest.mark.parametrize("told", [True, False], ids=["told", "over the wire"])
+@pytest.mark.parametrize(
+    ("told", "flags"),
+    [
+        pytest.param(True, PLAIN, id="told-plain"),
+        pytest.param(True, PACKAGED, id="told-packaged", marks=pytest.mark.thorough),
+        pytest.param(False, PLAIN, id="over the wire-plain", marks=pytest.mark.thorough),
+        pytest.param(False, PACKAGED, id="over the wire-packaged"),
+    ],
+)
 async def test_a_raw_parent_takes_the_place_of_its_placeholder(
     real: Hosts, tmp_path: Path, *, told: bool, flags: SendFlags
 ) -> None:
