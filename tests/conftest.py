@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -78,6 +80,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for marker, (reason, missing) in reasons.items():
             if missing and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+        if item.get_closest_marker("zfs") and not _is_collected_there(item.path):
+            raise pytest.UsageError(f"{item.path}: scripts/test-zfs passes its tests by")
+
+
+@cache
+def _is_collected_there(path: Path) -> bool:
+    """Whether scripts/test-zfs looks for something to run in the file."""
+    return bool({"platform", "interop"} & set(path.parts)) or "mark.zfs" in path.read_text()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if "world" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.world)
 
 
 @pytest.fixture(scope="module")

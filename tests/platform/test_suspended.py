@@ -22,7 +22,7 @@ from tests.interop.waiting import until
 from tests.platform.suspended import INSIDE, POOL, SickPool, asleep, pool_inside, sick_pool
 from tests.support.hosts import scratch
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 MIB = 2**20
 ANSWER_S = 20.0
