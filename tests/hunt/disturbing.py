@@ -193,6 +193,9 @@ class Disturber:
             case "rename":
                 if zfs.world.get(f"{name}-moved") is not None or _is_busy(zfs, dataset):
                     return False
+                for each in zfs.world.below(name):
+                    new = each.name.replace(name, f"{name}-moved", 1)
+                    self._judge.renamed(host.name, each.name, new)
                 rename(zfs.world, DatasetPath.parse(name), DatasetPath.parse(f"{name}-moved"))
             case "remove":
                 below = zfs.world.below(name)
@@ -200,6 +203,7 @@ class Disturber:
                 if held or _is_busy(zfs, dataset):
                     return False
                 zfs.by_hand |= {snap.guid for each in below for snap in each.snapshots.values()}
+                self._judge.gone(host.name, [each.name for each in below])
                 zfs.world.destroy(name, recursive=True)
             case _:
                 raise AssertionError(event.kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec
 
@@ -79,6 +79,7 @@ class Judge:
         self._excused: dict[tuple[str, str], str] = {}
         self._seen: set[tuple[str, str, int]] = set()
         self._held: set[tuple[str, int, str]] = set()
+        self._moved: set[tuple[str, str]] = set()
         self._began: dict[str, float] = {}
         self._reports: dict[str, Report] = {}
         self._pruned: dict[tuple[str, PruneSide], PruneReport] = {}
@@ -125,6 +126,19 @@ class Judge:
     def admin_destroyed(self, host: str, dataset: str, snapshots: Sequence[Listed]) -> None:
         """By hand; the rules may still have been asked with them in the list."""
         self._retention.removed(host, dataset, snapshots)
+
+    def gone(self, host: str, datasets: Iterable[str]) -> None:
+        """An admin has destroyed them, or given them other names."""
+        self._moved |= {(host, each) for each in datasets}
+
+    def renamed(self, host: str, old: str, new: str) -> None:
+        """By an admin; what excuses its copies still does."""
+        self.gone(host, [old])
+        for flow in self._flows:
+            if host == flow.sender and flow.sends(old):
+                if why := self._excused.get((flow.job, old)):
+                    self._note_excuse(flow, new, why)
+                self.renamed(flow.receiver, flow.replica_of(old), flow.replica_of(new))
 
     # -- the witness of each host -----------------------------------------------------------
 
@@ -181,7 +195,7 @@ class Judge:
                 local = {each: each for each in paths}
             for path, where in local.items():
                 # an admin may have moved it since the answer was made
-                if where not in own and not self.excused(flow, path):
+                if where not in own and (host, where) not in self._moved:
                     raise Broken(f"{client} was told of {path} by {host}, which is not its own")
 
     # -- 1, 2: what is there, and what can go on ------------------------------------------------
@@ -205,6 +219,10 @@ class Judge:
             return
         newest = copy.newest
         if newest is None and pair.arrived:
+            if not flow.promises and any(each.sender == flow.receiver for each in self._flows):
+                # no hold keeps what the next host of a chain has got, and wants destroyed
+                self.excuse(flow.sender, original, "nothing was promised")
+                return
             raise Broken(
                 f"{flow.job}: {flow.receiver}:{replica} has lost all it had: no increment is possible"
             )

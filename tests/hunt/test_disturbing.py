@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ from tests.hunt.disturbing import Disturber, Host
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.invariants import Judge
 from tests.hunt.network import FaultyNetwork
-from tests.hunt.scenario import Event, scenario_of
+from tests.hunt.scenario import Event, Scenario, scenario_of
 from tests.hunt.world import START
 from zrepl_trio.config.load import parse_config
 from zrepl_trio.simulate.determinism import SimulatedClock
@@ -22,8 +23,7 @@ F0 = DatasetPath("tank/f0")
 
 
 class _Setup:
-    def __init__(self) -> None:
-        scenario = scenario_of(1)
+    def __init__(self, scenario: Scenario) -> None:
         clock = SimulatedClock(START)
         self.judge = Judge(scenario)
         for name in scenario.topology.configs:
@@ -42,7 +42,7 @@ class _Setup:
 
 @pytest.fixture
 async def setup(autojump_clock: trio.testing.MockClock) -> _Setup:
-    return _Setup()
+    return _Setup(scenario_of(1))
 
 
 async def test_what_streams_is_renamed_afterwards(setup: _Setup) -> None:
@@ -93,3 +93,16 @@ async def test_an_admin_acts_between_a_command_and_its_effect(setup: _Setup) -> 
     setup.do("destroy", calls=2)
     assert len(await zfs.versions(F0)) == 1
     assert await zfs.versions(F0) == []
+
+
+async def test_a_client_may_have_heard_of_what_has_been_renamed_since(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    every = (scenario_of(seed) for seed in itertools.count(1))
+    setup = _Setup(next(each for each in every if each.topology.name == "pull"))
+    setup.judge.seen("app", "backup", [str(F0)])
+    setup.do("rename")
+    setup.judge.seen("app", "backup", [str(F0)])
+    assert setup.judge.broken == []
+    setup.judge.seen("app", "backup", ["tank/another"])
+    assert "backup was told of tank/another" in setup.judge.broken[0]
