@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,7 @@ from tests.replication.pair import MIB, Pair
 from zrepl_trio.endpoint.received_properties import ReceivedProperties
 from zrepl_trio.errors import (
     TransportError,
+    ZfsError,
 )
 from zrepl_trio.zfs.argv import PLACEHOLDER
 from zrepl_trio.zfs.model import ReceiveArgs, SendFlags
@@ -74,7 +77,7 @@ class TestWhatAReceiveLeftUndone:
         assert pair.same("tank/a", "1")
 
 
-class TestThePeerGoesWithItsLastBytes:
+class TestWhatCameAlthoughTheReceiveFailed:
     """What zfs has taken in is there all the same: another job that prunes here must not get hold of it
     while the hold is still on the snapshot before."""
 
@@ -91,6 +94,28 @@ class TestThePeerGoesWithItsLastBytes:
     async def test_the_link_breaks(self, replicated: Pair) -> None:
         with pytest.raises(TransportError, match="has gone"):
             await receive(replicated, to="2", from_="1", wrap=Gone)
+        await replicated.receiver.settle()
+        assert await self._held(replicated) == ["2"]
+
+    async def test_zfs_fails_afterwards(self, replicated: Pair) -> None:
+        """As it does where it has taken in a stream and cannot set one of its properties."""
+        real = replicated.target.open_receive
+
+        @asynccontextmanager
+        async def failing(args: ReceiveArgs) -> AsyncIterator[object]:
+            async with real(args) as running:
+                whole = running.finish
+
+                async def finish() -> None:
+                    await whole()
+                    raise ZfsError("cannot receive compression property: out of space")
+
+                setattr(running, "finish", finish)  # noqa: B010
+                yield running
+
+        setattr(replicated.target, "open_receive", failing)  # noqa: B010
+        with pytest.raises(ZfsError, match="out of space"):
+            await receive(replicated, to="2", from_="1")
         await replicated.receiver.settle()
         assert await self._held(replicated) == ["2"]
 

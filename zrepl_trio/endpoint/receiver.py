@@ -44,8 +44,11 @@ from zrepl_trio.endpoint.resolving import follow_name, roll_back, set_aside
 from zrepl_trio.endpoint.room import comes_raw, empty_placeholder, room_for
 from zrepl_trio.endpoint.strangers import check_nothing_below, drop_clone
 from zrepl_trio.errors import (
+    DatasetBlocked,
     DatasetNotFound,
     PolicyBreach,
+    ReceiveInterrupted,
+    ReceiveRefused,
     Refused,
     ZfsError,
     ZreplError,
@@ -68,6 +71,8 @@ __all__ = ["Receiver"]
 log = structlog.get_logger()
 
 _ENDING_S = 5.0
+_NOTHING_CAME = (ReceiveInterrupted, ReceiveRefused, DatasetBlocked)
+"""Errors that leave no doubt; after others `zfs recv` may have taken all in, as when only a property could not be set."""
 
 
 class Receiver:
@@ -328,7 +333,7 @@ class Receiver:
                         self._unforced.add(path)
                     if first and not request.between:
                         await drop_clone(self._zfs, path)
-                    if request.between or not isinstance(error, ZfsError):
+                    if request.between or not isinstance(error, _NOTHING_CAME):
                         await self._hold_what_came(path, request, kind, what)
                     raise
                 if request.between:
@@ -369,7 +374,7 @@ class Receiver:
         self, path: DatasetPath, request: ReceiveRequest, kind: GuaranteeKind, what: Received
     ) -> None:
         """The same for a receive that failed or was cut off, as far as it came: of a range a part, and all of it if
-        the peer went with its last bytes. Another job may prune here before the peer is back. What goes
+        the peer went with its last bytes or zfs failed afterwards. Another job may prune here before the peer is back. What goes
         wrong is only logged: there is a better error to raise."""
         guids = {version.guid for version in (*request.between, request.to)}
         self._remembered.forget(path)
