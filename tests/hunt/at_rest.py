@@ -17,7 +17,7 @@ from zrepl_trio.pruning.plan import PruneSide
 from zrepl_trio.pruning.report import PruneReport, PruneState
 from zrepl_trio.replication.report import Report
 
-__all__ = ["BY_HAND", "SETTLED", "Rest"]
+__all__ = ["BY_HAND", "SETTLED", "UNPROMISED", "Rest"]
 
 BY_HAND = "legal"
 """An admin's hold."""
@@ -26,6 +26,7 @@ _TAKEN_WITHIN_S = 1.6 * CYCLE_S
 
 SETTLED = "a replica was "
 """What was done to it then, a job settles that is told to do so."""
+UNPROMISED = "nothing was promised"
 
 
 class Rest:
@@ -65,7 +66,9 @@ class Rest:
                 excused = (flow.job, dataset.name) in self._excused
                 behind = self._behind(flow, dataset)
                 if behind and excused and not self._settles(flow, dataset):
-                    troubled.append(dataset.name)
+                    # without a promise, the base may have gone since the last run
+                    if self._excused[flow.job, dataset.name] != UNPROMISED:
+                        troubled.append(dataset.name)
                 elif behind:
                     raise Broken(behind)
                 else:
@@ -119,13 +122,15 @@ class Rest:
                 raise Broken(f"{host}:{dataset.name}#{name} is none of any job's")
 
     def _settles(self, flow: Flow, dataset: Dataset) -> bool:
-        """Whether its job is told to settle what somebody did to its copy, and can: a hold is in the way of a rollback."""
+        """Whether its job is told to settle what somebody did to its copy, and can: a hold, a floor and the cursor of the
+        next host are in the way of a rollback."""
         why = self._excused[flow.job, dataset.name]
         copy = self._hosts[flow.receiver].world.get(flow.replica_of(dataset.name))
         if copy is None or not why.startswith(SETTLED):
             return False
         held = any("legal" in each.holds for each in copy.snapshots.values())
-        return flow.divergence == "keep_copy" or (flow.divergence == "rollback" and not held)
+        kept = held or flow.floor or copy.bookmarks
+        return flow.divergence == "keep_copy" or (flow.divergence == "rollback" and not kept)
 
     def _keeps(self, zfs: FaultyZfs, dataset: Dataset) -> bool:
         """Whether a job was told to keep such a copy."""
@@ -207,7 +212,7 @@ class Rest:
         wanted = {(CursorKind.CURSOR, each.guid) for each in had if each is not None}
         one = len(marks) == 1 and (marks[0].kind, marks[0].guid) in wanted
         # an admin who takes it away, or a snapshot, gets it back with the next step; where nothing is promised, there is none
-        none = excused or not flow.promises
+        none = excused or not all(each.promises for each in sharing)
         if not one and (marks or not none):
             raise Broken(
                 f"{where} has the cursors {list(dataset.bookmarks)}, its newest is {newest.guid:016x}"

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec
 
 import trio
 
-from tests.hunt.at_rest import SETTLED, Rest
+from tests.hunt.at_rest import SETTLED, UNPROMISED, Rest
 from tests.hunt.evidence import Broken, Taken, listed_in, versions_of
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.retention import Retention, waiting_in
@@ -221,14 +221,14 @@ class Judge:
         if newest is None and pair.arrived:
             if not flow.promises and any(each.sender == flow.receiver for each in self._flows):
                 # no hold keeps what the next host of a chain has got, and wants destroyed
-                self.excuse(flow.sender, original, "nothing was promised")
+                self.excuse(flow.sender, original, UNPROMISED)
                 return
             raise Broken(
                 f"{flow.job}: {flow.receiver}:{replica} has lost all it had: no increment is possible"
             )
         if newest is not None and newest.guid not in {each.guid for each in versions_of(source)}:
             if not flow.promises:
-                self.excuse(flow.sender, original, "nothing was promised")
+                self.excuse(flow.sender, original, UNPROMISED)
                 return
             raise Broken(
                 f"{flow.job}: {flow.sender}:{original} has no version of @{newest.name}, the newest "
