@@ -45,8 +45,10 @@ class Rest:
         reports: Mapping[str, Report],
         pruned: Mapping[tuple[str, PruneSide], PruneReport],
         now: float,
+        unsaved: Mapping[tuple[str, str], float],
         lazy: Collection[str],
     ) -> None:
+        self._unsaved = unsaved
         self._lazy = lazy
         self._pruned = pruned
         self._now = now
@@ -91,22 +93,17 @@ class Rest:
 
     def _check_taken(self, flow: Flow, dataset: Dataset) -> None:
         """What was written is in a snapshot a cycle later."""
-        taken = sorted(
-            (
-                each
-                for each in self._taken.values()
-                if each.host == flow.sender and each.name == dataset.name and each.by_job
-            ),
-            key=lambda each: each.at,
+        lately = sum(
+            each.by_job and each.at > self._now - 2 * CYCLE_S
+            for each in self._taken.values()
+            if (each.host, each.name) == (flow.sender, dataset.name)
         )
-        lately = sum(each.at > self._now - 2 * CYCLE_S for each in taken)
         if lately < 2 and flow.sender not in self._lazy:
             raise Broken(f"{flow.sender}:{dataset.name} has {lately} snapshots of two cycles")
-        # which may have been pruned since
-        since = self._now - taken[-1].at if taken else math.inf
-        if since > _TAKEN_WITHIN_S and (not taken or dataset.live != taken[-1].content):
+        since = self._now - self._unsaved.get((flow.sender, dataset.name), math.inf)
+        if since > _TAKEN_WITHIN_S:
             raise Broken(
-                f"{flow.sender}:{dataset.name} was written to, and no snapshot was taken for {since:.0f} s"
+                f"{flow.sender}:{dataset.name} was written to {since:.0f} s ago, and no snapshot taken since"
             )
 
     def _check_strays(self, host: str, dataset: Dataset) -> None:

@@ -80,6 +80,7 @@ class Judge:
         self._seen: set[tuple[str, str, int]] = set()
         self._held: set[tuple[str, int, str]] = set()
         self._moved: set[tuple[str, str]] = set()
+        self._unsaved: dict[tuple[str, str], float] = {}
         self._began: dict[str, float] = {}
         self._reports: dict[str, Report] = {}
         self._pruned: dict[tuple[str, PruneSide], PruneReport] = {}
@@ -154,8 +155,13 @@ class Judge:
             if original is not None:
                 self._check_pair(flow, original)
 
+    def note_written(self, host: str, name: str) -> None:
+        """From now on at the latest it has what is in no snapshot."""
+        self._unsaved.setdefault((host, name), self._now())
+
     def note_taken(self, host: str, name: str) -> None:
         """Its newest snapshot has just been taken."""
+        self._unsaved.pop((host, name), None)
         zfs = self.hosts[host]
         dataset = zfs.world.open(name)
         newest = dataset.newest
@@ -424,6 +430,7 @@ class Judge:
             reports=self._reports,
             pruned=self._pruned,
             now=self._now(),
+            unsaved=self._unsaved,
             lazy=self._scenario.topology.lazy,
         ).check()
         self._check_held()

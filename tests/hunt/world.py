@@ -281,6 +281,7 @@ class _Hunt:
                     if dataset.name.startswith("tank/") and self._rng.random() < 0.9:
                         data = self._rng.randbytes(self._rng.randint(1, self.scenario.size))
                         zfs.write(dataset.name, {f"file{self._rng.randint(0, 3)}": data})
+                        self.judge.note_written(host, dataset.name)
             await trio.sleep(CYCLE_S)
             self.judge.check_duration()
 
