@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from zrepl_trio.endpoint.refusals import FLOOR, HELD, is_left_alone
+from zrepl_trio.endpoint.refusals import AWAITED, FLOOR, HELD, is_left_alone
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from zrepl_trio.endpoint.refusals import FLOOR, HELD, is_left_alone
         ("cannot destroy 'tank/a@1': snapshot has dependent clones", True),
         ("cannot destroy snapshot tank/a@1: snapshot is cloned", True),
         (f"tank/a@1 {HELD}", True),
+        (f"tank/a@1 {AWAITED}", True),
         (f"{FLOOR} job 'sink': last_n 3", True),
         ("cannot destroy snapshots: permission denied", False),
         ("cannot destroy snapshot tank/a@1: I/O error", False),

@@ -9,8 +9,10 @@ import trio.testing
 
 from tests.replication.notation import path
 from tests.replication.pair import MIB, Pair
+from zrepl_trio.endpoint.abstractions import last_received_tag
 from zrepl_trio.endpoint.model import GuaranteeKind, Protection, ReceiveRequest, SendRequest
 from zrepl_trio.endpoint.protocol import Endpoint, ListsInBulk, NotSupported
+from zrepl_trio.endpoint.refusals import is_left_alone
 from zrepl_trio.endpoint.sender import Sender
 from zrepl_trio.errors import (
     BadResumeToken,
@@ -419,6 +421,24 @@ class TestDestroy:
         assert [bool(r.error) for r in results] == [False, True, True, False, False]
         assert "left alone" in results[1].error
         assert [v.name for v in await pair.source.versions(A)] == ["1", "2", "4"]
+
+    @pytest.mark.parametrize("held_by", [last_received_tag("sink"), "legal"])
+    async def test_what_was_received_last_is_not_lost_before_its_hold_has_moved(
+        self, pair: Pair, held_by: str
+    ) -> None:
+        """The host was reset between the two, and whoever has it from here comes first."""
+        for name in "23":
+            await pair.snapshot("tank/a", name)
+        listed = await pair.source.versions(A)
+        await pair.source.hold(A, ["1"], held_by)
+        results = await pair.sender.destroy_snapshots(A, listed[1:])
+        left = [r.name for r in results if r.error]
+        assert left == (["3"] if held_by != "legal" else [])
+        assert all(is_left_alone(r.error) for r in results if r.error)
+        # it goes as soon as another is there
+        await pair.snapshot("tank/a", "4")
+        await pair.sender.destroy_snapshots(A, listed[1:])
+        assert [v.name for v in await pair.source.versions(A)] == ["1", "4"]
 
     async def test_nothing_to_do_runs_nothing(self, pair: Pair) -> None:
         calls = len(pair.source.calls)

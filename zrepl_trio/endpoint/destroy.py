@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import structlog
 
-from zrepl_trio.endpoint.refusals import HELD, Floor, no_floor
+from zrepl_trio.endpoint.abstractions import parse_last_received_tag
+from zrepl_trio.endpoint.refusals import AWAITED, HELD, Floor, no_floor
 from zrepl_trio.errors import Refused
 from zrepl_trio.zfs.model import DestroyResult, FilesystemVersion, VersionKind
 from zrepl_trio.zfs.names import DatasetPath
@@ -24,11 +25,14 @@ async def destroy_listed(
     snapshots: Sequence[FilesystemVersion],
     *,
     floor: Floor = no_floor,
+    sent_on: bool = False,
 ) -> list[DestroyResult]:
     """One result a snapshot, in order. Refused when any of them is a bookmark.
 
     A snapshot whose name now belongs to another guid, and one that is held, is left alone and
-    reported; one that is gone counts as destroyed. What the `floor` keeps is refused, and logged.
+    reported; one that is gone counts as destroyed. What the `floor` keeps is refused, and logged. With `sent_on`,
+    the peer has it from here: of what is received here itself, it may have all but what the next increment
+    goes on from, also while the hold for that has not moved there, as after a crash.
     """
     for version in snapshots:
         if not version.is_snapshot:
@@ -58,7 +62,22 @@ async def destroy_listed(
             first=refused[0],
         )
     meant = [v.name for v in snapshots if v.name in there and v.name not in results]
+    if meant and sent_on and (awaited := await _awaited(zfs, dataset, versions, meant)):
+        meant.remove(awaited)
+        results[awaited] = DestroyResult(awaited, f"{dataset}@{awaited} {AWAITED}")
     if meant:
         for result in await zfs.destroy_snapshots(dataset, meant):
             results[result.name] = result
     return [results.get(v.name, DestroyResult(v.name)) for v in snapshots]
+
+
+async def _awaited(
+    zfs: Zfs, dataset: DatasetPath, versions: Sequence[FilesystemVersion], meant: Sequence[str]
+) -> str | None:
+    """The newest snapshot, if it is one of those and a receiving job still holds one before it."""
+    *before, newest = [v for v in versions if v.is_snapshot]
+    held = [v.name for v in before if v.userrefs]
+    if newest.name not in meant or not held:
+        return None
+    tags = [hold.tag for hold in await zfs.holds(dataset, held)]
+    return newest.name if any(map(parse_last_received_tag, tags)) else None

@@ -7,15 +7,17 @@ from typing import Protocol
 
 from zrepl_trio.zfs.model import FilesystemVersion
 
-__all__ = ["FLOOR", "HELD", "Floor", "is_left_alone", "no_floor"]
+__all__ = ["AWAITED", "FLOOR", "HELD", "Floor", "is_left_alone", "no_floor"]
 
 HELD = "is held, `zfs holds -r` shows holds: left alone"
 FLOOR = "refused: kept by the floor of"
 """Begins what a client is told that wants more destroyed than `pruning.floor` lets it."""
+AWAITED = "is what the next increment that is received here goes on from: left alone"
 
 _STAYS = (
     HELD,
     FLOOR,
+    AWAITED,
     "dataset is busy",
     "being held",
     "has dependent clones",

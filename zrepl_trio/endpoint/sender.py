@@ -257,7 +257,7 @@ class Sender:
         dataset = self._check_access(filesystem)
         await self._later.settle()
         self._remembered.forget(dataset)
-        return await destroy_listed(self._zfs, dataset, snapshots, floor=self._floor)
+        return await destroy_listed(self._zfs, dataset, snapshots, floor=self._floor, sent_on=True)
 
     def _check_access(self, filesystem: DatasetPath) -> DatasetPath:
         try:
