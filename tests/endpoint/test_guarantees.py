@@ -104,6 +104,14 @@ class TestBeforeSend:
             Bookmark(B, tentative_name(FS, 2, JOB)),
         )
 
+    def test_a_base_that_is_another_jobs_bookmark_takes_the_place_of_none_of_ours(self) -> None:
+        """That job may move its cursor before the step is through."""
+        present = [cursor(A, "other"), tentative(A), B]
+        assert before(INCREMENTAL, present[0], B, present).destroy == ()
+        assert before(INCREMENTAL, cursor(A), B, [cursor(A), *present]).destroy == (
+            tentative(A).name,
+        )
+
     def test_nothing_makes_nothing(self) -> None:
         assert before(NOTHING, A, B, [A, B]) == Changes(tag=STEP)
 

@@ -113,6 +113,10 @@ def before_send(
     held = snapshots_held_by(holds, tag)
     used = [*step, *in_use]
     kept = list(in_use)
+    if from_ is not None and not from_.is_snapshot:
+        ours = cursors_of(versions, job, [CursorKind.CURSOR, CursorKind.TENTATIVE])
+        if all(v.name != from_.name for v in ours):
+            kept.append(from_)  # another job's bookmark, which that may move at any time
     if kind is not GuaranteeKind.NOTHING:
         kept += [v for v in versions if v.createtxg > to.createtxg and v.is_snapshot]
     keep_held = {*hold, *(v.name for v in kept if v.is_snapshot)}
