@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from tests.hunt.evidence import Broken, Taken, mark_of, versions_of
+from tests.hunt.excuses import SETTLED, UNPROMISED
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.scenario import CYCLE_S, FAULTY_S
 from tests.hunt.topology import Flow
@@ -17,16 +18,12 @@ from zrepl_trio.pruning.plan import PruneSide
 from zrepl_trio.pruning.report import PruneReport, PruneState
 from zrepl_trio.replication.report import Report
 
-__all__ = ["BY_HAND", "SETTLED", "UNPROMISED", "Rest"]
+__all__ = ["BY_HAND", "Rest"]
 
 BY_HAND = "legal"
 """An admin's hold."""
 
 _TAKEN_WITHIN_S = 1.6 * CYCLE_S
-
-SETTLED = "a replica was "
-"""What was done to it then, a job settles that is told to do so."""
-UNPROMISED = "nothing was promised"
 
 
 class Rest:

@@ -8,8 +8,9 @@ from typing import Concatenate, ParamSpec
 
 import trio
 
-from tests.hunt.at_rest import SETTLED, UNPROMISED, Rest
+from tests.hunt.at_rest import Rest
 from tests.hunt.evidence import Broken, Taken, listed_in, versions_of
+from tests.hunt.excuses import UNPROMISED, Excuses
 from tests.hunt.faulty_zfs import FaultyZfs
 from tests.hunt.retention import Retention, waiting_in
 from tests.hunt.rules import Listed
@@ -76,10 +77,10 @@ class Judge:
             arrived=lambda flow, original: self._pair(flow, original).arrived,
             now=now,
         )
-        self._excused: dict[tuple[str, str], str] = {}
+        self._excuses = Excuses(self._flows)
         self._seen: set[tuple[str, str, int]] = set()
         self._held: set[tuple[str, int, str]] = set()
-        self._moved: set[tuple[str, str]] = set()
+        self._gone: set[tuple[str, str]] = set()
         self._unsaved: dict[tuple[str, str], float] = {}
         self._began: dict[str, float] = {}
         self._reports: dict[str, Report] = {}
@@ -90,25 +91,12 @@ class Judge:
     # -- what is told to it -----------------------------------------------------------------
 
     def excuse(self, host: str, dataset: str, why: str) -> None:
-        """An admin did something to a filesystem that its copies, and what is copied from it, may not
-        get over."""
-        for flow in self._flows:
-            if host == flow.sender and flow.sends(dataset):
-                self._note_excuse(flow, dataset, why)
-                self.excuse(flow.receiver, flow.replica_of(dataset), why)
-            original = flow.original_of(dataset) if host == flow.receiver else None
-            if original is not None:
-                self._note_excuse(flow, original, why)
-
-    def _note_excuse(self, flow: Flow, original: str, why: str) -> None:
-        """What a job can settle takes nothing from what it cannot."""
-        known = self._excused.get((flow.job, original), SETTLED)
-        if known.startswith(SETTLED):
-            self._excused[flow.job, original] = why
+        """An admin did something to a filesystem that its copies may not get over."""
+        self._excuses.note(host, dataset, why)
 
     def excused(self, flow: Flow, dataset: str) -> bool:
         """Whether somebody laid hands on it or its copy."""
-        return (flow.job, dataset) in self._excused
+        return (flow.job, dataset) in self._excuses.why
 
     def patience(self, job: str, seconds: float) -> None:
         """Its link keeps its runs waiting for so long from now."""
@@ -130,16 +118,12 @@ class Judge:
 
     def gone(self, host: str, datasets: Iterable[str]) -> None:
         """An admin has destroyed them, or given them other names."""
-        self._moved |= {(host, each) for each in datasets}
+        self._gone |= {(host, each) for each in datasets}
 
     def renamed(self, host: str, old: str, new: str) -> None:
-        """By an admin; what excuses its copies still does."""
+        """By an admin."""
         self.gone(host, [old])
-        for flow in self._flows:
-            if host == flow.sender and flow.sends(old):
-                if why := self._excused.get((flow.job, old)):
-                    self._note_excuse(flow, new, why)
-                self.renamed(flow.receiver, flow.replica_of(old), flow.replica_of(new))
+        self._excuses.renamed(host, old, new)
 
     # -- the witness of each host -----------------------------------------------------------
 
@@ -201,7 +185,7 @@ class Judge:
                 local = {each: each for each in paths}
             for path, where in local.items():
                 # an admin may have moved it since the answer was made
-                if where not in own and (host, where) not in self._moved:
+                if where not in own and (host, where) not in self._gone:
                     raise Broken(f"{client} was told of {path} by {host}, which is not its own")
 
     # -- 1, 2: what is there, and what can go on ------------------------------------------------
@@ -425,7 +409,7 @@ class Judge:
             flows=self._flows,
             hosts=self.hosts,
             taken=self.taken,
-            excused=self._excused,
+            excused=self._excuses.why,
             runs=self.runs,
             reports=self._reports,
             pruned=self._pruned,
